@@ -1,0 +1,147 @@
+//! An account as it is meant: checked, complete, with its server resolved. Only `config` builds one.
+//! It holds no secret, only where the secret is found, and nothing about progress.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::SecretPlace;
+
+/// One `[[account]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Unique, `[a-z0-9._-]{1,64}`; progress belongs to this name.
+    pub name: String,
+    /// Whose mailbox the mail comes home to.
+    pub member: Member,
+    /// The name of a destination in the settings.
+    pub destination: String,
+    /// Where the mail is.
+    pub source: Source,
+    /// What is to be done.
+    pub job: Job,
+    /// Where the definition stands.
+    pub origin: Origin,
+}
+
+/// A member's address, safe to be a part of a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    /// Before the last `@`.
+    pub local: String,
+    /// After it.
+    pub domain: String,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.local, self.domain)
+    }
+}
+
+/// `FILE:LINE` of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+}
+
+/// `[account.source]`, with its server entry resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The language to speak.
+    pub protocol: Protocol,
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// A private CA, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The login, after the server entry's `login` rule was applied.
+    pub username: String,
+    /// Where the password is found.
+    pub password: SecretPlace,
+    /// Connections to this server that one account may hold.
+    pub max_connections: Option<usize>,
+    /// The server does not want to be polled more often.
+    pub min_interval: Option<Duration>,
+    /// What helps when the login is refused, from the server entry; may be empty.
+    pub login_hint: String,
+}
+
+/// The language of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 1939
+    Pop3,
+    /// RFC 3501 / RFC 9051
+    Imap,
+}
+
+impl Protocol {
+    /// As it is written in a definition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Pop3 => "pop3",
+            Protocol::Imap => "imap",
+        }
+    }
+}
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// TLS from the first octet (RFC 8314).
+    Tls,
+    /// STARTTLS or STLS before anything else (RFC 2595).
+    StartTls,
+    /// Plain text.
+    None,
+}
+
+/// What is to be done with an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// New mail, again and again.
+    Poll(Poll),
+    /// The whole mailbox, once.
+    Migrate(Migrate),
+}
+
+impl Job {
+    /// As `list` shows it.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Job::Poll(_) => "poll",
+            Job::Migrate(_) => "migrate",
+        }
+    }
+}
+
+/// `[account.poll]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poll {
+    /// The folder that mail is delivered into, level by level; `["INBOX"]` alone is the inbox.
+    pub mailbox: Vec<String>,
+    /// Automatic import, as the definition has it; `disable` overrides it.
+    pub enabled: bool,
+    /// Off: deleted at the source after it is durable here.
+    pub keep_original: bool,
+    /// The keyword on each message, `icon-NAME`.
+    pub icon: Option<String>,
+}
+
+/// `[account.migrate]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrate {
+    /// The folder that the whole tree is put under, level by level; empty for none.
+    pub into: Vec<String>,
+    /// Patterns on source folder names; `\Name` stands for a special use (RFC 6154).
+    pub include: Vec<String>,
+    /// Patterns that win over `include`.
+    pub exclude: Vec<String>,
+}

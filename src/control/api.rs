@@ -1,0 +1,376 @@
+//! What the daemon and its clients agree on: the types, errors and calls of `io.mailhaul.Manager`.
+//! Fields may be added, none may change its meaning. Times are RFC 3339 in UTC; what is not known is null.
+
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use zlink::introspect::{CustomType, Type};
+
+/// The name of the interface.
+pub const INTERFACE: &str = "io.mailhaul.Manager";
+
+/// An account, as `list` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Account {
+    /// Its name; for an invalid definition without one, `FILE:LINE`.
+    pub name: String,
+    /// The member whose mail it is.
+    pub member: Option<String>,
+    /// `pop3` or `imap`.
+    pub protocol: Option<String>,
+    /// `poll` or `migrate`.
+    pub mode: Option<String>,
+    /// `enabled`, `disabled`, `invalid` or `denied`.
+    pub state: String,
+    /// Why it is in that state, in words.
+    pub reason: Option<String>,
+    /// Failed runs since the last good one.
+    pub consecutive_failures: u64,
+    /// The last run that ended.
+    pub last_run: Option<Run>,
+    /// When it is polled next.
+    pub next_run_at: Option<String>,
+    /// Whether a poll runs now.
+    pub running: bool,
+    /// `HOST:PORT` of the source.
+    pub source: Option<String>,
+    /// The folder that a poll delivers into.
+    pub mailbox: Option<String>,
+    /// Where the mail goes, for people.
+    pub destination: Option<String>,
+    /// The keyword on each message, without `icon-`.
+    pub icon: Option<String>,
+    /// Where the definition stands: `FILE:LINE`.
+    pub defined_in: Option<String>,
+}
+
+/// One run of a poll.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Run {
+    /// When it began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// `ok` or `failed`.
+    pub result: String,
+    /// Messages brought.
+    pub imported: u64,
+    /// Messages left out, each with a reason that `show` lists.
+    pub skipped: u64,
+    /// Messages that were here before.
+    pub already_there: u64,
+    /// Messages deleted at the source.
+    pub deleted: u64,
+    /// Octets brought.
+    pub bytes: u64,
+    /// What went wrong, and what to do.
+    pub error: Option<String>,
+}
+
+/// A migration, as `queue` and `history` show it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Migration {
+    /// The account's name.
+    pub name: String,
+    /// `ready`, `queued`, `checking`, `running`, `retrying`, `paused`, `completed`, `failed`,
+    /// `rolling-back`, `rolled-back` or `cancelled`.
+    pub state: String,
+    /// Its place in the queue, from 1; null if it is not there.
+    pub position: Option<u64>,
+    /// Folders at the source.
+    pub folders_total: Option<u64>,
+    /// Folders that are done.
+    pub folders_done: u64,
+    /// Messages at the source.
+    pub messages_total: Option<u64>,
+    /// Messages that are at the destination: brought by this run or there before.
+    pub messages_done: u64,
+    /// Messages left out on purpose, or vanished from the source meanwhile.
+    pub messages_skipped: u64,
+    /// Messages tried in vain.
+    pub messages_failed: u64,
+    /// Octets at the source, as it reports them.
+    pub bytes_total: Option<u64>,
+    /// Octets done, of those.
+    pub bytes_done: u64,
+    /// Messages that this run brought.
+    pub messages_imported: u64,
+    /// Messages that were there before.
+    pub messages_already_there: u64,
+    /// Messages that vanished from the source meanwhile.
+    pub messages_vanished: u64,
+    /// When the run began.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// What went wrong, in the server's own words where it spoke.
+    pub error: Option<String>,
+    /// The time of the next try, while `retrying`.
+    pub next_try_at: Option<String>,
+    /// Whether what came is still there, in words, for one that failed or was cancelled.
+    pub outcome: Option<String>,
+}
+
+/// One folder of a migration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Folder {
+    /// Its name at the source.
+    pub name: String,
+    /// Its name at the destination.
+    pub destination: String,
+    /// `waiting`, `running`, `done` or `failed`.
+    pub state: String,
+    /// Messages at the source.
+    pub messages_total: Option<u64>,
+    /// Messages at the destination.
+    pub messages_done: u64,
+    /// Messages left out or vanished.
+    pub messages_skipped: u64,
+    /// Messages tried in vain.
+    pub messages_failed: u64,
+    /// What had to change on the way: a name, a keyword that does not fit.
+    pub note: Option<String>,
+}
+
+/// A message that was not brought.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Skipped {
+    /// The folder at the source.
+    pub folder: String,
+    /// Its UID or UIDL.
+    pub id: String,
+    /// Octets, where known.
+    pub size: Option<u64>,
+    /// Why.
+    pub reason: String,
+}
+
+/// `GetStatus`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Up since.
+    pub started_at: String,
+    /// The daemon's process id.
+    pub pid: u64,
+    /// The user that it runs as.
+    pub user: String,
+    /// Accounts with automatic import, or migrations that may be started.
+    pub enabled: u64,
+    /// Accounts switched off.
+    pub disabled: u64,
+    /// Definitions that cannot be used.
+    pub invalid: u64,
+    /// Accounts that policy denies.
+    pub denied: u64,
+    /// Polls that run now.
+    pub polls_running: u64,
+    /// Migrations that run now.
+    pub migrations_running: u64,
+    /// Migrations that wait.
+    pub migrations_waiting: u64,
+    /// Messages brought since the start.
+    pub messages_imported: u64,
+    /// Octets brought since the start.
+    pub bytes_imported: u64,
+    /// Messages a second over the last minute.
+    pub messages_per_second: f64,
+    /// Octets a second over the last minute.
+    pub bytes_per_second: f64,
+    /// What a person should know: a journal rebuilt, a group missing.
+    pub warnings: Vec<String>,
+}
+
+/// `ListAccounts`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Accounts {
+    /// In the order of their names.
+    pub accounts: Vec<Account>,
+}
+
+/// `ShowAccount`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Shown {
+    /// The account.
+    pub account: Account,
+    /// For a migration.
+    pub migration: Option<Migration>,
+    /// For a migration, its folders.
+    pub folders: Vec<Folder>,
+    /// What was not brought, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// `Queue` and `History`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Migrations {
+    /// The queue in its order; the history newest first.
+    pub migrations: Vec<Migration>,
+}
+
+/// One reply of `Check`: an account is done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Checked {
+    /// The account.
+    pub name: String,
+    /// Whether it is ready.
+    pub ok: bool,
+    /// The cause, if it is not.
+    pub error: Option<String>,
+    /// Folders at the source.
+    pub folders: Option<u64>,
+    /// Messages at the source.
+    pub messages: Option<u64>,
+    /// Octets at the source.
+    pub bytes: Option<u64>,
+    /// What should be known before a start.
+    pub notes: Vec<String>,
+}
+
+/// One reply of `Poll`: a run began or ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Polled {
+    /// The account.
+    pub name: String,
+    /// Null while it waits or runs.
+    pub run: Option<Run>,
+    /// Messages so far.
+    pub messages_done: u64,
+    /// Messages that this run has to bring, once known.
+    pub messages_total: Option<u64>,
+}
+
+/// One reply of `Start` or `Watch`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Progress {
+    /// Migrations whose numbers changed, or all of them in the first reply.
+    pub migrations: Vec<Migration>,
+    /// Polls that run.
+    pub polls: Vec<PollProgress>,
+}
+
+/// A poll that runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct PollProgress {
+    /// The account.
+    pub name: String,
+    /// Messages so far.
+    pub messages_done: u64,
+    /// Messages that this run has to bring, once known.
+    pub messages_total: Option<u64>,
+    /// Octets so far.
+    pub bytes_done: u64,
+}
+
+/// `Enable`, `Disable`, `Pause`, `Resume`, `Cancel`: what is so now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Done {
+    /// The account.
+    pub name: String,
+    /// Its state now.
+    pub state: String,
+}
+
+/// `Reload`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Reloaded {
+    /// Good definitions.
+    pub accounts: u64,
+    /// Bad ones.
+    pub invalid: u64,
+    /// Every complaint, `FILE:LINE:COLUMN: KEY: what; what would be right`.
+    pub errors: Vec<String>,
+}
+
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq, zlink::ReplyError, zlink::introspect::ReplyError)]
+#[zlink(interface = "io.mailhaul.Manager")]
+pub enum Error {
+    /// No account has that name.
+    NoSuchAccount {
+        /// The name.
+        name: String,
+    },
+    /// The caller is neither root, nor the daemon's user, nor in the control group.
+    NotPermitted {
+        /// What was refused.
+        what: String,
+        /// What to do.
+        mend: String,
+    },
+    /// The account is not in a state, or not of a kind, for that.
+    Refused {
+        /// The account.
+        name: String,
+        /// Why.
+        what: String,
+        /// What to do.
+        mend: String,
+    },
+    /// The daemon could not do it.
+    Failed {
+        /// What happened.
+        what: String,
+        /// What to do.
+        mend: String,
+    },
+}
+
+/// The calls, for a client: `#[zlink(more)]` calls answer with a stream.
+#[zlink::proxy("io.mailhaul.Manager")]
+pub trait Manager {
+    /// The daemon.
+    async fn get_status(&mut self) -> zlink::Result<Result<Status, Error>>;
+    /// Every account, or those in a state or of a member.
+    async fn list_accounts(
+        &mut self,
+        state: Option<&str>,
+        member: Option<&str>,
+    ) -> zlink::Result<Result<Accounts, Error>>;
+    /// One account whole.
+    async fn show_account(&mut self, name: &str) -> zlink::Result<Result<Shown, Error>>;
+    /// Connects, logs in, counts: a reply an account. No names: all.
+    #[zlink(more)]
+    async fn check(
+        &mut self,
+        names: &[&str],
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Checked, Error>>>>;
+    /// Polls now; a reply when a run moves and when it ends. With `wait = false` one reply an account, at once.
+    #[zlink(more)]
+    async fn poll(
+        &mut self,
+        names: &[&str],
+        all: bool,
+        wait: bool,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Polled, Error>>>>;
+    /// Automatic import on; failures are forgotten.
+    async fn enable(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
+    /// Automatic import off.
+    async fn disable(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
+    /// Migrations into the queue; with `wait` replies until all of them have ended.
+    #[zlink(more)]
+    async fn start(
+        &mut self,
+        names: &[&str],
+        all: bool,
+        wait: bool,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Progress, Error>>>>;
+    /// Stops a migration where it is.
+    async fn pause(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
+    /// Lets it go on.
+    async fn resume(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
+    /// Ends it and puts the destination back, unless `keep`.
+    async fn cancel(&mut self, name: &str, keep: bool) -> zlink::Result<Result<Done, Error>>;
+    /// What waits and runs, in order.
+    async fn queue(&mut self) -> zlink::Result<Result<Migrations, Error>>;
+    /// What ended, newest first.
+    async fn history(&mut self) -> zlink::Result<Result<Migrations, Error>>;
+    /// Progress, a reply whenever something moved, until the caller hangs up.
+    #[zlink(more)]
+    async fn watch(
+        &mut self,
+        name: Option<&str>,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Progress, Error>>>>;
+    /// Reads the definitions again.
+    async fn reload(&mut self) -> zlink::Result<Result<Reloaded, Error>>;
+}

@@ -1,0 +1,81 @@
+//! The daemon's settings as they are meant: checked, absolute, with defaults filled in.
+//! Only `config` builds them from a file; nothing here reads one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything in `mailhaul.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `[daemon]`
+    pub daemon: Daemon,
+    /// `[polling]`
+    pub polling: Polling,
+    /// `[migrations]`
+    pub migrations: Migrations,
+    /// `[destination.NAME]`; never empty.
+    pub destinations: BTreeMap<String, Destination>,
+}
+
+/// `[daemon]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Where the store and the daemon's own definitions live.
+    pub state_directory: PathBuf,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// The group whose members may control the daemon.
+    pub control_group: String,
+    /// Whether sources may be on loopback and private addresses.
+    pub allow_private_hosts: bool,
+}
+
+/// `[polling]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polling {
+    /// From the start of one poll to the start of the next; at least one second.
+    pub interval: Duration,
+    /// Polls at once, over all hosts; at least 1.
+    pub concurrency: usize,
+    /// Connections to one host at once; at least 1.
+    pub per_host: usize,
+    /// Definitions that one member may have; at least 1.
+    pub max_accounts_per_member: usize,
+    /// Octets; a larger message is skipped and reported. `None`: no limit.
+    pub max_message_size: Option<u64>,
+    /// Failed runs in a row that are still borne; one more switches the account off.
+    pub max_failures: u32,
+}
+
+/// `[migrations]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrations {
+    /// Migrations at once; at least 1.
+    pub concurrency: usize,
+    /// Connections to one source for one migration; at least 1.
+    pub connections: usize,
+    /// What happens to the destination when a migration fails for good.
+    pub on_failure: OnFailure,
+    /// Without progress for so long, a migration fails for good.
+    pub give_up_after: Duration,
+}
+
+/// What happens to the destination when a migration fails for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is put back as it was.
+    Rollback,
+    /// What came stays.
+    Keep,
+}
+
+/// `[destination.NAME]`: one kind each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// `[destination.NAME.maildir]`
+    Maildir {
+        /// The Maildir++ root, absolute, with `{member}`, `{local}` and `{domain}` still in it.
+        path: String,
+    },
+}
