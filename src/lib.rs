@@ -20,8 +20,10 @@
 
 pub mod account;
 pub mod control;
+pub mod destination;
 pub mod failure;
 pub mod message;
 pub mod migration;
+pub mod mutf7;
 pub mod secret;
 pub mod settings;

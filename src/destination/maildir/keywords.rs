@@ -1,0 +1,205 @@
+//! Keywords as Dovecot keeps them: `dovecot-keywords` in the folder maps the letters `a` to `z` of file names
+//! to words. The file is changed under Dovecot's own lock (`dovecot-uidlist.lock`). It refuses a
+//! twenty-seventh keyword: that one is reported as not carried.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::folder::Folder;
+use super::mailbox::Mailbox;
+use crate::failure::{Failure, Kind};
+
+const FILE: &str = "dovecot-keywords";
+const LOCK: &str = "dovecot-uidlist.lock";
+const NEW: &str = "dovecot-keywords.mailhaul";
+/// A keyword longer than this is not carried; octets.
+const LONGEST: usize = 128;
+/// The file is ours and Dovecot's; more than this in it is damage.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// The keywords of one folder.
+#[derive(Debug, Default)]
+pub(crate) struct Keywords {
+    /// Letter by letter; an empty name is a free letter.
+    names: Vec<String>,
+    read: bool,
+}
+
+impl Keywords {
+    /// The letters for `wanted`, in ASCII order; new ones are given and made durable first. Also returns the
+    /// keywords that cannot be carried.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or Dovecot holds its lock for longer than ten seconds.
+    pub(crate) fn letters(
+        &mut self,
+        mailbox: &Mailbox,
+        folder: &Folder,
+        wanted: &[String],
+    ) -> Result<(String, Vec<String>), Failure> {
+        if wanted.is_empty() {
+            return Ok((String::new(), Vec::new()));
+        }
+        if !self.read {
+            self.names = read(mailbox, folder)?;
+            self.read = true;
+        }
+        if wanted.iter().any(|w| carried(w) && self.position(w).is_none()) && self.names.len() < 26 {
+            self.add(mailbox, folder, wanted)?;
+        }
+        let (mut letters, mut left) = (Vec::new(), Vec::new());
+        for word in wanted {
+            match self.position(word).filter(|_| carried(word)) {
+                Some(at) => letters.push(char::from(b'a' + at)),
+                None => left.push(word.clone()),
+            }
+        }
+        letters.sort_unstable();
+        letters.dedup();
+        Ok((letters.into_iter().collect(), left))
+    }
+
+    fn position(&self, word: &str) -> Option<u8> {
+        let at = self.names.iter().position(|n| n.eq_ignore_ascii_case(word))?;
+        u8::try_from(at).ok().filter(|at| *at < 26)
+    }
+
+    fn add(&mut self, mailbox: &Mailbox, folder: &Folder, wanted: &[String]) -> Result<(), Failure> {
+        let _lock = Lock::take(mailbox, folder)?;
+        self.names = read(mailbox, folder)?;
+        for word in wanted {
+            if carried(word) && self.position(word).is_none() && self.names.len() < 26 {
+                self.names.push(word.clone());
+            }
+        }
+        let mut text = String::new();
+        for (at, name) in self.names.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+            text.push_str(&format!("{at} {name}\n"));
+        }
+        let dir = folder.dir.as_fd();
+        let _ = unlinkat(dir, NEW, UnlinkatFlags::NoRemoveDir);
+        let mut file = mailbox.create(dir, NEW)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(|e| mailbox.trouble(FILE, errno(&e)))?;
+        renameat(dir, NEW, dir, FILE)
+            .and_then(|()| nix::unistd::fsync(dir))
+            .map_err(|e| mailbox.trouble(FILE, e))
+    }
+}
+
+/// RFC 3501, `flag-keyword`: an atom.
+fn carried(word: &str) -> bool {
+    !word.is_empty()
+        && word.len() <= LONGEST
+        && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b))
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn read(mailbox: &Mailbox, folder: &Folder) -> Result<Vec<String>, Failure> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match openat(folder.dir.as_fd(), FILE, flags, Mode::empty()) {
+        Ok(file) => std::fs::File::from(file),
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(mailbox.trouble(FILE, e)),
+    };
+    let mut text = Vec::new();
+    file.take(LARGEST_FILE).read_to_end(&mut text).map_err(|e| mailbox.trouble(FILE, errno(&e)))?;
+    Ok(parse(&String::from_utf8_lossy(&text)))
+}
+
+fn parse(text: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let Some((at, name)) = line.split_once(' ') else { continue };
+        let Ok(at) = at.parse::<usize>() else { continue };
+        if at < 26 {
+            if names.len() <= at {
+                names.resize(at + 1, String::new());
+            }
+            if let Some(slot) = names.get_mut(at) {
+                name.clone_into(slot);
+            }
+        }
+    }
+    names
+}
+
+/// Dovecot's lock on a folder's `dovecot-uidlist` and `dovecot-keywords`; released when dropped.
+struct Lock<'f>(&'f Folder);
+
+impl<'f> Lock<'f> {
+    fn take(mailbox: &Mailbox, folder: &'f Folder) -> Result<Self, Failure> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match mailbox.create(folder.dir.as_fd(), LOCK) {
+                Ok(_) => return Ok(Lock(folder)),
+                Err(failure) => {
+                    let Ok(held) = fstatat(folder.dir.as_fd(), LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                        if Instant::now() > until {
+                            return Err(failure);
+                        }
+                        continue;
+                    };
+                    // Dovecot refreshes a lock that it still needs; two minutes are a dead holder.
+                    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    if u64::try_from(held.st_mtime).unwrap_or(0) + 120 < now.as_secs() {
+                        let _ = unlinkat(folder.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
+                        continue;
+                    }
+                    if Instant::now() > until {
+                        let place = mailbox.path().join(&folder.name).join(LOCK);
+                        return Err(Failure::new(
+                            Kind::Destination,
+                            format!("{} has been locked for ten seconds", place.display()),
+                            "it is tried again; if no mail server uses the mailbox, remove that file",
+                        ));
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = unlinkat(self.0.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&w| w.to_owned()).collect()
+    }
+
+    #[test]
+    fn letters_are_kept_over_runs_and_run_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::open(&dir.path().join("m")).unwrap();
+        let folder = Folder::open(&mailbox, ".A").unwrap();
+        let file = dir.path().join("m/.A/dovecot-keywords");
+        std::fs::write(&file, "0 old\n2 $Forwarded\n").unwrap();
+        let mut keywords = Keywords::default();
+        let (letters, left) =
+            keywords.letters(&mailbox, &folder, &words(&["$forwarded", "new", "b\"ad"])).unwrap();
+        assert_eq!((letters.as_str(), left), ("cd", words(&["b\"ad"])));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "0 old\n2 $Forwarded\n3 new\n");
+        let many: Vec<String> = (0..40).map(|i| format!("k{i}")).collect();
+        let (letters, left) = Keywords::default().letters(&mailbox, &folder, &many).unwrap();
+        assert_eq!((letters.len(), left.len()), (22, 18));
+        assert!(!dir.path().join("m/.A").join(LOCK).exists());
+    }
+}

@@ -1,0 +1,23 @@
+//! Maildir++ on a local file system. Every path is opened from the mailbox's own directory, one name at a
+//! time and never through a symbolic link, so nothing is written outside the mailbox. It refuses to know
+//! where a message came from: names are computed from what [`crate::message::MessageRef`] says.
+//!
+//! Modes are 0600 and 0700 (RFC-less, as Dovecot does); if we run as root, what we make belongs to the
+//! owner of the mailbox.
+
+mod folder;
+mod keywords;
+mod mailbox;
+mod name;
+mod place;
+mod rollback;
+mod subscriptions;
+
+pub use folder::Folder;
+pub(crate) use folder::entries;
+pub(crate) use keywords::Keywords;
+pub use mailbox::{Mailbox, path_for};
+pub use name::{FileName, Origin};
+pub use place::{Placed, place};
+pub use rollback::{Undo, Undone, undo};
+pub use subscriptions::{subscribe, unsubscribe};

@@ -1,0 +1,158 @@
+//! Putting a mailbox back: messages that one account brought are found by their names, wherever in the
+//! mailbox a reader has moved or flagged them since; folders and subscriptions that it made go if nothing
+//! else is in them. It refuses to touch a file that does not carry the account's mark.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+
+use super::folder::{Folder, entries};
+use super::mailbox::Mailbox;
+use super::name::{FileName, Origin};
+use super::subscriptions::unsubscribe;
+use crate::failure::Failure;
+use crate::message::MessageRef;
+
+/// What is to be undone.
+pub struct Undo<'u> {
+    /// The account whose messages go: [`Origin::account`].
+    pub account: u64,
+    /// Which of them stay, for they were here before.
+    pub stays: &'u dyn Fn(Origin, MessageRef) -> bool,
+    /// Directories that the account made.
+    pub made: Vec<String>,
+    /// Subscriptions that the account added.
+    pub subscribed: Vec<String>,
+}
+
+/// What was undone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Messages removed.
+    pub messages: u64,
+    /// Folders removed.
+    pub folders: u64,
+}
+
+/// Puts the mailbox back. It may be interrupted anywhere and run again.
+///
+/// # Errors
+/// The mailbox cannot be written.
+pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
+    let mut undone = Undone::default();
+    for name in folders(mailbox)? {
+        let folder = Folder::open(mailbox, &name)?;
+        let mut removed = 0;
+        for directory in [&folder.cur, &folder.new] {
+            for entry in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&name, e))? {
+                if let Some(file) = FileName::parse(&entry)
+                    && file.origin.account == work.account
+                    && !(work.stays)(file.origin, file.message)
+                {
+                    unlinkat(directory.as_fd(), entry.as_slice(), UnlinkatFlags::NoRemoveDir)
+                        .map_err(|e| mailbox.trouble(&name, e))?;
+                    removed += 1;
+                }
+            }
+            if removed > 0 {
+                fsync(directory.as_fd()).map_err(|e| mailbox.trouble(&name, e))?;
+            }
+        }
+        undone.messages += removed;
+    }
+    unsubscribe(mailbox, &work.subscribed)?;
+    let made: BTreeSet<&String> = work.made.iter().filter(|name| !name.is_empty()).collect();
+    for name in made {
+        if Folder::exists(mailbox, name) && remove_if_empty(mailbox, name)? {
+            undone.folders += 1;
+        }
+    }
+    fsync(mailbox.root()).map_err(|e| mailbox.trouble("", e))?;
+    Ok(undone)
+}
+
+/// The directories of all folders, the inbox (empty) first.
+fn folders(mailbox: &Mailbox) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = entries(mailbox.root())
+        .map_err(|e| mailbox.trouble("", e))?
+        .into_iter()
+        .filter_map(|name| String::from_utf8(name).ok())
+        .filter(|name| name.len() > 1 && name.starts_with('.') && name != "..")
+        .filter(|name| {
+            mailbox.path().join(name).join("cur").is_dir() && !mailbox.path().join(name).is_symlink()
+        })
+        .collect();
+    names.sort();
+    names.insert(0, String::new());
+    Ok(names)
+}
+
+/// Removes a folder that holds no message; indexes that a server made there do not count.
+fn remove_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
+    let folder = Folder::open(mailbox, name)?;
+    for directory in [&folder.cur, &folder.new] {
+        if !entries(directory.as_fd()).map_err(|e| mailbox.trouble(name, e))?.is_empty() {
+            return Ok(false);
+        }
+    }
+    let files = entries(folder.dir.as_fd()).map_err(|e| mailbox.trouble(name, e))?;
+    let known = |file: &[u8]| {
+        matches!(file, b"cur" | b"new" | b"tmp" | b"maildirfolder" | b"maildirsize")
+            || file.starts_with(b"dovecot")
+            || file.starts_with(b"courier")
+    };
+    if !files.iter().all(|file| known(file)) {
+        return Ok(false);
+    }
+    let dir = folder.dir.as_fd();
+    let tmp = mailbox.open_directory(dir, "tmp")?;
+    for file in entries(tmp.as_fd()).map_err(|e| mailbox.trouble(name, e))? {
+        let _ = unlinkat(tmp.as_fd(), file.as_slice(), UnlinkatFlags::NoRemoveDir);
+    }
+    for file in files {
+        let flag = match file.as_slice() {
+            b"cur" | b"new" | b"tmp" => UnlinkatFlags::RemoveDir,
+            _ => UnlinkatFlags::NoRemoveDir,
+        };
+        unlinkat(dir, file.as_slice(), flag).map_err(|e| mailbox.trouble(name, e))?;
+    }
+    unlinkat(mailbox.root(), name, UnlinkatFlags::RemoveDir).map_err(|e| mailbox.trouble(name, e))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Flags;
+
+    #[test]
+    fn only_what_the_account_brought_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("m");
+        let mailbox = Mailbox::open(&root).unwrap();
+        Folder::open(&mailbox, ".Made").unwrap();
+        Folder::open(&mailbox, ".Own").unwrap();
+        let name = |uid| {
+            let message = MessageRef::Imap { uidvalidity: 1, uid };
+            FileName { origin: Origin::imap("a", b"X"), message }.full(5, 1, 1, &Flags::default(), "")
+        };
+        std::fs::write(root.join(".Made/cur").join(name(1)), "x").unwrap();
+        std::fs::write(root.join(".Own/cur").join(name(2)), "moved by the member").unwrap();
+        std::fs::write(root.join(".Own/cur").join(name(3)), "here before").unwrap();
+        std::fs::write(root.join(".Own/cur/1.M1P1.host:2,S"), "foreign").unwrap();
+        std::fs::write(root.join(".Made/dovecot-uidlist"), "3").unwrap();
+        let stays = |_: Origin, m: MessageRef| m == MessageRef::Imap { uidvalidity: 1, uid: 3 };
+        let work = Undo {
+            account: Origin::imap("a", b"X").account,
+            stays: &stays,
+            made: vec![".Made".to_owned(), ".Own".to_owned()],
+            subscribed: Vec::new(),
+        };
+        assert_eq!(undo(&mailbox, &work).unwrap(), Undone { messages: 2, folders: 1 });
+        assert!(!root.join(".Made").exists());
+        assert!(root.join(".Own/cur/1.M1P1.host:2,S").exists());
+        assert!(root.join(".Own/cur").join(name(3)).exists());
+        assert_eq!(undo(&mailbox, &work).unwrap(), Undone::default());
+    }
+}
