@@ -22,7 +22,9 @@ pub mod account;
 pub mod control;
 pub mod destination;
 pub mod failure;
+pub mod journal;
 pub mod message;
+
 pub mod migration;
 pub mod mutf7;
 pub mod secret;

@@ -1,0 +1,16 @@
+//! What is known of the progress: which messages have landed, which migrations wait, what went wrong. It is
+//! small (ranges of UIDs, hashes of UIDLs), durable when a commit returns, and can be rebuilt: from its
+//! plain export and from the destinations. It refuses to guess: a store that opened with less than it had
+//! is set aside and never taken for "everything is new".
+//!
+//! Keys are text, values are JSON or text of less than about a kilobyte, all in one tree, so that one batch
+//! changes everything that belongs together.
+
+mod export;
+mod records;
+mod store;
+
+pub use records::{
+    Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
+};
+pub use store::{Journal, Opened};

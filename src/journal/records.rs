@@ -1,0 +1,422 @@
+//! The records and their keys. Times are milliseconds since 1970. It refuses nothing of its own: a record
+//! that cannot be read is absent, and then the destination is asked.
+//!
+//! | key | record |
+//! | --- | --- |
+//! | `p/ACCOUNT` | [`PollRecord`] |
+//! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
+//! | `m/ACCOUNT` | [`MigrationRecord`] |
+//! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run |
+//! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
+//! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::store::Journal;
+use crate::failure::Failure;
+use crate::message::UidSet;
+use crate::migration::{Ledger, State};
+
+/// Longest text of a chunk of a set; octets.
+const CHUNK: usize = 900;
+/// Identities in a chunk: 28 of 32 digits stay below [`CHUNK`].
+const IDENTITIES: usize = 28;
+/// Exceptions kept for one account; more are counted, not listed.
+pub(super) const MOST_SKIPPED: usize = 20_000;
+
+/// Changes that belong together.
+#[derive(Debug, Default)]
+pub struct Changes(BTreeMap<String, Option<Vec<u8>>>);
+
+impl Changes {
+    /// A key gets a value.
+    pub fn set(&mut self, key: String, value: Vec<u8>) {
+        self.0.insert(key, Some(value));
+    }
+
+    /// A key gets a record.
+    pub fn set_json(&mut self, key: String, record: &impl Serialize) {
+        if let Ok(text) = serde_json::to_vec(record) {
+            self.set(key, text);
+        }
+    }
+
+    /// A key goes.
+    pub fn remove(&mut self, key: String) {
+        self.0.insert(key, None);
+    }
+
+    /// Later changes win.
+    pub fn merge(&mut self, later: Changes) {
+        self.0.extend(later.0);
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Option<Vec<u8>>)> {
+        self.0.iter()
+    }
+
+    /// A poll's record.
+    pub fn poll(&mut self, account: &str, record: &PollRecord) {
+        self.set_json(format!("p/{account}"), record);
+    }
+
+    /// A migration's record.
+    pub fn migration(&mut self, account: &str, record: &MigrationRecord) {
+        self.set_json(format!("m/{account}"), record);
+    }
+
+    /// A migration that ended goes into the history.
+    pub fn history(&mut self, at: i64, account: &str, record: &MigrationRecord) {
+        self.set_json(format!("h/{at:016}/{account}"), record);
+    }
+
+    /// A folder's record; `folder` is the hash of its name.
+    pub fn folder(&mut self, account: &str, folder: u64, record: &FolderRecord) {
+        self.set_json(format!("f/{account}/{folder:016x}"), record);
+    }
+
+    /// A folder's set. Chunks beyond the new end are removed.
+    pub fn uids(&mut self, account: &str, folder: u64, side: Side, set: &UidSet) {
+        let mut chunk = 0u32;
+        let mut text = String::new();
+        for (start, end) in set.ranges() {
+            let range = if start == end { start.to_string() } else { format!("{start}:{end}") };
+            if text.len() + 1 + range.len() > CHUNK {
+                self.set(range_key(account, folder, side, chunk), std::mem::take(&mut text).into_bytes());
+                chunk += 1;
+            }
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(&range);
+        }
+        self.set(range_key(account, folder, side, chunk), text.into_bytes());
+        // An empty chunk ends the set: what an earlier, longer set left behind it is not read.
+        self.set(range_key(account, folder, side, chunk + 1), Vec::new());
+    }
+
+    /// The identities of a POP3 account, as a whole.
+    pub fn identities(&mut self, account: &str, set: &BTreeSet<u128>, chunks_before: usize) {
+        let all: Vec<&u128> = set.iter().collect();
+        let chunks: Vec<_> = all.chunks(IDENTITIES).collect();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let text: String = chunk.iter().map(|id| format!("{id:032x}")).collect();
+            self.set(format!("u/{account}/{at:08}"), text.into_bytes());
+        }
+        for at in chunks.len()..chunks_before {
+            self.remove(format!("u/{account}/{at:08}"));
+        }
+    }
+
+    /// A message that was not brought.
+    pub fn skipped(&mut self, account: &str, folder: u64, id: &str, record: &SkippedRecord) {
+        self.set_json(format!("x/{account}/{folder:016x}/{id}"), record);
+    }
+
+    /// A message that is no longer an exception.
+    pub fn not_skipped(&mut self, account: &str, folder: u64, id: &str) {
+        self.remove(format!("x/{account}/{folder:016x}/{id}"));
+    }
+}
+
+fn range_key(account: &str, folder: u64, side: Side, chunk: u32) -> String {
+    format!("r/{account}/{folder:016x}/{}/{chunk:08}", side.letter())
+}
+
+/// Which set of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What is at the destination.
+    Done,
+    /// What was there before this run: a rollback leaves it.
+    Before,
+}
+
+impl Side {
+    fn letter(self) -> char {
+        match self {
+            Side::Done => 'd',
+            Side::Before => 'b',
+        }
+    }
+}
+
+/// What is known of a polled account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PollRecord {
+    /// A person or too many failures switched it off.
+    pub disabled: bool,
+    /// Why.
+    pub reason: Option<String>,
+    /// A person switched it on, whatever the definition says.
+    pub enabled: bool,
+    /// Failed runs since the last good one.
+    pub failures: u32,
+    /// The last run that ended.
+    pub last_run: Option<RunRecord>,
+    /// Something may have landed that was not recorded: ask the destination.
+    pub open: bool,
+    /// The listing shrank suddenly at that time; identities are not forgotten at once.
+    pub shrunk_at: Option<i64>,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunRecord {
+    /// Began.
+    pub started_at: i64,
+    /// Ended.
+    pub finished_at: i64,
+    /// What went wrong and what to do; `None`: nothing.
+    pub error: Option<String>,
+    /// Messages.
+    pub ledger: Ledger,
+    /// Messages deleted at the source.
+    pub deleted: u64,
+    /// Octets brought.
+    pub bytes: u64,
+}
+
+/// What is known of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MigrationRecord {
+    /// Its state.
+    pub state: State,
+    /// Its place among all that were ever queued; the queue is sorted by it.
+    pub place: u64,
+    /// The run began.
+    pub started_at: Option<i64>,
+    /// It ended.
+    pub finished_at: Option<i64>,
+    /// The last time that something landed.
+    pub progress_at: Option<i64>,
+    /// The next try.
+    pub next_try_at: Option<i64>,
+    /// Tries in vain since the last progress.
+    pub tries: u32,
+    /// What went wrong, and what to do.
+    pub error: Option<String>,
+    /// What became of what had come, in words.
+    pub outcome: Option<String>,
+    /// Where a rollback ends: cancelled by a person, or rolled back after a failure.
+    pub cancelled: bool,
+    /// Folders at the source.
+    pub folders_total: Option<u64>,
+    /// Folders done.
+    pub folders_done: u64,
+    /// Messages at the source.
+    pub messages_total: Option<u64>,
+    /// Octets at the source.
+    pub bytes_total: Option<u64>,
+    /// Octets done.
+    pub bytes_done: u64,
+    /// The run's messages.
+    pub ledger: Ledger,
+    /// The last run ended as completed at that time.
+    pub completed_at: Option<i64>,
+}
+
+impl Default for MigrationRecord {
+    fn default() -> Self {
+        MigrationRecord {
+            state: State::Ready,
+            place: 0,
+            started_at: None,
+            finished_at: None,
+            progress_at: None,
+            next_try_at: None,
+            tries: 0,
+            error: None,
+            outcome: None,
+            cancelled: false,
+            folders_total: None,
+            folders_done: 0,
+            messages_total: None,
+            bytes_total: None,
+            bytes_done: 0,
+            ledger: Ledger::default(),
+            completed_at: None,
+        }
+    }
+}
+
+/// The state of a folder in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FolderState {
+    /// Its turn has not come.
+    #[default]
+    Waiting,
+    /// It is being read.
+    Running,
+    /// Everything that can be brought has been.
+    Done,
+    /// It could not be read.
+    Failed,
+}
+
+/// What is known of a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FolderRecord {
+    /// Its name at the source, for people.
+    pub name: String,
+    /// Its directory at the destination.
+    pub directory: String,
+    /// The same for people.
+    pub destination: String,
+    /// The UIDVALIDITY that the sets belong to.
+    pub uidvalidity: u32,
+    /// A run of this migration made the folder.
+    pub made: bool,
+    /// A run of this migration subscribed it.
+    pub subscribed: bool,
+    /// Something may have landed that was not recorded: ask the destination.
+    pub open: bool,
+    /// The run that the numbers belong to: its beginning.
+    pub run: i64,
+    /// Its state in that run.
+    pub state: FolderState,
+    /// Messages of that run.
+    pub ledger: Ledger,
+    /// Octets, as the source reports them.
+    pub bytes_total: u64,
+    /// What changed on the way, and what went wrong.
+    pub note: Option<String>,
+}
+
+/// A message that was not brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SkippedRecord {
+    /// The folder, for people.
+    pub folder: String,
+    /// UID or UIDL, printable.
+    pub id: String,
+    /// Octets.
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
+impl Journal {
+    fn record<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
+        Ok(self.get(key)?.and_then(|value| serde_json::from_slice(&value).ok()))
+    }
+
+    /// A poll's record.
+    ///
+    /// # Errors
+    /// The store cannot be read; so for all below.
+    pub fn poll(&self, account: &str) -> Result<Option<PollRecord>, Failure> {
+        self.record(&format!("p/{account}"))
+    }
+
+    /// A migration's record.
+    pub fn migration(&self, account: &str) -> Result<Option<MigrationRecord>, Failure> {
+        self.record(&format!("m/{account}"))
+    }
+
+    /// The history, newest first.
+    pub fn history(&self, most: usize) -> Result<Vec<(String, MigrationRecord)>, Failure> {
+        let mut found: Vec<_> = self
+            .scan("h/")?
+            .into_iter()
+            .filter_map(|(key, value)| {
+                let name = key.splitn(3, '/').nth(2)?.to_owned();
+                Some((name, serde_json::from_slice(&value).ok()?))
+            })
+            .collect();
+        found.reverse();
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// The folders of a migration, by the hashes of their names.
+    pub fn folders(&self, account: &str) -> Result<BTreeMap<u64, FolderRecord>, Failure> {
+        Ok(self
+            .scan(&format!("f/{account}/"))?
+            .into_iter()
+            .filter_map(|(key, value)| {
+                let folder = u64::from_str_radix(key.rsplit('/').next()?, 16).ok()?;
+                Some((folder, serde_json::from_slice(&value).ok()?))
+            })
+            .collect())
+    }
+
+    /// A folder's set. A chunk that cannot be read ends it: less known costs a question, more would cost mail.
+    pub fn uids(&self, account: &str, folder: u64, side: Side) -> Result<UidSet, Failure> {
+        let mut set = UidSet::new();
+        for (_, value) in self.scan(&format!("r/{account}/{folder:016x}/{}/", side.letter()))? {
+            let chunk = std::str::from_utf8(&value).ok().and_then(UidSet::parse);
+            match chunk {
+                Some(chunk) if !chunk.is_empty() => set.extend(&chunk),
+                _ => break,
+            }
+        }
+        Ok(set)
+    }
+
+    /// The identities of a POP3 account, and in how many chunks they lie.
+    pub fn identities(&self, account: &str) -> Result<(BTreeSet<u128>, usize), Failure> {
+        let chunks = self.scan(&format!("u/{account}/"))?;
+        let mut set = BTreeSet::new();
+        for (_, value) in &chunks {
+            for id in value.chunks(32) {
+                if let Some(id) = std::str::from_utf8(id).ok().and_then(|t| u128::from_str_radix(t, 16).ok())
+                {
+                    set.insert(id);
+                }
+            }
+        }
+        Ok((set, chunks.len()))
+    }
+
+    /// The exceptions of an account: folder hash, id as in the key, record.
+    pub fn skipped(&self, account: &str) -> Result<Vec<(u64, String, SkippedRecord)>, Failure> {
+        Ok(self
+            .scan(&format!("x/{account}/"))?
+            .into_iter()
+            .filter_map(|(key, value)| {
+                let mut parts = key.splitn(4, '/').skip(2);
+                let folder = u64::from_str_radix(parts.next()?, 16).ok()?;
+                Some((folder, parts.next()?.to_owned(), serde_json::from_slice(&value).ok()?))
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sets_grow_and_shrink_over_chunks() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap().journal;
+        for count in [0u32, 1, 3_000, 10] {
+            let set: UidSet = (0..count).map(|i| i * 3 + 1).collect();
+            let ids: BTreeSet<u128> = (0..count).map(|i| u128::from(i) << 64 | 7).collect();
+            let mut changes = Changes::default();
+            changes.uids("a", 5, Side::Done, &set);
+            changes.identities("a", &ids, journal.identities("a").unwrap().1);
+            assert!(changes.iter().all(|(_, v)| v.as_ref().is_none_or(|v| v.len() < 1024)));
+            journal.commit(changes).await.unwrap();
+            assert_eq!(journal.uids("a", 5, Side::Done).unwrap(), set, "{count}");
+            assert_eq!(journal.identities("a").unwrap().0, ids, "{count}");
+            assert!(journal.uids("a", 5, Side::Before).unwrap().is_empty());
+        }
+    }
+}
