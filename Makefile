@@ -62,7 +62,7 @@ install:
 	test -e '$(ETC)/mailhaul.toml' || install -m 0644 config/mailhaul.toml '$(ETC)/mailhaul.toml'
 	@for f in config/accounts.d/*.example config/servers.d/*.example; do \
 		test -e "$$f" || continue; d='$(ETC)'/$${f#config/}; \
-		test -e "$$d" || install -m 0640 "$$f" "$$d"; done
+		test -e "$$d" || install -m 0644 "$$f" "$$d"; done
 	@for f in man/*.[1-8]; do test -e "$$f" || continue; s=$${f##*.}; \
 		install -d "$(SHARE)/man/man$$s"; install -m 0644 "$$f" "$(SHARE)/man/man$$s/"; done
 	install -d '$(SHARE)/bash-completion/completions' '$(SHARE)/zsh/site-functions' \
