@@ -1,0 +1,91 @@
+# Words first: `make` alone says what there is.
+
+PREFIX  = /usr/local
+DESTDIR =
+CARGO   = cargo
+
+BIN     = $(DESTDIR)$(PREFIX)/bin
+LIB     = $(DESTDIR)$(PREFIX)/lib
+SHARE   = $(DESTDIR)$(PREFIX)/share
+ETC     = $(DESTDIR)/etc/mailhaul
+BUILT   = $(or $(CARGO_TARGET_DIR),target)/release
+
+# What the tests and the demonstration use besides Rust.
+PACKAGES = dovecot-imapd dovecot-pop3d openssl
+
+help:
+	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
+	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
+	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
+	@echo 'make check      format, lints, documentation: no complaint is allowed'
+	@echo 'make install    installs what was built; PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)'
+	@echo 'make uninstall  removes it; /etc/mailhaul and /var/lib/mailhaul stay'
+	@echo 'make clean      removes what was built'
+
+rust:
+	@tests/tools/need-rust.sh
+
+build: rust
+	$(CARGO) build --release --locked
+
+demo: rust
+	@tests/tools/need-packages.sh dovecot-imapd dovecot-pop3d
+	$(CARGO) build --release --locked
+	@tests/tools/demo.sh '$(BUILT)'
+
+test: rust
+	@tests/tools/need-packages.sh $(PACKAGES)
+	$(CARGO) test --locked
+
+check: rust
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+# Does not build, so that root needs no Rust: run `make build` first.
+install:
+	@test -x '$(BUILT)/mailhauld' -a -x '$(BUILT)/mailhaulctl' || \
+		{ echo 'Nothing is built yet: run make build first (as yourself, not as root).' >&2; exit 1; }
+	install -d '$(BIN)' '$(LIB)/systemd/system' '$(LIB)/sysusers.d' '$(LIB)/tmpfiles.d'
+	install -m 0755 '$(BUILT)/mailhauld' '$(BUILT)/mailhaulctl' '$(BIN)/'
+	sed 's#^ExecStart=/usr/bin/#ExecStart=$(PREFIX)/bin/#' systemd/mailhauld.service \
+		> '$(LIB)/systemd/system/mailhauld.service'
+	chmod 0644 '$(LIB)/systemd/system/mailhauld.service'
+	install -m 0644 systemd/mailhauld.socket '$(LIB)/systemd/system/mailhauld.socket'
+	install -m 0644 systemd/mailhaul.sysusers '$(LIB)/sysusers.d/mailhaul.conf'
+	install -m 0644 systemd/mailhaul.tmpfiles '$(LIB)/tmpfiles.d/mailhaul.conf'
+	install -d '$(SHARE)/mailhaul' '$(SHARE)/doc/mailhaul'
+	install -m 0644 systemd/vmail.conf '$(SHARE)/mailhaul/vmail.conf'
+	install -m 0644 README.md LICENSE-MIT LICENSE-APACHE '$(SHARE)/doc/mailhaul/'
+	install -d '$(ETC)' '$(ETC)/servers.d'
+	test -d '$(ETC)/accounts.d' || install -d -m 0750 '$(ETC)/accounts.d'
+	test -e '$(ETC)/mailhaul.toml' || install -m 0644 config/mailhaul.toml '$(ETC)/mailhaul.toml'
+	@for f in config/accounts.d/*.example config/servers.d/*.example; do \
+		test -e "$$f" || continue; d='$(ETC)'/$${f#config/}; \
+		test -e "$$d" || install -m 0644 "$$f" "$$d"; done
+	@for f in man/*.[1-8]; do test -e "$$f" || continue; s=$${f##*.}; \
+		install -d "$(SHARE)/man/man$$s"; install -m 0644 "$$f" "$(SHARE)/man/man$$s/"; done
+	install -d '$(SHARE)/bash-completion/completions' '$(SHARE)/zsh/site-functions' \
+		'$(SHARE)/fish/vendor_completions.d'
+	'$(BUILT)/mailhaulctl' completions bash > '$(SHARE)/bash-completion/completions/mailhaulctl'
+	'$(BUILT)/mailhaulctl' completions zsh > '$(SHARE)/zsh/site-functions/_mailhaulctl'
+	'$(BUILT)/mailhaulctl' completions fish > '$(SHARE)/fish/vendor_completions.d/mailhaulctl.fish'
+	@echo; echo 'Next, as root:'
+	@echo '  systemd-sysusers && systemd-tmpfiles --create mailhaul.conf'
+	@echo '  systemctl daemon-reload && systemctl enable --now mailhauld'
+
+uninstall:
+	rm -f '$(BIN)/mailhauld' '$(BIN)/mailhaulctl'
+	rm -f '$(LIB)/systemd/system/mailhauld.service' '$(LIB)/systemd/system/mailhauld.socket'
+	rm -f '$(LIB)/sysusers.d/mailhaul.conf' '$(LIB)/tmpfiles.d/mailhaul.conf'
+	rm -f '$(SHARE)/man/man8/mailhauld.8' '$(SHARE)/man/man1/mailhaulctl.1' '$(SHARE)/man/man5/mailhaul.toml.5'
+	rm -f '$(SHARE)/bash-completion/completions/mailhaulctl' '$(SHARE)/zsh/site-functions/_mailhaulctl' \
+		'$(SHARE)/fish/vendor_completions.d/mailhaulctl.fish'
+	rm -rf '$(SHARE)/mailhaul' '$(SHARE)/doc/mailhaul'
+	@echo 'Settings, definitions and progress stay in /etc/mailhaul and /var/lib/mailhaul.'
+
+clean:
+	$(CARGO) clean
+
+.PHONY: help rust build demo test check install uninstall clean
+.DEFAULT_GOAL := help
