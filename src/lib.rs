@@ -23,5 +23,6 @@ pub mod control;
 pub mod failure;
 pub mod message;
 pub mod migration;
+pub mod net;
 pub mod secret;
 pub mod settings;
