@@ -24,8 +24,8 @@ pub mod destination;
 pub mod failure;
 pub mod journal;
 pub mod message;
-
 pub mod migration;
 pub mod mutf7;
+pub mod net;
 pub mod secret;
 pub mod settings;

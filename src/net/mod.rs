@@ -1,0 +1,89 @@
+//! The way out: a name is resolved, its address judged, connected to, and wrapped in TLS; what comes back
+//! is a [`Stream`] that gives up by itself when the other side falls silent. It refuses addresses of our
+//! own network unless they are allowed, certificates that do not verify (there is no switch for it), and
+//! to know a protocol.
+
+mod address;
+mod dial;
+mod stream;
+mod tls;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use stream::{STALL, Stream};
+
+use crate::failure::{Failure, Kind};
+
+/// Opens connections. Cheap to clone; holds the system's certificate authorities, loaded once, and those
+/// of each `ca_file` that was used. A changed file is read by the next `Connector`.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    allow_private_hosts: bool,
+    tls: Arc<tls::Configs>,
+}
+
+impl Connector {
+    /// Loads the system's certificate authorities (honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`). A machine
+    /// without any is not an error before a certificate has to be verified by them.
+    pub fn new(allow_private_hosts: bool) -> Result<Connector, Failure> {
+        Ok(Connector { allow_private_hosts, tls: Arc::new(tls::Configs::from_system()?) })
+    }
+
+    /// A plain TCP connection without Nagle's delay. Resolving may take 20 s; every address is tried in
+    /// turn, 20 s each at most and 30 s in all. The address that is connected to is the one that was
+    /// judged: nothing is resolved twice.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<Stream, Failure> {
+        dial::dial(host, port, self.allow_private_hosts).await.map(Stream::plain)
+    }
+
+    /// TLS 1.2 or later over `stream`, 30 s at most. The certificate must be valid now, for `host`, and
+    /// signed by the system's authorities or one in `ca_file` (PEM, 1 MiB at most).
+    pub async fn secure(
+        &self,
+        stream: Stream,
+        host: &str,
+        ca_file: Option<&Path>,
+    ) -> Result<Stream, Failure> {
+        self.tls.handshake(stream, host, ca_file).await
+    }
+}
+
+/// What an error on an open connection means.
+pub fn io_failure(host: &str, port: u16, error: &io::Error) -> Failure {
+    use io::ErrorKind as E;
+    if let Some(error) = tls::inside(error) {
+        return tls::failure(host, error, false);
+    }
+    match error.kind() {
+        E::TimedOut => {
+            Failure::new(Kind::Stalled, format!("{host}:{port} fell silent in the middle of the work"), "")
+        }
+        E::UnexpectedEof | E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => {
+            Failure::new(Kind::Disconnected, format!("{host}:{port} closed the connection"), "")
+        }
+        kind if dial::our_own(kind) => dial::our_network(host, port, error),
+        _ => Failure::new(Kind::Disconnected, format!("the connection to {host}:{port} broke: {error}"), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_on_an_open_connection() {
+        let cases = [
+            (io::ErrorKind::TimedOut, Kind::Stalled),
+            (io::ErrorKind::UnexpectedEof, Kind::Disconnected),
+            (io::ErrorKind::ConnectionReset, Kind::Disconnected),
+            (io::ErrorKind::BrokenPipe, Kind::Disconnected),
+            (io::ErrorKind::NetworkUnreachable, Kind::OurNetwork),
+            (io::ErrorKind::Other, Kind::Disconnected),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(io_failure("pop.example", 995, &error.into()).kind, kind, "{error:?}");
+        }
+    }
+}
