@@ -22,6 +22,7 @@ pub mod account;
 pub mod control;
 pub mod destination;
 pub mod failure;
+pub mod imap;
 pub mod journal;
 pub mod message;
 pub mod migration;
