@@ -24,5 +24,6 @@ pub mod failure;
 pub mod message;
 pub mod migration;
 pub mod net;
+pub mod pop3;
 pub mod secret;
 pub mod settings;
