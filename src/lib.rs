@@ -28,5 +28,6 @@ pub mod message;
 pub mod migration;
 pub mod mutf7;
 pub mod net;
+pub mod pop3;
 pub mod secret;
 pub mod settings;
