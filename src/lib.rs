@@ -19,6 +19,7 @@
 //! told to delete.
 
 pub mod account;
+pub mod config;
 pub mod control;
 pub mod failure;
 pub mod message;
