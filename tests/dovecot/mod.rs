@@ -165,6 +165,12 @@ auth_mechanisms = plain login
 auth_username_format = %u
 auth_failure_delay = 0
 mail_max_userip_connections = 0
+# Without this, a wrong password makes the next logins wait.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {root}/users
