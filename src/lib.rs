@@ -21,6 +21,7 @@
 pub mod account;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod failure;
 pub mod message;
 pub mod migration;
