@@ -8,7 +8,7 @@ use super::screen;
 
 /// Talks to mailhauld.
 #[derive(Debug, Parser)]
-#[command(name = "mailhaulctl", version, about, arg_required_else_help = true, after_help = AFTER)]
+#[command(name = "mailhaulctl", version, about = ABOUT, arg_required_else_help = true, after_help = AFTER)]
 pub(super) struct Args {
     /// The daemon's control socket
     #[arg(long, global = true, env = "MAILHAUL_SOCKET", default_value = "/run/mailhaul/control")]
@@ -20,6 +20,7 @@ pub(super) struct Args {
     pub(super) verb: Verb,
 }
 
+const ABOUT: &str = "Controls mailhauld, which collects and moves mail";
 const AFTER: &str = "Exit status: 0 done; 1 the work failed or a part of it did; 2 usage; 3 the daemon cannot be \
                      reached; 4 not permitted; 5 no such account.";
 
