@@ -23,7 +23,7 @@ pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod destination;
-
+pub mod engine;
 pub mod failure;
 pub mod imap;
 pub mod journal;
