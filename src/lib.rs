@@ -35,3 +35,5 @@ pub mod pop3;
 pub mod schedule;
 pub mod secret;
 pub mod settings;
+pub mod systemd;
+pub mod telemetry;
