@@ -108,7 +108,8 @@ impl FolderWork<'_> {
         let todo: Vec<(u32, u32)> =
             listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
         // What earlier tries of this run brought was brought by this run.
-        let before = if known { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
+        let same = progress.record.before == examined.uidvalidity;
+        let before = if same { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
         for (uid, size) in &listed.messages {
             if progress.done.contains(*uid) {
                 progress.bytes_done += u64::from(*size);

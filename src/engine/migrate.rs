@@ -393,6 +393,7 @@ pub(super) fn begin(means: &Means, account: &str, changes: &mut Changes) -> Resu
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
+        record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;
         record.state = FolderState::Waiting;
