@@ -231,11 +231,13 @@ impl FolderWork<'_> {
                 announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
                 progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
             }
-            octets += receipt.octets;
+            octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
         }
-        let count = receipts.len() as u64;
+        let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
+        let count = receipts.len() as u64 - adopted;
         progress.record.ledger.imported += count;
+        progress.record.ledger.already_there += adopted;
         self.save(progress).await?;
         progress.bytes_done += announced;
         self.tell(progress, false);
