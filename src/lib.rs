@@ -22,6 +22,7 @@ pub mod account;
 pub mod config;
 pub mod control;
 pub mod ctl;
+pub mod daemon;
 pub mod destination;
 pub mod engine;
 pub mod failure;

@@ -98,6 +98,11 @@ impl Manager {
         self.lock().cancel_all();
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
+        // Idle polls write nothing; the times of their last runs are kept now.
+        let changes = self.lock().last_runs();
+        if let Err(failure) = self.means().journal.commit(changes).await {
+            tracing::warn!("{failure}");
+        }
     }
 
     pub(super) fn means(&self) -> Arc<Means> {

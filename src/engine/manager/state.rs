@@ -9,7 +9,7 @@ use super::super::meter::Meter;
 use super::super::migrate::Tally;
 use crate::account::Account;
 use crate::config::Broken;
-use crate::journal::{MigrationRecord, PollRecord};
+use crate::journal::{Changes, MigrationRecord, PollRecord};
 use crate::schedule::Timetable;
 
 #[derive(Debug, Default)]
@@ -99,6 +99,19 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The records of all polls that ever ran.
+    pub(super) fn last_runs(&self) -> Changes {
+        let mut changes = Changes::default();
+        for (name, entry) in &self.entries {
+            if let Work::Poll(poll) = &entry.work
+                && poll.record.last_run.is_some()
+            {
+                changes.poll(name, &poll.record);
+            }
+        }
+        changes
     }
 
     /// Whether automatic import is on: the definition says so, and nobody and nothing switched it off since.
