@@ -19,13 +19,16 @@
 //! told to delete.
 
 pub mod account;
+pub mod config;
 pub mod control;
 pub mod destination;
 pub mod failure;
+pub mod imap;
 pub mod journal;
 pub mod message;
 pub mod migration;
 pub mod mutf7;
 pub mod net;
+pub mod pop3;
 pub mod secret;
 pub mod settings;

@@ -1,0 +1,209 @@
+//! `[[account]]`: one definition becomes an [`Account`], or a [`Broken`] with every complaint about it.
+//! It refuses to let one definition see another; names and counts over all files are `census`'s.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::account::{Account, Job, Member, Migrate, Origin, Poll, Protocol};
+
+use super::complaint::Complaint;
+use super::names::{self, Wrong};
+use super::servers::Templates;
+use super::settings_file::unknown_destination;
+use super::source;
+use super::walk::{LATER, Sheet, Table, Value};
+use super::{Broken, Environment};
+
+/// What definitions are checked against.
+pub(super) struct Against<'c> {
+    pub(super) destinations: &'c BTreeSet<String>,
+    pub(super) templates: &'c Templates,
+    pub(super) env: &'c Environment,
+}
+
+/// A definition after its check; the places of name and member serve later complaints.
+pub(super) struct Checked {
+    pub(super) result: Result<Account, Broken>,
+    pub(super) name_at: (usize, usize),
+    pub(super) member_at: (usize, usize),
+}
+
+/// Checks one definition.
+pub(super) fn check(value: &Value<'_>, sheet: Sheet<'_>, against: &Against<'_>) -> Checked {
+    let complaints = RefCell::new(Vec::new());
+    let value = value.clone().complaining_to(&complaints);
+    let (line, column) = value.place();
+    let origin = Origin { file: sheet.text.file.clone(), line };
+    let mut found = Found::default();
+    let account = value.table().and_then(|table| read(&table, against, &mut found, &origin));
+    let at = |place: Option<(usize, usize)>| place.unwrap_or((line, column));
+    let (name_at, member_at) = (at(found.name_at), at(found.member_at));
+    let complaints = complaints.into_inner();
+    let result = match account.filter(|_| complaints.is_empty()) {
+        Some(account) => Ok(account),
+        None => Err(broken(found, origin, complaints)),
+    };
+    Checked { result, name_at, member_at }
+}
+
+fn broken(found: Found, origin: Origin, complaints: Vec<Complaint>) -> Broken {
+    Broken {
+        name: found.name,
+        member: found.member.map(|member| member.to_string()),
+        protocol: found.protocol,
+        mode: found.mode,
+        origin,
+        complaints,
+    }
+}
+
+/// What can be told about a definition however bad it is.
+#[derive(Default)]
+struct Found {
+    name: Option<String>,
+    name_at: Option<(usize, usize)>,
+    member: Option<Member>,
+    member_at: Option<(usize, usize)>,
+    protocol: Option<Protocol>,
+    mode: Option<&'static str>,
+}
+
+/// Complains about a name that is wrong.
+pub(super) fn good<T>(value: &Value<'_>, result: Result<T, Wrong>) -> Option<T> {
+    match result {
+        Ok(good) => Some(good),
+        Err((what, mend)) => {
+            value.complain(what, mend);
+            None
+        }
+    }
+}
+
+fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Origin) -> Option<Account> {
+    table.only(&["name", "member", "agreed", "destination", "source", "poll", "migrate"]);
+    if let Some(value) = table.require("name", "write name = \"...\", unique, of a-z, 0-9, '.', '_' and '-'")
+    {
+        found.name_at = Some(value.place());
+        found.name = value
+            .string()
+            .filter(|written| good(&value, names::account(written)).is_some())
+            .map(str::to_owned);
+    }
+    if let Some(value) = table.require("member", "write member = \"alice@example.com\", whose mailbox it is")
+    {
+        found.member_at = Some(value.place());
+        found.member = value.string().and_then(|written| good(&value, names::member(written)));
+    }
+    agreed(table);
+    let destination = match table.get("destination") {
+        None => Some("default".to_owned()),
+        Some(value) => destination(&value, against),
+    };
+    let source = table.require("source", "write [account.source]").and_then(|value| value.table());
+    let source = source.and_then(|table| source::read(&table, against, &mut found.protocol));
+    let job = job(table, found);
+    Some(Account {
+        name: found.name.clone()?,
+        member: found.member.clone()?,
+        destination: destination?,
+        source: source?,
+        job: job?,
+        origin: origin.clone(),
+    })
+}
+
+fn agreed(table: &Table<'_>) {
+    const MEND: &str = "ask the owner of the mailbox, then write agreed = true";
+    let Some(value) = table.require("agreed", MEND) else { return };
+    if value.boolean() == Some(false) {
+        value.complain("without the owner's consent nothing is imported", MEND);
+    }
+}
+
+fn destination(value: &Value<'_>, against: &Against<'_>) -> Option<String> {
+    let name = value.string()?;
+    if !against.destinations.contains(name) {
+        let (what, mend) = unknown_destination(name, against.destinations);
+        value.complain(what, mend);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn job(table: &Table<'_>, found: &mut Found) -> Option<Job> {
+    const MEND: &str = "write either [account.poll] or [account.migrate]";
+    let protocol = found.protocol;
+    let (poll, migrate) = (table.get("poll"), table.get("migrate"));
+    found.mode = match (&poll, &migrate) {
+        (Some(_), None) => Some("poll"),
+        (None, Some(_)) => Some("migrate"),
+        _ => None,
+    };
+    match (&poll, protocol, &migrate) {
+        (Some(value), Some(Protocol::Imap), None) => {
+            value.complain(format!("poll with protocol \"imap\" {LATER}"), "poll by \"pop3\", or migrate");
+        }
+        (None, Some(Protocol::Pop3), Some(value)) => {
+            value.complain(format!("migrate with protocol \"pop3\" {LATER}"), "migrate by \"imap\", or poll");
+        }
+        (Some(_), _, Some(_)) => table.complain("has both [account.poll] and [account.migrate]", MEND),
+        (None, _, None) => table.complain("does not say what to do", MEND),
+        _ => {}
+    }
+    let poll = poll.and_then(|value| value.table()).and_then(|table| read_poll(&table)).map(Job::Poll);
+    let migrate = migrate.and_then(|value| value.table()).and_then(|table| read_migrate(&table));
+    poll.or(migrate.map(Job::Migrate))
+}
+
+fn read_poll(table: &Table<'_>) -> Option<Poll> {
+    table.only(&["mailbox", "enabled", "keep_original", "apply_filter", "apply_spam", "icon"]);
+    let mailbox = match table.get("mailbox") {
+        None => Some(vec!["INBOX".to_owned()]),
+        Some(value) => value.string().and_then(|written| good(&value, names::folder(written))),
+    };
+    let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
+    let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));
+    for name in ["apply_filter", "apply_spam"] {
+        if let Some(value) = table.get(name)
+            && value.boolean() == Some(true)
+        {
+            value.complain(LATER, format!("write {name} = false"));
+        }
+    }
+    let icon = match table.get("icon") {
+        None => Some(None),
+        Some(value) => value
+            .string()
+            .and_then(|written| good(&value, names::icon(written)).map(|()| Some(written.to_owned()))),
+    };
+    Some(Poll { mailbox: mailbox?, enabled: enabled?, keep_original: keep_original?, icon: icon? })
+}
+
+fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
+    table.only(&["into", "include", "exclude"]);
+    let into = match table.get("into") {
+        None => Some(Vec::new()),
+        Some(value) => match value.string() {
+            Some("") => Some(Vec::new()),
+            Some(written) => good(&value, names::folder(written)),
+            None => None,
+        },
+    };
+    let include = match table.get("include") {
+        None => Some(vec!["*".to_owned()]),
+        Some(value) => {
+            let patterns = patterns(&value);
+            if patterns.as_ref().is_some_and(Vec::is_empty) {
+                value.complain("names no folder at all", "write include = [\"*\"]");
+            }
+            patterns
+        }
+    };
+    let exclude = table.get("exclude").map_or(Some(Vec::new()), |value| patterns(&value));
+    Some(Migrate { into: into?, include: include?, exclude: exclude? })
+}
+
+fn patterns(value: &Value<'_>) -> Option<Vec<String>> {
+    let items = value.strings()?;
+    Some(items.into_iter().filter_map(|(written, item)| good(&item, names::pattern(written))).collect())
+}

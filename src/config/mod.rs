@@ -1,0 +1,194 @@
+//! From files to what is meant: settings, server templates and account definitions, every mistake with its
+//! place. One bad definition never takes the good ones down. The room refuses to start on settings or
+//! server files that cannot be used, to keep what it read, and to know what runs.
+
+mod accounts;
+mod census;
+mod complaint;
+mod names;
+mod password;
+mod servers;
+mod settings_file;
+mod source;
+#[cfg(test)]
+mod tests;
+mod text;
+mod units;
+mod walk;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use crate::account::{Account, Origin, Protocol};
+use crate::settings::Settings;
+
+pub use complaint::Complaint;
+pub use password::read_secret;
+
+use text::Text;
+use walk::Sheet;
+
+/// What the service manager says about directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `$STATE_DIRECTORY`
+    pub state_directory: Option<PathBuf>,
+    /// `$RUNTIME_DIRECTORY`
+    pub runtime_directory: Option<PathBuf>,
+    /// `$CREDENTIALS_DIRECTORY`
+    pub credentials_directory: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the three variables; the first of several directories counts (systemd.exec(5)).
+    pub fn from_env() -> Self {
+        Environment {
+            state_directory: first(std::env::var_os("STATE_DIRECTORY")),
+            runtime_directory: first(std::env::var_os("RUNTIME_DIRECTORY")),
+            credentials_directory: first(std::env::var_os("CREDENTIALS_DIRECTORY")),
+        }
+    }
+}
+
+fn first(variable: Option<OsString>) -> Option<PathBuf> {
+    std::env::split_paths(&variable?).next().filter(|path| path.is_absolute())
+}
+
+/// A definition, or a whole file of them, that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Its name, as far as it can be told.
+    pub name: Option<String>,
+    /// The member, as far as it can be told.
+    pub member: Option<String>,
+    /// The protocol, as far as it can be told.
+    pub protocol: Option<Protocol>,
+    /// `poll` or `migrate`, as far as it can be told.
+    pub mode: Option<&'static str>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Why it cannot be used; never empty.
+    pub complaints: Vec<Complaint>,
+}
+
+/// Everything that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Good definitions, by file and by place in it.
+    pub accounts: Vec<Account>,
+    /// The others.
+    pub broken: Vec<Broken>,
+    /// Every complaint about account and server files, those inside `broken` too.
+    pub complaints: Vec<Complaint>,
+    /// What is allowed and still should be known.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the settings, `servers.d` and `accounts.d` beside them and `accounts.d` below the state directory.
+///
+/// # Errors
+/// Every complaint about every file, if the settings or a whole server file cannot be used. A single
+/// template that is wrong takes only the accounts down that name it.
+pub fn load(config_file: &Path, env: &Environment) -> Result<Loaded, Vec<Complaint>> {
+    let complaints = RefCell::new(Vec::new());
+    let read = read_settings(config_file, env, &complaints);
+    let mut fatal = !complaints.borrow().is_empty();
+
+    let mut templates = servers::built_in(&complaints);
+    for file in census::files(&settings_file::beside(config_file, "servers.d"), &complaints) {
+        fatal |= !read_servers(&file, &complaints, &mut templates);
+    }
+    let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
+    let against = accounts::Against { destinations: &read.destinations, templates: &templates, env };
+    for file in account_files(config_file, &read.settings, &complaints) {
+        census.take(&file, &against);
+    }
+
+    let census::Census { accounts, broken, .. } = census;
+    let mut complaints = complaints.into_inner();
+    complaints.extend(broken.iter().flat_map(|broken| broken.complaints.iter().cloned()));
+    if fatal {
+        return Err(complaints);
+    }
+    let warnings = warnings(&accounts);
+    Ok(Loaded { settings: read.settings, accounts, broken, complaints, warnings })
+}
+
+fn read_settings(
+    file: &Path,
+    env: &Environment,
+    complaints: &RefCell<Vec<Complaint>>,
+) -> settings_file::Read {
+    let text = Text::read(file).unwrap_or_else(|complaint| {
+        complaints.borrow_mut().push(complaint);
+        Text::new(file, String::new())
+    });
+    let (root, errors) = DeTable::parse_recoverable(&text.text);
+    let sheet = Sheet { text: &text, shift: 0, complaints };
+    census::syntax(sheet, &errors);
+    let read = settings_file::read(&sheet.root(root.get_ref()), env);
+    in_order(complaints, 0);
+    read
+}
+
+/// Returns whether the file as a whole can be used.
+fn read_servers(
+    file: &Path,
+    complaints: &RefCell<Vec<Complaint>>,
+    templates: &mut servers::Templates,
+) -> bool {
+    let text = match Text::read(file) {
+        Ok(text) => text,
+        Err(complaint) => {
+            complaints.borrow_mut().push(complaint);
+            return false;
+        }
+    };
+    let before = complaints.borrow().len();
+    let (root, errors) = DeTable::parse_recoverable(&text.text);
+    let sheet = Sheet { text: &text, shift: 0, complaints };
+    census::syntax(sheet, &errors);
+    servers::read(&sheet.root(root.get_ref()), templates);
+    in_order(complaints, before);
+    errors.is_empty()
+}
+
+fn in_order(complaints: &RefCell<Vec<Complaint>>, from: usize) {
+    if let Some(new) = complaints.borrow_mut().get_mut(from..) {
+        new.sort_by_key(|complaint| (complaint.line, complaint.column));
+    }
+}
+
+fn account_files(
+    config_file: &Path,
+    settings: &Settings,
+    complaints: &RefCell<Vec<Complaint>>,
+) -> Vec<PathBuf> {
+    let beside = settings_file::beside(config_file, "accounts.d");
+    let own = settings.daemon.state_directory.join("accounts.d");
+    let same = matches!((beside.canonicalize(), own.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    let mut files = census::files(&beside, complaints);
+    if !same {
+        files.extend(census::files(&own, complaints));
+    }
+    files
+}
+
+/// One line however many accounts it concerns.
+fn warnings(accounts: &[Account]) -> Vec<String> {
+    let plain = accounts.iter().filter(|account| account.source.security == crate::account::Security::None);
+    let plain: Vec<&str> = plain.map(|account| account.name.as_str()).collect();
+    match plain.as_slice() {
+        [] => Vec::new(),
+        [one] => vec![format!("{one}: the password and the mail travel in plain text (security = \"none\")")],
+        [first, ..] => vec![format!(
+            "{} accounts, {first} among them: password and mail travel in plain text (security = \"none\")",
+            plain.len()
+        )],
+    }
+}

@@ -1,0 +1,233 @@
+//! Server templates: those compiled in and those of `servers.d`, which win. A template with a mistake in it
+//! stays known, so that an account that names it is refused instead of meeting another server.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use crate::account::{Protocol, Security};
+
+use super::complaint::Complaint;
+use super::names;
+use super::text::Text;
+use super::walk::{Sheet, Table, Value};
+
+/// What is compiled in, one file a provider.
+const BUILT_IN: [(&str, &str); 13] = [
+    ("aol", include_str!("servers/aol.toml")),
+    ("fastmail", include_str!("servers/fastmail.toml")),
+    ("gmail", include_str!("servers/gmail.toml")),
+    ("gmx", include_str!("servers/gmx.toml")),
+    ("icloud", include_str!("servers/icloud.toml")),
+    ("mailru", include_str!("servers/mailru.toml")),
+    ("outlook", include_str!("servers/outlook.toml")),
+    ("webde", include_str!("servers/webde.toml")),
+    ("worksmobile", include_str!("servers/worksmobile.toml")),
+    ("yahoo", include_str!("servers/yahoo.toml")),
+    ("yahoo-jp", include_str!("servers/yahoo-jp.toml")),
+    ("yandex", include_str!("servers/yandex.toml")),
+    ("zoho", include_str!("servers/zoho.toml")),
+];
+
+/// A host, its port, and how the connection is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) security: Security,
+}
+
+/// What a template and a server written into an account have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) local_part: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) min_interval: Option<Duration>,
+    pub(super) login_hint: String,
+}
+
+/// `[server.NAME]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Template {
+    pub(super) pop3: Option<Endpoint>,
+    pub(super) imap: Option<Endpoint>,
+    pub(super) manner: Manner,
+    /// `FILE:LINE` of a template that cannot be used.
+    pub(super) broken: Option<String>,
+}
+
+/// Templates by name.
+pub(super) type Templates = BTreeMap<String, Template>;
+
+/// The templates that are compiled in.
+pub(super) fn built_in(complaints: &RefCell<Vec<Complaint>>) -> Templates {
+    let mut templates = Templates::new();
+    for (name, content) in BUILT_IN {
+        let text = Text::new(Path::new(&format!("/built-in/{name}.toml")), content.to_owned());
+        let (root, _) = DeTable::parse_recoverable(content);
+        read(&Sheet { text: &text, shift: 0, complaints }.root(root.get_ref()), &mut templates);
+    }
+    templates
+}
+
+/// Walks through a file of templates.
+pub(super) fn read(root: &Table<'_>, templates: &mut Templates) {
+    root.only(&["server"]);
+    let Some(servers) = root.get("server").and_then(|value| value.table()) else { return };
+    for (name, value) in servers.entries() {
+        let complaints = root.sheet.complaints;
+        let before = complaints.borrow().len();
+        let mut read = value.table().map(|table| template(&table)).unwrap_or_default();
+        if let Some(first) = complaints.borrow().get(before) {
+            read.broken = Some(format!("{}:{}", first.file.display(), first.line));
+        }
+        templates.insert(name.to_owned(), read);
+    }
+}
+
+fn template(table: &Table<'_>) -> Template {
+    table.only(&[
+        "title",
+        "pop3",
+        "imap",
+        "login",
+        "ca_file",
+        "max_connections",
+        "min_interval",
+        "oauth2",
+        "login_hint",
+        "checked",
+    ]);
+    for name in ["title", "checked"] {
+        table.get(name).and_then(|value| value.string());
+    }
+    if let Some(value) = table.get("oauth2")
+        && value.if_table().is_none()
+    {
+        value.choice(&["microsoft", "google"]);
+    }
+    let at = |name, protocol| {
+        let table = table.get(name).and_then(|value| value.table())?;
+        table.only(&["host", "port", "security"]);
+        endpoint(&table, protocol)
+    };
+    let (pop3, imap) = (at("pop3", Protocol::Pop3), at("imap", Protocol::Imap));
+    if table.get("pop3").is_none() && table.get("imap").is_none() {
+        table.complain("has no server", "write imap = { host = \"...\" } or pop3 = { host = \"...\" }");
+    }
+    Template { pop3, imap, manner: manner(table), broken: None }
+}
+
+/// Host, port and security of a table; the defaults follow from the protocol.
+pub(super) fn endpoint(table: &Table<'_>, protocol: Protocol) -> Option<Endpoint> {
+    let host = table.require("host", "write host = \"mail.example.com\"").and_then(|value| host(&value));
+    let security = match table.get("security") {
+        None => Some(Security::Tls),
+        Some(value) => match value.choice(&["tls", "starttls", "none"]) {
+            Some("tls") => Some(Security::Tls),
+            Some("starttls") => Some(Security::StartTls),
+            Some(_) => Some(Security::None),
+            None => None,
+        },
+    };
+    let port = match table.get("port") {
+        None => security.map(|security| usual_port(protocol, security)),
+        Some(value) => value.integer(1, 65535).and_then(|port| u16::try_from(port).ok()),
+    };
+    Some(Endpoint { host: host?, port: port?, security: security? })
+}
+
+fn host(value: &Value<'_>) -> Option<String> {
+    let written = value.string()?;
+    match names::host(written) {
+        Ok(()) => Some(written.to_owned()),
+        Err((what, mend)) => {
+            value.complain(what, mend);
+            None
+        }
+    }
+}
+
+fn usual_port(protocol: Protocol, security: Security) -> u16 {
+    match (protocol, security) {
+        (Protocol::Pop3, Security::Tls) => 995,
+        (Protocol::Pop3, _) => 110,
+        (Protocol::Imap, Security::Tls) => 993,
+        (Protocol::Imap, _) => 143,
+    }
+}
+
+/// The keys beside the endpoint.
+pub(super) fn manner(table: &Table<'_>) -> Manner {
+    let login = table.get("login").and_then(|value| value.choice(&["address", "local-part"]));
+    let hint = table.get("login_hint").and_then(|value| value.string());
+    Manner {
+        local_part: login == Some("local-part"),
+        ca_file: table.get("ca_file").and_then(|value| ca_file(&value)),
+        max_connections: table.get("max_connections").and_then(|value| value.count(1, 1000)),
+        min_interval: table.get("min_interval").and_then(|value| value.duration()),
+        login_hint: hint.unwrap_or_default().to_owned(),
+    }
+}
+
+fn ca_file(value: &Value<'_>) -> Option<PathBuf> {
+    let path = value.path()?;
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => Some(path),
+        Ok(_) => {
+            value.complain(
+                format!("{} is not a file", path.display()),
+                "name a file with certificates in PEM",
+            );
+            None
+        }
+        Err(error) => {
+            let what = format!("{} cannot be read: {}", path.display(), super::text::reason(&error));
+            value.complain(what, "name a file with certificates in PEM");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compiled_in_is_good() {
+        let complaints = RefCell::new(Vec::new());
+        let templates = built_in(&complaints);
+        assert_eq!(complaints.into_inner(), []);
+        for name in [
+            "lineworks",
+            "naverworks",
+            "gmail",
+            "googleworkspace",
+            "outlook",
+            "hotmail",
+            "microsoft365",
+            "yahoo",
+            "yahoo-jp",
+            "yandex",
+            "mailru",
+            "icloud",
+            "aol",
+            "gmx",
+            "webde",
+            "zoho",
+            "fastmail",
+        ] {
+            let template = templates.get(name).unwrap_or_else(|| panic!("{name}"));
+            assert!(template.imap.is_some(), "{name}");
+            assert_eq!(template.pop3.is_none(), name == "icloud", "{name}");
+            assert!(!template.manner.login_hint.is_empty(), "{name}");
+        }
+        for (name, content) in BUILT_IN {
+            assert!(DeTable::parse(content).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `[account.source]`: the protocol, the server (a template or written in), the login and where its
+//! password is found. It refuses to look into the password's file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::account::{Protocol, Source};
+use crate::secret::{Secret, SecretPlace};
+
+use super::accounts::{Against, good};
+use super::complaint::nearest;
+use super::names;
+use super::servers::{self, Endpoint, Manner};
+use super::text::reason;
+use super::walk::{LATER, Table, Value};
+
+/// Reads the table; the protocol is told even if the rest is wrong.
+pub(super) fn read(
+    table: &Table<'_>,
+    against: &Against<'_>,
+    protocol: &mut Option<Protocol>,
+) -> Option<Source> {
+    table.only(&["protocol", "server", "username", "password", "auth"]);
+    let value = table.require("protocol", "write protocol = \"pop3\" or \"imap\"");
+    *protocol = match value.and_then(|value| value.choice(&["pop3", "imap"])) {
+        Some("pop3") => Some(Protocol::Pop3),
+        Some(_) => Some(Protocol::Imap),
+        None => None,
+    };
+    let value = table.require("server", "write server = \"gmail\", or server = { host = \"...\" }");
+    let server = value.and_then(|value| match value.if_table() {
+        Some(table) => written_in(&table, *protocol),
+        None => by_name(&value, *protocol, against),
+    });
+    let value = table.require("username", "write the login that the server expects");
+    let username = value.and_then(|value| {
+        let written = value.string()?;
+        good(&value, names::username(written)).map(|()| written)
+    });
+    let value = table.require("password", "write password = { file = \"NAME.secret\" }");
+    let password = value.and_then(|value| password(&value.table()?, against));
+    if let Some(value) = table.get("auth")
+        && value.choice(&["auto", "password", "oauth2"]) == Some("oauth2")
+    {
+        value.complain(format!("\"oauth2\" {LATER}"), "write \"auto\", and use an app password");
+    }
+    let (endpoint, manner) = server?;
+    let username = match username?.rsplit_once('@') {
+        Some((local, _)) if manner.local_part && !local.is_empty() => local,
+        _ => username?,
+    };
+    Some(Source {
+        protocol: (*protocol)?,
+        host: endpoint.host,
+        port: endpoint.port,
+        security: endpoint.security,
+        ca_file: manner.ca_file,
+        username: username.to_owned(),
+        password: password?,
+        max_connections: manner.max_connections,
+        min_interval: manner.min_interval,
+        login_hint: manner.login_hint,
+    })
+}
+
+fn written_in(table: &Table<'_>, protocol: Option<Protocol>) -> Option<(Endpoint, Manner)> {
+    table.only(&["host", "port", "security", "ca_file", "max_connections", "min_interval", "login"]);
+    // Without a protocol the port's default does not matter: the definition is refused anyway.
+    let endpoint = servers::endpoint(table, protocol.unwrap_or(Protocol::Imap));
+    let manner = servers::manner(table);
+    Some((endpoint?, manner))
+}
+
+fn by_name(
+    value: &Value<'_>,
+    protocol: Option<Protocol>,
+    against: &Against<'_>,
+) -> Option<(Endpoint, Manner)> {
+    let Some(name) = value.if_string() else {
+        value.complain(
+            "is neither a template's name nor a table",
+            "write \"gmail\", or { host = \"mail.example.com\" }",
+        );
+        return None;
+    };
+    let Some(template) = against.templates.get(name) else {
+        let mend = match nearest(name, against.templates.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => {
+                let known: Vec<&str> = against.templates.keys().map(String::as_str).collect();
+                format!("write {{ host = \"...\" }}, or one of: {}", known.join(", "))
+            }
+        };
+        value.complain(format!("no server template is named {name:?}"), mend);
+        return None;
+    };
+    if let Some(place) = &template.broken {
+        value.complain(format!("the server template {name:?} is wrong"), format!("mend it at {place}"));
+        return None;
+    }
+    let (endpoint, other) = match protocol? {
+        Protocol::Pop3 => (&template.pop3, "imap"),
+        Protocol::Imap => (&template.imap, "pop3"),
+    };
+    let Some(endpoint) = endpoint else {
+        let protocol = protocol?.as_str();
+        value.complain(
+            format!("the server {name:?} has {other} only, not {protocol}"),
+            format!("write protocol = \"{other}\""),
+        );
+        return None;
+    };
+    Some((endpoint.clone(), template.manner.clone()))
+}
+
+fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
+    const KINDS: [&str; 4] = ["file", "credential", "command", "value"];
+    table.only(&KINDS);
+    if KINDS.iter().filter(|kind| table.get(kind).is_some()).count() != 1 {
+        table.complain(
+            "must say exactly one place",
+            "write one of { file = \"...\" }, { credential = \"...\" }, { command = [\"...\"] }, { value = \"...\" }",
+        );
+        return None;
+    }
+    if let Some(value) = table.get("file") {
+        return file(&value).map(SecretPlace::File);
+    }
+    if let Some(value) = table.get("credential") {
+        return credential(&value, against).map(SecretPlace::Credential);
+    }
+    if let Some(value) = table.get("command") {
+        return command(&value, table).map(SecretPlace::Command);
+    }
+    let value = table.get("value")?;
+    let written = value.string()?;
+    if table.sheet.text.open_to_others {
+        let name = table.sheet.text.file.display();
+        value.complain("stands in a file that others than its owner can read", format!("chmod 600 {name}"));
+        return None;
+    }
+    if written.is_empty() || written.contains(['\r', '\n', '\0']) {
+        value.complain("is empty or has more than one line", "write the password on one line");
+        return None;
+    }
+    Some(SecretPlace::Value(Arc::new(Secret::new(written.as_bytes().to_vec()))))
+}
+
+fn file(value: &Value<'_>) -> Option<PathBuf> {
+    let path = value.path()?;
+    let shown = path.display();
+    match std::fs::metadata(&path) {
+        Err(error) => {
+            let mend = "put the password on the first line of that file, chmod 600";
+            value.complain(format!("{shown} cannot be read: {}", reason(&error)), mend);
+            None
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            value.complain(format!("{shown} is not a regular file"), "name a file");
+            None
+        }
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+            value.complain(format!("{shown} is open to others than its owner"), format!("chmod 600 {shown}"));
+            None
+        }
+        Ok(_) => Some(path),
+    }
+}
+
+fn credential(value: &Value<'_>, against: &Against<'_>) -> Option<String> {
+    let name = value.string()?;
+    if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+        value.complain(format!("{name:?} is not the name of a credential"), "write its name without a path");
+        return None;
+    }
+    if let Some(directory) = &against.env.credentials_directory
+        && !directory.join(name).is_file()
+    {
+        let mend = format!("add LoadCredential={name}:PATH to the service");
+        value.complain(format!("the service has no credential {name:?}"), mend);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn command(value: &Value<'_>, table: &Table<'_>) -> Option<Vec<String>> {
+    let words = value.strings()?;
+    if words.iter().any(|(word, _)| word.contains('\0'))
+        || words.first().is_none_or(|(word, _)| word.is_empty())
+    {
+        value.complain(
+            "is not a command",
+            "write the program and its arguments, [\"/usr/bin/pass\", \"alice\"]",
+        );
+        return None;
+    }
+    let mut words: Vec<String> = words.into_iter().map(|(word, _)| word.to_owned()).collect();
+    if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+        let path = table.sheet.text.directory.join(&*program);
+        *program = path.into_os_string().into_string().ok()?;
+    }
+    Some(words)
+}

@@ -1,0 +1,315 @@
+//! Readers for what the parser below does not know or reads too strictly: status lines, LIST, LSUB and
+//! NAMESPACE. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
+//! is not of its form is `None`.
+
+use crate::failure::{Failure, Kind};
+
+/// Whether a response is a status response or a continuation, whose text is free.
+pub(super) fn is_status(response: &[u8]) -> bool {
+    response.starts_with(b"+") || status_of(response).is_some()
+}
+
+/// Whether this room reads the response itself.
+pub(super) fn is_ours(response: &[u8]) -> bool {
+    let Some(rest) = response.strip_prefix(b"* ") else { return false };
+    let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
+    [&b"LIST"[..], b"LSUB", b"NAMESPACE"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
+}
+
+/// A status response reduced to what every parser reads, if it is one.
+pub(super) fn plain_status(response: &[u8]) -> Option<Vec<u8>> {
+    let (tag, status) = status_of(response)?;
+    let text: Vec<u8> = response.iter().copied().filter(|b| matches!(b, b' '..=b'~')).collect();
+    let text = String::from_utf8(text).ok()?.replace(['[', ']'], "_");
+    Some(format!("{tag} {status} {text}\r\n").into_bytes())
+}
+
+fn status_of(response: &[u8]) -> Option<(String, &'static str)> {
+    let text = response.strip_suffix(b"\r\n").unwrap_or(response);
+    let mut words = text.splitn(3, |b| *b == b' ');
+    let (tag, word) = (words.next()?, words.next()?);
+    let status = ["OK", "NO", "BAD", "BYE", "PREAUTH"]
+        .into_iter()
+        .find(|s| word.eq_ignore_ascii_case(s.as_bytes()))?;
+    let plain = !tag.is_empty() && tag.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'*');
+    plain.then(|| Some((String::from_utf8(tag.to_vec()).ok()?, status)))?
+}
+
+/// One line of LIST or LSUB (RFC 3501, 7.2.2 and 7.2.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListLine {
+    pub(super) attributes: Vec<String>,
+    pub(super) delimiter: Option<u8>,
+    pub(super) name: Vec<u8>,
+    pub(super) subscribed: bool,
+}
+
+pub(super) fn list(line: &[u8]) -> Option<ListLine> {
+    let mut reader = Reader(line.strip_suffix(b"\r\n").unwrap_or(line));
+    reader.word(b"*")?;
+    let kind = reader.atom()?;
+    let subscribed = kind.eq_ignore_ascii_case(b"LSUB");
+    if !subscribed && !kind.eq_ignore_ascii_case(b"LIST") {
+        return None;
+    }
+    reader.space()?;
+    reader.expect(b'(')?;
+    let mut attributes = Vec::new();
+    while !reader.skip(b')') {
+        let attribute = reader.atom()?;
+        attributes.push(String::from_utf8_lossy(attribute).into_owned());
+        let _ = reader.space();
+    }
+    reader.space()?;
+    let delimiter = reader.nstring()?.and_then(|d| d.first().copied());
+    reader.space()?;
+    let name = reader.astring()?;
+    Some(ListLine { attributes, delimiter, name, subscribed })
+}
+
+/// The namespaces (RFC 2342): personal prefix and the prefixes of other users' and shared folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Namespaces {
+    pub(super) personal: Vec<u8>,
+    pub(super) foreign: Vec<Vec<u8>>,
+}
+
+pub(super) fn namespace(line: &[u8]) -> Option<Namespaces> {
+    let mut reader = Reader(line.strip_suffix(b"\r\n").unwrap_or(line));
+    reader.word(b"*")?;
+    if !reader.atom()?.eq_ignore_ascii_case(b"NAMESPACE") {
+        return None;
+    }
+    reader.space()?;
+    let personal = reader.namespaces()?.into_iter().next().unwrap_or_default();
+    reader.space()?;
+    let mut foreign = reader.namespaces()?;
+    reader.space()?;
+    foreign.extend(reader.namespaces()?);
+    foreign.retain(|prefix| !prefix.is_empty());
+    Some(Namespaces { personal, foreign })
+}
+
+/// Reads tokens from the front of a line.
+struct Reader<'l>(&'l [u8]);
+
+impl<'l> Reader<'l> {
+    fn skip(&mut self, byte: u8) -> bool {
+        match self.0.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.0 = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.skip(byte).then_some(())
+    }
+
+    fn space(&mut self) -> Option<()> {
+        self.expect(b' ')?;
+        while self.skip(b' ') {}
+        Some(())
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(word)?;
+        self.space()
+    }
+
+    fn atom(&mut self) -> Option<&'l [u8]> {
+        let end = self.0.iter().position(|b| b" ()\"".contains(b)).unwrap_or(self.0.len());
+        let (atom, rest) = self.0.split_at(end);
+        self.0 = rest;
+        (!atom.is_empty()).then_some(atom)
+    }
+
+    fn nstring(&mut self) -> Option<Option<Vec<u8>>> {
+        if self.0.first() == Some(&b'"') || self.0.first() == Some(&b'{') {
+            return self.astring().map(Some);
+        }
+        self.atom()?.eq_ignore_ascii_case(b"NIL").then_some(None)
+    }
+
+    fn astring(&mut self) -> Option<Vec<u8>> {
+        if self.skip(b'"') {
+            let mut text = Vec::new();
+            loop {
+                let (&byte, rest) = self.0.split_first()?;
+                self.0 = rest;
+                match byte {
+                    b'"' => return Some(text),
+                    b'\\' => {
+                        let (&escaped, rest) = self.0.split_first()?;
+                        text.push(escaped);
+                        self.0 = rest;
+                    }
+                    byte => text.push(byte),
+                }
+            }
+        }
+        if self.skip(b'{') {
+            let end = memchr::memchr(b'\n', self.0)?;
+            let digits: Vec<u8> = self.0.get(..end)?.iter().copied().filter(u8::is_ascii_digit).collect();
+            let size: usize = std::str::from_utf8(&digits).ok()?.parse().ok()?;
+            let text = self.0.get(end + 1..)?.get(..size)?.to_vec();
+            self.0 = self.0.get(end + 1 + size..)?;
+            return Some(text);
+        }
+        // An unquoted name: to the end of the line, since some servers do not quote spaces either.
+        let name = std::mem::take(&mut self.0);
+        (!name.is_empty()).then(|| name.to_vec())
+    }
+
+    fn namespaces(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut prefixes = Vec::new();
+        if !self.skip(b'(') {
+            return self.atom()?.eq_ignore_ascii_case(b"NIL").then_some(prefixes);
+        }
+        while !self.skip(b')') {
+            self.expect(b'(')?;
+            prefixes.push(self.astring()?);
+            // The delimiter, and extensions that nobody needs here.
+            while !self.skip(b')') {
+                let _ = self.space();
+                if self.skip(b'(') {
+                    while !self.skip(b')') {
+                        self.nstring()?;
+                        let _ = self.space();
+                    }
+                } else {
+                    self.nstring()?;
+                }
+            }
+            let _ = self.space();
+        }
+        Some(prefixes)
+    }
+}
+
+/// A refusal in a server's words, as a failure. `step` says what was asked: "refused the login".
+pub(super) fn refusal(step: &str, text: &str, default: Kind, hint: &str) -> Failure {
+    let lower = text.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    let kind = if has(&[
+        "[throttled]",
+        "[limit]",
+        "[overquota]",
+        "throttl",
+        "too many",
+        "bandwidth limits",
+        "rate limit",
+        "backoff",
+    ]) {
+        Kind::Throttled
+    } else if has(&["[inuse]", "[in-use]", "locked by", "mailbox is locked"]) {
+        Kind::InUse
+    } else if has(&[
+        "[unavailable]",
+        "[serverbug]",
+        "temporarily",
+        "try again",
+        "temporary",
+        "internal error",
+        "server error",
+    ]) {
+        Kind::Unavailable
+    } else if has(&[
+        "[authenticationfailed]",
+        "[authorizationfailed]",
+        "[expired]",
+        "[webalert",
+        "invalid credentials",
+        "login failed",
+        "authentication failed",
+        "log in via your web browser",
+        "application-specific password",
+    ]) {
+        Kind::Credentials
+    } else {
+        default
+    };
+    let wait = backoff(&lower);
+    let mend = match kind {
+        Kind::Credentials if !hint.is_empty() => hint.to_owned(),
+        Kind::Credentials => "check user name and password".to_owned(),
+        Kind::Throttled | Kind::InUse | Kind::Unavailable => "it is tried again later".to_owned(),
+        _ => String::new(),
+    };
+    Failure::new(kind, format!("{step}: {}", quote(text)), mend).waiting(wait)
+}
+
+/// `Suggested Backoff Time: N milliseconds`, as Microsoft writes it; at most an hour.
+fn backoff(lower: &str) -> Option<std::time::Duration> {
+    let rest = lower.split("backoff time:").nth(1)?.trim_start();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let milliseconds: u64 = digits.parse().ok()?;
+    Some(std::time::Duration::from_millis(milliseconds.min(3_600_000)))
+}
+
+/// A server's words, printable and not too many.
+pub(super) fn quote(text: &str) -> String {
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    if shown.is_empty() { "(no reason given)".to_owned() } else { format!("'{}'", shown.trim()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn list_lines() {
+        let line = list(b"* LIST (\\HasNoChildren \\Sent) \"/\" \"A \\\"B\\\"/C\"\r\n").unwrap();
+        assert_eq!(line.attributes, ["\\HasNoChildren", "\\Sent"]);
+        assert_eq!((line.delimiter, line.name.as_slice()), (Some(b'/'), &b"A \"B\"/C"[..]));
+        let line = list(b"* lsub () NIL {5}\r\na\r\nbc\r\n").unwrap();
+        assert_eq!((line.delimiter, line.name.as_slice(), line.subscribed), (None, &b"a\r\nbc"[..], true));
+        let line =
+            list(b"* LIST () \"\\\\\" Public Folders\\x (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n").unwrap();
+        assert_eq!(line.delimiter, Some(b'\\'));
+        assert_eq!(list(b"* LIST (\\A \"/\" x\r\n"), None);
+    }
+
+    #[test]
+    fn namespaces() {
+        let line =
+            b"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\" \"X\" (\"a\" \"b\"))(\"\" \"/\"))\r\n";
+        let found = namespace(line).unwrap();
+        assert_eq!(found.personal, b"INBOX.");
+        assert_eq!(found.foreign, [b"shared."]);
+        assert_eq!(namespace(b"* NAMESPACE NIL NIL NIL\r\n"), Some(Namespaces::default()));
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        for (text, kind) in [
+            ("[AUTHENTICATIONFAILED] Authentication failed.", Kind::Credentials),
+            ("[UNAVAILABLE] Temporary authentication failure.", Kind::Unavailable),
+            ("Request is throttled. Suggested Backoff Time: 1500 milliseconds", Kind::Throttled),
+            ("[OVERQUOTA] Account exceeded command or bandwidth limits.", Kind::Throttled),
+            ("Too many simultaneous connections", Kind::Throttled),
+            ("Unknown thing", Kind::Protocol),
+        ] {
+            assert_eq!(refusal("x", text, Kind::Protocol, "").kind, kind, "{text}");
+        }
+        let failure = refusal("x", "Backoff Time: 1500 milliseconds", Kind::Protocol, "");
+        assert_eq!(failure.wait, Some(std::time::Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn an_unreadable_status_line_becomes_readable() {
+        let plain = plain_status(b"A7 NO [WEIRD \"x] y\r\n").unwrap();
+        assert!(plain.starts_with(b"A7 NO "));
+        assert_eq!(plain_status(b"* 5 EXISTS\r\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in prop::collection::vec(prop::sample::select(b"* LISTNAMEPCLSUB()\"\\{}3NIL /\r\n\xff\0".to_vec()), 0..80)) {
+            let _ = (list(&line), namespace(&line), plain_status(&line), is_status(&line));
+        }
+    }
+}

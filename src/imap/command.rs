@@ -1,0 +1,38 @@
+//! Commands as octets. Names that servers gave are written back only as quoted strings; what cannot stand
+//! in one is refused, so no name ever breaks out of its command.
+
+use crate::message::UidSet;
+
+/// A quoted string (RFC 3501, `quoted`; 8-bit octets as RFC 6855 servers send them). `None`: it holds a control
+/// character.
+pub(super) fn quoted(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            0..=0x1f | 0x7f => return None,
+            b'"' | b'\\' => out.extend([b'\\', byte]),
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'"');
+    Some(out)
+}
+
+/// `UID FETCH` of whole messages without setting `\Seen`.
+pub(super) fn fetch_bodies(uids: &UidSet) -> String {
+    format!("UID FETCH {uids} (UID FLAGS INTERNALDATE BODY.PEEK[])")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_out_of_a_quoted_string() {
+        assert_eq!(quoted(b"a \"b\" \\c").unwrap(), b"\"a \\\"b\\\" \\\\c\"");
+        for bad in [&b"a\r\nA2 DELETE x"[..], b"\0", b"\x7f"] {
+            assert_eq!(quoted(bad), None);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! INTERNALDATE (RFC 3501, `date-time`): `"17-Jul-1996 02:44:25 -0700"`. It refuses dates that no calendar has.
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+
+/// Seconds since 1970. `None`: it is not a date.
+pub(super) fn parse(text: &str) -> Option<i64> {
+    let mut parts = text.trim().split_ascii_whitespace();
+    let (date, time) = (parts.next()?, parts.next()?);
+    let zone = parts.next().unwrap_or("+0000");
+    let mut date = date.splitn(3, '-');
+    let day: i8 = date.next()?.parse().ok()?;
+    let month = date.next()?.to_ascii_lowercase();
+    let month = i8::try_from(MONTHS.iter().position(|m| *m == month)? + 1).ok()?;
+    let year: i16 = date.next()?.parse().ok()?;
+    let mut time = time.splitn(3, ':');
+    let mut number = || time.next()?.parse::<i8>().ok();
+    let (hour, minute, second) = (number()?, number()?, number()?);
+    let time = DateTime::new(year, month, day, hour, minute, second.min(59), 0).ok()?;
+    let digits = zone.get(1..).filter(|d| d.len() == 4 && d.bytes().all(|b| b.is_ascii_digit()))?;
+    let (hours, minutes): (i32, i32) = (digits.get(..2)?.parse().ok()?, digits.get(2..)?.parse().ok()?);
+    let offset = hours * 3600 + minutes * 60;
+    let offset = if zone.starts_with('-') { -offset } else { offset };
+    Some(Offset::from_seconds(offset).ok()?.to_timestamp(time).ok()?.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn dates() {
+        assert_eq!(parse("17-Jul-1996 02:44:25 -0700"), Some(837_596_665));
+        assert_eq!(parse(" 1-Jan-1970 00:00:00 +0000"), Some(0));
+        assert_eq!(parse(" 1-JAN-1970 00:30:00 +0030"), Some(0));
+        for bad in
+            ["", "31-Feb-2000 00:00:00 +0000", "1-Jan-1970 24:00:00 +0000", "1-Jan-99999 00:00:00 +0000", "x"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*|[0-9]{0,3}-[a-zA-Z]{3}-[0-9]{0,5} [0-9:]{0,9} [+-][0-9é]{0,5}") {
+            let _ = parse(&text);
+        }
+    }
+}

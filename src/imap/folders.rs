@@ -1,0 +1,249 @@
+//! The folders of a source: names, levels, special uses (RFC 6154), subscriptions; and the patterns of a
+//! definition on them. Names stay the server's octets for asking; what is shown and matched is decoded. It
+//! refuses folders of other people: only the personal namespace is moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::answers::{self, ListLine, refusal};
+use super::session::Session;
+use crate::failure::{Failure, Kind};
+use crate::message::{FolderPath, Parcel};
+use crate::mutf7;
+
+/// Folders of one mailbox that are taken at most.
+const MOST_FOLDERS: usize = 50_000;
+/// Octets of a name that are taken at most.
+const LONGEST_NAME: usize = 4096;
+/// Levels of a name that are taken at most; deeper ones are joined.
+const MOST_LEVELS: usize = 100;
+
+/// A folder at the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFolder {
+    /// Its name as the server wrote it.
+    pub wire: Vec<u8>,
+    /// Its levels, decoded, without the namespace's prefix.
+    pub path: FolderPath,
+    /// Its special uses, in lower case, without the backslash.
+    pub uses: BTreeSet<String>,
+    /// The member has subscribed it.
+    pub subscribed: bool,
+    /// What had to change to read the name, in words.
+    pub note: Option<String>,
+}
+
+/// Special uses by well-known names, for servers that tell none.
+const BY_NAME: [(&str, &[&str]); 5] = [
+    ("trash", &["trash", "deleted items", "deleted messages", "papierkorb", "휴지통", "ゴミ箱", "корзина"]),
+    ("junk", &["junk", "spam", "junk e-mail", "junk email", "bulk mail", "스팸메일함", "迷惑メール", "спам"]),
+    ("sent", &["sent", "sent items", "sent messages", "gesendet", "보낸메일함", "送信済み", "отправленные"]),
+    ("drafts", &["drafts", "draft", "entwürfe", "임시보관함", "下書き", "черновики"]),
+    ("archive", &["archive", "archives", "archiv", "보관함", "アーカイブ", "архив"]),
+];
+
+impl<T: From<Parcel> + Send + 'static> Session<T> {
+    /// Every folder that can hold messages, in the order of the server.
+    ///
+    /// # Errors
+    /// A list that is refused, ends early or is empty is an error and never an empty mailbox.
+    pub async fn folders(&mut self) -> Result<Vec<SourceFolder>, Failure> {
+        let extended = self.can("LIST-EXTENDED") && self.can("SPECIAL-USE");
+        let mut done = None;
+        if extended {
+            let answer = self.run("LIST \"\" \"*\" RETURN (SPECIAL-USE)").await?;
+            done = answer.ok.then_some(answer);
+        }
+        let done = match done {
+            Some(done) => done,
+            None => {
+                while self.side_line().is_some() {}
+                self.run("LIST \"\" \"*\"").await?
+            }
+        };
+        if !done.ok {
+            return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
+        }
+        let mut lines = Vec::new();
+        while let Some(line) = self.side_line() {
+            lines.extend(answers::list(&line).filter(|l| !l.subscribed));
+        }
+        if lines.is_empty() {
+            return Err(Failure::new(
+                Kind::Unavailable,
+                "the server lists no folder at all",
+                "it is tried again later",
+            ));
+        }
+        if lines.len() > MOST_FOLDERS {
+            return Err(self.broken(&format!("lists more than {MOST_FOLDERS} folders")));
+        }
+        let mut subscribed = BTreeSet::new();
+        // A server without LSUB loses nothing but the subscriptions.
+        if self.run("LSUB \"\" \"*\"").await?.ok {
+            while let Some(line) = self.side_line() {
+                subscribed.extend(answers::list(&line).filter(|l| l.subscribed).map(|l| l.name));
+            }
+        }
+        while self.side_line().is_some() {}
+        Ok(self.sort_out(lines, &subscribed))
+    }
+
+    fn sort_out(&self, lines: Vec<ListLine>, subscribed: &BTreeSet<Vec<u8>>) -> Vec<SourceFolder> {
+        let spaces = &self.namespaces;
+        let mut found: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
+        let mut folders = Vec::new();
+        for line in lines {
+            let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
+            let foreign = spaces.foreign.iter().any(|prefix| {
+                let bare = prefix.strip_suffix(&[line.delimiter.unwrap_or(0)][..]).unwrap_or(prefix);
+                line.name == bare || line.name.starts_with(prefix)
+            });
+            if foreign
+                || has("\\NoSelect")
+                || has("\\NonExistent")
+                || line.name.len() > LONGEST_NAME
+                || found.insert(line.name.clone(), ()).is_some()
+            {
+                continue;
+            }
+            let (path, note) = decode(&line.name, line.delimiter, &spaces.personal);
+            let uses = line
+                .attributes
+                .iter()
+                .filter_map(|a| a.strip_prefix('\\'))
+                .map(str::to_ascii_lowercase)
+                .filter(|a| {
+                    ["all", "archive", "drafts", "flagged", "important", "junk", "sent", "trash"]
+                        .contains(&a.as_str())
+                })
+                .collect();
+            let subscribed = subscribed.contains(&line.name) || has("\\Subscribed");
+            folders.push(SourceFolder { wire: line.name, path, uses, subscribed, note });
+        }
+        if folders.iter().all(|f| f.uses.is_empty()) {
+            for folder in &mut folders {
+                let name = folder.path.to_string().to_lowercase();
+                folder.uses.extend(
+                    BY_NAME
+                        .iter()
+                        .filter(|(_, names)| names.contains(&name.as_str()))
+                        .map(|(u, _)| (*u).to_owned()),
+                );
+            }
+        }
+        folders
+    }
+}
+
+fn decode(name: &[u8], delimiter: Option<u8>, prefix: &[u8]) -> (FolderPath, Option<String>) {
+    if name.eq_ignore_ascii_case(b"INBOX") {
+        return (FolderPath::inbox(), None);
+    }
+    // `INBOX.` before everything is the server's habit, not a part of the member's folders.
+    let own = name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).unwrap_or(name);
+    let mut note = None;
+    let mut levels: Vec<String> = match delimiter {
+        Some(delimiter) => own.split(|b| *b == delimiter).map(|level| text(level, &mut note)).collect(),
+        None => vec![text(own, &mut note)],
+    };
+    if levels.len() > 1 && levels.last().is_some_and(String::is_empty) {
+        levels.pop();
+    }
+    if levels.len() > MOST_LEVELS {
+        let deep = levels.split_off(MOST_LEVELS - 1).join("_");
+        levels.push(deep);
+        note = Some(format!("it has more than {MOST_LEVELS} levels: the deepest are joined"));
+    }
+    (FolderPath(levels), note)
+}
+
+fn text(level: &[u8], note: &mut Option<String>) -> String {
+    if let Some(text) = mutf7::decode(level) {
+        return text;
+    }
+    *note = Some("the name is not valid modified UTF-7: it is taken as it stands".to_owned());
+    String::from_utf8_lossy(level).into_owned()
+}
+
+/// Whether a pattern of a definition fits a folder: `*` is any text, `?` one character, `\Trash` a special use.
+pub fn matches(pattern: &str, folder: &SourceFolder) -> bool {
+    if let Some(wanted) = pattern.strip_prefix('\\') {
+        return folder.uses.contains(&wanted.to_ascii_lowercase());
+    }
+    let name: Vec<char> = folder.path.to_string().chars().collect();
+    let pattern: Vec<char> = pattern.chars().collect();
+    // Greedy with one place to come back to: linear in practice, quadratic at worst, no recursion.
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match (pattern.get(p), name.get(n)) {
+            (Some('*'), _) => {
+                star = Some((p, n));
+                p += 1;
+            }
+            (Some(want), Some(have)) if *want == '?' || want == have => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str, uses: &[&str]) -> SourceFolder {
+        SourceFolder {
+            wire: name.as_bytes().to_vec(),
+            path: FolderPath(name.split('/').map(str::to_owned).collect()),
+            uses: uses.iter().map(|&u| u.to_owned()).collect(),
+            subscribed: false,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        let archive = folder("Archive/2024", &["archive"]);
+        for (pattern, fits) in [
+            ("*", true),
+            ("Archive", false),
+            ("Archive/*", true),
+            ("*/20?4", true),
+            ("*/20?", false),
+            ("\\Archive", true),
+            ("\\ARCHIVE", true),
+            ("\\Trash", false),
+            ("", false),
+            ("*2*2*", true),
+        ] {
+            assert_eq!(matches(pattern, &archive), fits, "{pattern}");
+        }
+        assert!(matches("INBOX", &folder("INBOX", &[])));
+    }
+
+    #[test]
+    fn names_are_decoded_level_by_level() {
+        let (path, note) = decode(b"INBOX.Entw&APw-rfe.x", Some(b'.'), b"INBOX.");
+        assert_eq!((path.0, note), (vec!["Entwürfe".to_owned(), "x".to_owned()], None));
+        let (path, _) = decode(b"inbox", Some(b'.'), b"INBOX.");
+        assert!(path.is_inbox());
+        let (path, note) = decode(b"a/b", None, b"");
+        assert_eq!((path.0, note), (vec!["a/b".to_owned()], None));
+        let (path, note) = decode(b"&bad/x\xff", Some(b'/'), b"");
+        assert_eq!(path.0, vec!["&bad".to_owned(), "x\u{fffd}".to_owned()]);
+        assert!(note.is_some());
+        let deep =
+            vec![b'a'; 1].into_iter().cycle().take(500).map(|c| vec![c]).collect::<Vec<_>>().join(&b'/');
+        assert_eq!(decode(&deep, Some(b'/'), b"").0.0.len(), MOST_LEVELS);
+    }
+}

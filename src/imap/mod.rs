@@ -1,0 +1,21 @@
+//! IMAP as a language: connections, commands, answers. Only the tagged OK of our own command counts as
+//! success; a connection that ends is an error, whatever came before. Message bodies never pass through
+//! memory as a whole: the [`transport`] below the parser diverts them, octet for octet, into a channel.
+//! The room refuses to know where messages go, and to change anything at the source.
+//!
+//! `async_imap` owns the connection and parses the responses. Its ready-made methods are not used: they call
+//! a FETCH or LIST that ended in NO, or in a closed socket, a complete one.
+
+mod answers;
+mod command;
+mod date;
+mod fetch;
+mod folders;
+mod framer;
+mod response;
+mod session;
+mod transport;
+
+pub use fetch::{Event, Fetch, Fetched, Left};
+pub use folders::{SourceFolder, matches};
+pub use session::{Examined, Listed, Session};

@@ -1,0 +1,142 @@
+//! A server's response as this room uses it: owned, and without the parser's types, which end here. It
+//! refuses to interpret: an item that was asked for and is not there stays `None`.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use async_imap::imap_proto::{AttributeValue, Capability, MailboxDatum, Outcome, ResponseCode};
+use async_imap::imap_proto::{Response as Parsed, Status as ParsedStatus};
+
+use super::date;
+use crate::message::Flags;
+
+/// One response.
+#[derive(Debug)]
+pub(super) enum Response {
+    /// The end of a command.
+    Done { tag: String, ok: bool, said: Said },
+    /// An untagged status response.
+    Status { status: Status, said: Said },
+    /// The server waits for more of a command.
+    Continue,
+    /// CAPABILITY
+    Capabilities(BTreeSet<String>),
+    /// EXISTS
+    Exists(u32),
+    /// EXPUNGE
+    Expunge,
+    /// FETCH
+    Fetch(Box<Item>),
+    /// Whatever else.
+    Other,
+}
+
+/// What an untagged status response says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    PreAuth,
+    Bye,
+    /// NO and BAD: warnings.
+    Trouble,
+}
+
+/// The text and the codes of a status response.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// Text, with a code that the parser does not know still in it.
+    pub(super) text: String,
+    pub(super) capabilities: Option<BTreeSet<String>>,
+    pub(super) uidvalidity: Option<u32>,
+}
+
+/// What a FETCH response says of one message.
+#[derive(Debug, Default)]
+pub(super) struct Item {
+    pub(super) uid: Option<u32>,
+    pub(super) size: Option<u32>,
+    pub(super) flags: Option<Flags>,
+    pub(super) received: Option<i64>,
+    /// A token for a diverted body, or a short body itself.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+impl Response {
+    pub(super) fn read(parsed: &Parsed<'_>) -> Response {
+        match parsed {
+            Parsed::Done { tag, status, outcome } => {
+                Response::Done { tag: tag.0.clone(), ok: *status == ParsedStatus::Ok, said: said(outcome) }
+            }
+            Parsed::Data { status, outcome } => {
+                let status = match status {
+                    ParsedStatus::Ok => Status::Ok,
+                    ParsedStatus::PreAuth => Status::PreAuth,
+                    ParsedStatus::Bye => Status::Bye,
+                    _ => Status::Trouble,
+                };
+                Response::Status { status, said: said(outcome) }
+            }
+            Parsed::Continue(_) => Response::Continue,
+            Parsed::Capabilities(list) => Response::Capabilities(names(list)),
+            Parsed::MailboxData(MailboxDatum::Exists(count)) => Response::Exists(*count),
+            Parsed::Expunge(_) => Response::Expunge,
+            Parsed::Fetch(_, attributes) => Response::Fetch(Box::new(item(attributes))),
+            _ => Response::Other,
+        }
+    }
+}
+
+fn said(outcome: &Outcome<'_>) -> Said {
+    let mut said =
+        Said { text: outcome.information.as_deref().unwrap_or_default().to_owned(), ..Said::default() };
+    match &outcome.code {
+        Some(ResponseCode::Capabilities(list)) => said.capabilities = Some(names(list)),
+        Some(ResponseCode::UidValidity(value)) => said.uidvalidity = Some(*value),
+        _ => {}
+    }
+    said
+}
+
+fn item(attributes: &[AttributeValue<'_>]) -> Item {
+    let mut item = Item::default();
+    for attribute in attributes {
+        match attribute {
+            AttributeValue::Uid(value) if *value > 0 => item.uid = Some(*value),
+            AttributeValue::Rfc822Size(value) => item.size = Some(*value),
+            AttributeValue::Flags(list) => item.flags = Some(flags(list)),
+            AttributeValue::InternalDate(text) => item.received = date::parse(text),
+            AttributeValue::BodySection { section: None, index: None, data: Some(data) }
+            | AttributeValue::Rfc822(Some(data)) => item.body = Some(data.to_vec()),
+            _ => {}
+        }
+    }
+    item
+}
+
+fn flags(list: &[Cow<'_, str>]) -> Flags {
+    let mut flags = Flags::default();
+    for flag in list {
+        match flag.strip_prefix('\\').map(str::to_ascii_lowercase).as_deref() {
+            None => flags.keywords.push(flag.to_string()),
+            Some("seen") => flags.seen = true,
+            Some("answered") => flags.answered = true,
+            Some("flagged") => flags.flagged = true,
+            Some("deleted") => flags.deleted = true,
+            Some("draft") => flags.draft = true,
+            Some("recent") => flags.recent = true,
+            // A system flag of this server alone means nothing elsewhere (RFC 3501, 2.3.2).
+            Some(_) => {}
+        }
+    }
+    flags
+}
+
+fn names(list: &[Capability<'_>]) -> BTreeSet<String> {
+    list.iter()
+        .map(|capability| match capability {
+            Capability::Imap4rev1 => "IMAP4REV1".to_owned(),
+            Capability::Auth(mechanism) => format!("AUTH={}", mechanism.to_ascii_uppercase()),
+            Capability::Atom(name) => name.to_ascii_uppercase(),
+        })
+        .collect()
+}

@@ -1,0 +1,201 @@
+//! The layer between the wire and the parser. It hands on one response at a time, diverts bodies into a
+//! channel, and keeps from the parser what the parser does not know: a line that it cannot read would end the
+//! session. Such lines wait in a side list for the readers of this room. It refuses to run ahead: a slow
+//! receiver of bodies slows the reading of the wire.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_imap::imap_proto::Response;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+
+use super::framer::{Frame, Framer};
+use crate::message::Parcel;
+use crate::net::Stream;
+
+/// Octets asked of the wire at once.
+const READ: usize = 128 * 1024;
+/// Side lines that may wait; a folder list is the longest thing in them. Lines and octets.
+const SIDE_LINES: usize = 100_000;
+const SIDE_OCTETS: usize = 32 * 1024 * 1024;
+
+/// The transport; `T` is what the receiver of bodies takes.
+pub(super) struct Transport<T> {
+    stream: Stream,
+    framer: Framer,
+    read: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The response that the parser is being given.
+    out: Vec<u8>,
+    given: usize,
+    side: VecDeque<Vec<u8>>,
+    side_octets: usize,
+    sink: Option<PollSender<T>>,
+    pending: Option<Parcel>,
+}
+
+impl<T> fmt::Debug for Transport<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<T: From<Parcel> + Send + 'static> Transport<T> {
+    pub(super) fn new(stream: Stream) -> Self {
+        Transport {
+            stream,
+            framer: Framer::new(rand::random()),
+            read: vec![0; READ],
+            start: 0,
+            end: 0,
+            out: Vec::new(),
+            given: 0,
+            side: VecDeque::new(),
+            side_octets: 0,
+            sink: None,
+            pending: None,
+        }
+    }
+
+    /// Bodies go there from now on; without a receiver they are dropped.
+    pub(super) fn set_sink(&mut self, sink: Option<mpsc::Sender<T>>) {
+        self.sink = sink.map(PollSender::new);
+    }
+
+    /// A line that the parser was not given, if one waits.
+    pub(super) fn side_line(&mut self) -> Option<Vec<u8>> {
+        let line = self.side.pop_front()?;
+        self.side_octets = self.side_octets.saturating_sub(line.len());
+        Some(line)
+    }
+
+    /// The body that a token in a response stands for.
+    pub(super) fn body_of(&self, token: &[u8]) -> Option<u64> {
+        self.framer.body_of(token)
+    }
+
+    /// The stream, for TLS to be laid over it. `None` if octets came that nobody asked for: somebody put them
+    /// in front of the handshake (RFC 3501, 6.2.1; CVE-2011-0411).
+    pub(super) fn into_stream(self) -> Option<Stream> {
+        let clean = self.start == self.end
+            && self.given == self.out.len()
+            && self.side.is_empty()
+            && self.framer.is_between();
+        clean.then_some(self.stream)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pending.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(sink) = &mut self.sink {
+            let gone = |_| io::Error::other(SinkGone);
+            ready!(sink.poll_reserve(cx)).map_err(gone)?;
+            if let Some(parcel) = self.pending.take() {
+                sink.send_item(parcel.into()).map_err(gone)?;
+            }
+        }
+        self.pending = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sorts a response: to the parser, or aside.
+    fn sort(&mut self, mut response: Vec<u8>) -> io::Result<()> {
+        if super::answers::is_status(&response) {
+            // The parser slices the text after a code by octets; and text is for people, who need no more.
+            for byte in &mut response {
+                if !matches!(byte, b' '..=b'~' | b'\r' | b'\n') {
+                    *byte = b'?';
+                }
+            }
+        }
+        let readable = !super::answers::is_ours(&response)
+            && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
+        if readable {
+            self.out = response;
+            self.given = 0;
+            return Ok(());
+        }
+        if let Some(plain) = super::answers::plain_status(&response) {
+            self.out = plain;
+            self.given = 0;
+            return Ok(());
+        }
+        self.side_octets += response.len();
+        self.side.push_back(response);
+        if self.side.len() > SIDE_LINES || self.side_octets > SIDE_OCTETS {
+            return Err(io::Error::other(TooMuch));
+        }
+        Ok(())
+    }
+}
+
+/// The receiver of bodies has stopped; its own failure says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the delivery stopped")]
+pub(super) struct SinkGone;
+
+/// The server sent more lines than anybody asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("sent more lines than a mailbox can have folders")]
+struct TooMuch;
+
+impl<T: From<Parcel> + Send + 'static> AsyncRead for Transport<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.given < this.out.len() {
+                let rest = this.out.get(this.given..).unwrap_or_default();
+                let count = rest.len().min(buf.remaining());
+                buf.put_slice(rest.get(..count).unwrap_or_default());
+                this.given += count;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.poll_send(cx))?;
+            let mut data = this.read.get(this.start..this.end).unwrap_or_default();
+            let before = data.len();
+            let frame = this.framer.next(&mut data).map_err(io::Error::other)?;
+            this.start += before - data.len();
+            match frame {
+                Some(Frame::Response(response)) => this.sort(response)?,
+                Some(Frame::Begin(number)) => this.pending = Some(Parcel::Begin(number)),
+                Some(Frame::Data(data)) => this.pending = Some(Parcel::Data(data)),
+                Some(Frame::End) => this.pending = Some(Parcel::End),
+                None => {
+                    let mut space = ReadBuf::new(&mut this.read);
+                    ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
+                    (this.start, this.end) = (0, space.filled().len());
+                    if this.end == 0 {
+                        // The parser reads this as the end; what was begun is not complete.
+                        if this.framer.is_in_body() {
+                            this.pending = Some(Parcel::Abandon);
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: From<Parcel> + Send + 'static> AsyncWrite for Transport<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+impl<T> Unpin for Transport<T> {}

@@ -1,0 +1,226 @@
+//! From a connection to a session that is logged in: greeting, capabilities, STLS, and the ways to prove
+//! who we are, from the one that says most when it fails to the one that every server knows.
+//!
+//! ```text
+//! connected ─► (TLS) ─► greeted ─► CAPA ─► STLS, TLS, CAPA ─► PLAIN ─► APOP ─► USER/PASS ─► logged in
+//!                                         └── starttls only     └ next only if the way is refused ┘
+//! ```
+//!
+//! It refuses to send a password before TLS where TLS was asked for, and to try the next way after the
+//! credentials themselves were refused: that would count as two wrong passwords.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use md5::{Digest, Md5};
+use zeroize::Zeroizing;
+
+use super::capability::Capabilities;
+use super::machine::{Expect, Reply, Status};
+use super::refusal::{self, Scrub, Step};
+use super::wire::{Wire, is_ok};
+use crate::account::{Security, Source};
+use crate::failure::{Failure, Kind};
+use crate::net::Connector;
+use crate::secret::Secret;
+
+/// A list of capabilities may have so many octets.
+const CAPABILITIES: u64 = 64 << 10;
+
+/// Connects and logs in.
+pub(super) async fn open(
+    connector: &Connector,
+    source: &Source,
+    secret: &Secret,
+) -> Result<(Wire, Capabilities), Failure> {
+    let ca_file = source.ca_file.as_deref();
+    let mut stream = connector.connect(&source.host, source.port).await?;
+    if source.security == Security::Tls {
+        stream = connector.secure(stream, &source.host, ca_file).await?;
+    }
+    let mut wire = Wire::new(stream, &source.host, source.port);
+    wire.expect(Expect::Line);
+    let greeting = wire.status().await?;
+    if !is_ok(&greeting) {
+        let quote = Scrub::default().quote(&greeting);
+        return Err(refusal::failure(Step::Greeting, &greeting, &quote, &source.host, "", None));
+    }
+    let mut capabilities = ask(&mut wire).await?;
+    if source.security == Security::StartTls {
+        start_tls(&mut wire, &capabilities).await?;
+        let stream = connector.secure(wire.into_stream()?, &source.host, ca_file).await?;
+        wire = Wire::new(stream, &source.host, source.port);
+        // What was said in plain text counts for nothing (RFC 2595, 4).
+        capabilities = ask(&mut wire).await?;
+    }
+    let mut login = Login { wire: &mut wire, source, capabilities: &capabilities, scrub: Scrub::default() };
+    login.run(&greeting, secret).await?;
+    if capabilities.by_user {
+        capabilities = ask(&mut wire).await?;
+    }
+    Ok((wire, capabilities))
+}
+
+/// CAPA; a server that does not know it has the capabilities of RFC 1939.
+async fn ask(wire: &mut Wire) -> Result<Capabilities, Failure> {
+    let mut capabilities = Capabilities::default();
+    if is_ok(&wire.command("CAPA", Expect::Lines).await?) {
+        capabilities.known = true;
+        wire.lines(CAPABILITIES, |line| {
+            capabilities.line(line);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(capabilities)
+}
+
+async fn start_tls(wire: &mut Wire, capabilities: &Capabilities) -> Result<(), Failure> {
+    let offered = if capabilities.known && !capabilities.stls {
+        false
+    } else {
+        is_ok(&wire.command("STLS", Expect::Line).await?)
+    };
+    if offered {
+        return Ok(());
+    }
+    let words = format!("{} offers no STLS", wire.host());
+    Err(wire.give_up(Failure::new(Kind::Tls, words, "set security to \"tls\" (usually with port 995)")))
+}
+
+/// How one way of logging in ended, unless in a failure.
+enum Way {
+    Done,
+    /// The server does not go this way; what it said.
+    Closed(Reply),
+}
+
+struct Login<'a> {
+    wire: &'a mut Wire,
+    source: &'a Source,
+    capabilities: &'a Capabilities,
+    scrub: Scrub,
+}
+
+impl Login<'_> {
+    async fn run(&mut self, greeting: &Reply, secret: &Secret) -> Result<(), Failure> {
+        self.scrub.add(secret.expose());
+        if self.capabilities.sasl.iter().any(|mechanism| mechanism == "PLAIN")
+            && let Way::Done = self.plain(secret).await?
+        {
+            return Ok(());
+        }
+        // Under TLS the digest protects nothing, and the server needs the password in the clear for it.
+        if self.source.security == Security::None
+            && let Some(timestamp) = timestamp(&greeting.text)
+            && !self.source.username.contains(' ')
+            && let Way::Done = self.apop(timestamp, secret).await?
+        {
+            return Ok(());
+        }
+        match self.user(secret).await? {
+            Way::Done => Ok(()),
+            Way::Closed(reply) => Err(self.no_way(&reply)),
+        }
+    }
+
+    /// SASL PLAIN (RFC 4616) in two steps: an initial response would save a round trip, but not every
+    /// server that lists SASL takes one (RFC 5034 came later).
+    async fn plain(&mut self, secret: &Secret) -> Result<Way, Failure> {
+        let name = self.source.username.as_bytes();
+        if name.contains(&0) || secret.expose().contains(&0) {
+            return Err(Failure::new(Kind::Secret, "the username or password holds NUL", "write it anew"));
+        }
+        let reply = self.wire.command("AUTH PLAIN", Expect::Line).await?;
+        match reply.status {
+            Status::More => {}
+            Status::Err => return self.refused(reply),
+            Status::Ok => return Err(self.wire.protocol("it did not ask for the credentials")),
+        }
+        let mut clear = Zeroizing::new(Vec::with_capacity(name.len() + secret.expose().len() + 2));
+        clear.push(0);
+        clear.extend_from_slice(name);
+        clear.push(0);
+        clear.extend_from_slice(secret.expose());
+        let coded = Zeroizing::new(BASE64.encode(&*clear));
+        self.scrub.add(coded.as_bytes());
+        let reply = self.wire.command_with("", coded.as_bytes()).await?;
+        self.outcome(reply)
+    }
+
+    /// RFC 1939, 7.
+    async fn apop(&mut self, timestamp: &[u8], secret: &Secret) -> Result<Way, Failure> {
+        let mut hash = Md5::new();
+        hash.update(timestamp);
+        hash.update(secret.expose());
+        let mut argument = self.source.username.clone().into_bytes();
+        argument.push(b' ');
+        for octet in hash.finalize() {
+            argument.extend_from_slice(format!("{octet:02x}").as_bytes());
+        }
+        let reply = self.wire.command_with("APOP", &argument).await?;
+        self.outcome(reply)
+    }
+
+    async fn user(&mut self, secret: &Secret) -> Result<Way, Failure> {
+        let reply = self.wire.command_with("USER", self.source.username.as_bytes()).await?;
+        match reply.status {
+            Status::Ok => {}
+            Status::Err => return self.refused(reply),
+            Status::More => return Err(self.wire.protocol("it asked for more than a name")),
+        }
+        // A password may hold blanks, at its ends too: all that follows the first one is the password.
+        let reply = self.wire.command_with("PASS", secret.expose()).await?;
+        self.outcome(reply)
+    }
+
+    fn outcome(&mut self, reply: Reply) -> Result<Way, Failure> {
+        match reply.status {
+            Status::Ok => Ok(Way::Done),
+            Status::Err => self.refused(reply),
+            Status::More => Err(self.wire.protocol("it asked for more than was agreed")),
+        }
+    }
+
+    fn refused(&self, reply: Reply) -> Result<Way, Failure> {
+        if refusal::of_mechanism(&reply) { Ok(Way::Closed(reply)) } else { Err(self.failure(&reply)) }
+    }
+
+    /// Every way is closed: that says nothing about the credentials.
+    fn no_way(&self, reply: &Reply) -> Failure {
+        let mut failure = self.failure(reply);
+        if failure.kind == Kind::Credentials {
+            failure.kind = Kind::Unsupported;
+            failure.mend = self.source.login_hint.clone();
+        }
+        failure
+    }
+
+    fn failure(&self, reply: &Reply) -> Failure {
+        let quote = self.scrub.quote(reply);
+        let (host, hint) = (&self.source.host, &self.source.login_hint);
+        refusal::failure(Step::Login, reply, &quote, host, hint, self.capabilities.login_delay)
+    }
+}
+
+/// The timestamp in a greeting: a message id (RFC 1939, 7). One that is none could be made up by somebody
+/// in between to guess at passwords (CVE-2007-1558).
+fn timestamp(greeting: &[u8]) -> Option<&[u8]> {
+    let start = memchr::memchr(b'<', greeting)?;
+    let rest = greeting.get(start..)?;
+    let end = memchr::memchr(b'>', rest)?;
+    let id = rest.get(..=end)?;
+    (id.contains(&b'@') && id.iter().all(u8::is_ascii_graphic)).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_and_what_is_none() {
+        assert_eq!(timestamp(b"ready <1896.697@db.mtview>"), Some(b"<1896.697@db.mtview>".as_slice()));
+        for greeting in ["ready", "<no at>", "<a@b", "<a @b>", "<a\x01@b>"] {
+            assert_eq!(timestamp(greeting.as_bytes()), None, "{greeting}");
+        }
+    }
+}

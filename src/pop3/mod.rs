@@ -1,0 +1,18 @@
+//! POP3 (RFC 1939, with 2449, 2595, 3206 and 5034) as a client speaks it. [`Machine`] turns octets into
+//! events and knows no socket; [`Session`] carries them over a connection. The room refuses to know what a
+//! message is for: it does not decide what is fetched or deleted, remembers nothing between sessions, and
+//! deletes only what it is told to.
+
+mod capability;
+mod login;
+mod machine;
+mod refusal;
+mod retrieve;
+mod session;
+mod unstuff;
+mod wire;
+
+pub use capability::Capabilities;
+pub use machine::{Broken, Event, Expect, LINE_LIMIT, Machine, Reply, Status};
+pub use retrieve::{Retrieval, Retrieved};
+pub use session::{LISTING_LIMIT, Listed, Session};

@@ -1,0 +1,288 @@
+//! A session that is logged in: what lies in the maildrop, its headers, deleting, and the goodbye that makes
+//! the deleting real. It refuses lists that contradict themselves, and to reconnect by itself: message
+//! numbers live only as long as the session.
+
+use std::collections::BTreeMap;
+
+use super::capability::Capabilities;
+use super::login;
+use super::machine::{Expect, Reply};
+use super::refusal::{self, Scrub, Step};
+use super::wire::{Wire, is_ok};
+use crate::account::Source;
+use crate::failure::{Failure, Kind};
+use crate::net::Connector;
+use crate::secret::Secret;
+
+/// A maildrop may list so many messages.
+pub const LISTING_LIMIT: usize = 2_000_000;
+/// LIST or UIDL may have so many octets.
+const LISTING_OCTETS: u64 = 256 << 20;
+/// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
+/// answers fit into the smallest socket buffers, so that both sides never wait for each other.
+const WINDOW: usize = 100;
+
+/// One message in the maildrop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number, from 1 on, in this session only.
+    pub number: u32,
+    /// Octets as the server counts them: a hint. `None` if it did not say.
+    pub size: Option<u64>,
+    /// What names it over sessions (RFC 1939, 7), whole, up to 8 KiB. `None` if the server did not say.
+    /// Whether two messages share one is for the caller to find out.
+    pub uidl: Option<Vec<u8>>,
+}
+
+/// One login. Dropping it without [`Session::quit`] deletes nothing (RFC 1939, 6).
+#[derive(Debug)]
+pub struct Session {
+    pub(super) wire: Wire,
+    pub(super) capabilities: Capabilities,
+}
+
+impl Session {
+    /// Connects to `source` and logs in with `secret`. With [`crate::account::Security::StartTls`] a server
+    /// without STLS is refused. After a failure nothing is left open.
+    pub async fn open(connector: &Connector, source: &Source, secret: &Secret) -> Result<Session, Failure> {
+        let (wire, capabilities) = Box::pin(login::open(connector, source, secret)).await?;
+        Ok(Session { wire, capabilities })
+    }
+
+    /// What the server says it can.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// All messages, by LIST and UIDL, ascending by number. A server without UIDL gives `None` for each;
+    /// one that has it and cannot answer now is a failure, since every message would look new. What only
+    /// one of both lists names is kept with what is known.
+    pub async fn list(&mut self) -> Result<Vec<Listed>, Failure> {
+        self.wire.check_idle()?;
+        let mut listed: BTreeMap<u32, Listed> = BTreeMap::new();
+        self.wire.expect(Expect::Lines);
+        if self.capabilities.pipelining {
+            self.wire.expect(Expect::Lines);
+            self.wire.send(b"LIST\r\nUIDL\r\n").await?;
+        } else {
+            self.wire.send(b"LIST\r\n").await?;
+        }
+        let reply = self.wire.status().await?;
+        if !is_ok(&reply) {
+            return Err(self.refused("LIST", &reply));
+        }
+        self.wire
+            .lines(LISTING_OCTETS, |line| {
+                let Some((entry, rest)) = entry(&mut listed, line)? else { return Ok(()) };
+                let size = rest.split(u8::is_ascii_whitespace).next().and_then(octets);
+                if entry.size.is_some() && entry.size != size {
+                    return Err("it lists one number twice");
+                }
+                entry.size = size;
+                Ok(())
+            })
+            .await?;
+        if !self.capabilities.pipelining {
+            self.wire.expect(Expect::Lines);
+            self.wire.send(b"UIDL\r\n").await?;
+        }
+        let reply = self.wire.status().await?;
+        if is_ok(&reply) {
+            self.wire
+                .lines(LISTING_OCTETS, |line| {
+                    let Some((entry, rest)) = entry(&mut listed, line)? else { return Ok(()) };
+                    match &entry.uidl {
+                        Some(before) if before != rest => return Err("it lists one number twice"),
+                        _ if rest.is_empty() => {}
+                        _ => entry.uidl = Some(rest.to_vec()),
+                    }
+                    Ok(())
+                })
+                .await?;
+        } else if self.capabilities.uidl || refusal::kind(Step::Work("UIDL"), &reply) != Kind::Protocol {
+            return Err(self.refused("UIDL", &reply));
+        }
+        Ok(listed.into_values().collect())
+    }
+
+    /// The header of each message, by TOP (RFC 1939, 7), up to `max_octets` of it; what is longer is cut
+    /// there. `None` where the server refused.
+    pub async fn top(
+        &mut self,
+        numbers: &[u32],
+        max_octets: usize,
+    ) -> Result<Vec<(u32, Option<Vec<u8>>)>, Failure> {
+        let mut window = Window::new(numbers, self.short_window());
+        let mut headers = Vec::with_capacity(numbers.len());
+        while let Some(number) = self.next(&mut window, "TOP", " 0", Expect::Lines).await? {
+            if !is_ok(&self.wire.status().await?) {
+                headers.push((number, None));
+                continue;
+            }
+            let mut header = Vec::new();
+            while let Some(data) = self.wire.data().await? {
+                let room = max_octets.saturating_sub(header.len());
+                header.extend_from_slice(data.get(..room).unwrap_or(&data));
+            }
+            headers.push((number, Some(header)));
+        }
+        Ok(headers)
+    }
+
+    /// Marks messages as deleted; [`Session::quit`] deletes them. For each, the server's words if it
+    /// refused. After a failure none is deleted.
+    pub async fn delete(&mut self, numbers: &[u32]) -> Result<Vec<(u32, Result<(), String>)>, Failure> {
+        let mut window = Window::new(numbers, self.short_window());
+        let mut done = Vec::with_capacity(numbers.len());
+        while let Some(number) = self.next(&mut window, "DELE", "", Expect::Line).await? {
+            let reply = self.wire.status().await?;
+            let outcome = if is_ok(&reply) { Ok(()) } else { Err(Scrub::default().quote(&reply)) };
+            done.push((number, outcome));
+        }
+        Ok(done)
+    }
+
+    /// Ends the session. `Ok` is the server's word that everything marked is deleted; after an error any
+    /// part of it may be, and the next listing tells.
+    pub async fn quit(mut self) -> Result<(), Failure> {
+        self.wire.check_idle()?;
+        let reply = self.wire.command("QUIT", Expect::Line).await?;
+        if !is_ok(&reply) {
+            return Err(self.refused("QUIT, so not everything was deleted", &reply));
+        }
+        self.wire.close().await;
+        Ok(())
+    }
+
+    /// Keeps the commands flowing and says whose answer comes next; `None` after the last.
+    pub(super) async fn next(
+        &mut self,
+        window: &mut Window<'_>,
+        word: &str,
+        tail: &str,
+        expect: Expect,
+    ) -> Result<Option<u32>, Failure> {
+        if window.untouched() {
+            self.wire.check_idle()?;
+        }
+        let more = window.refill();
+        if !more.is_empty() {
+            let mut lines = String::new();
+            for number in more {
+                self.wire.expect(expect);
+                lines.push_str(&format!("{word} {number}{tail}\r\n"));
+            }
+            self.wire.send(lines.as_bytes()).await?;
+        }
+        Ok(window.answered())
+    }
+
+    fn short_window(&self) -> usize {
+        if self.capabilities.pipelining { WINDOW } else { 1 }
+    }
+
+    fn refused(&mut self, what: &'static str, reply: &Reply) -> Failure {
+        let quote = Scrub::default().quote(reply);
+        let delay = self.capabilities.login_delay;
+        let failure = refusal::failure(Step::Work(what), reply, &quote, self.wire.host(), "", delay);
+        self.wire.give_up(failure)
+    }
+}
+
+/// Which commands were sent and answered.
+pub(super) struct Window<'a> {
+    unsent: &'a [u32],
+    unanswered: &'a [u32],
+    width: usize,
+    begun: bool,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(numbers: &'a [u32], width: usize) -> Window<'a> {
+        Window { unsent: numbers, unanswered: numbers, width, begun: false }
+    }
+
+    fn untouched(&self) -> bool {
+        !self.begun
+    }
+
+    /// What to send now: nothing while more than half of the window is on its way, else what fills it.
+    fn refill(&mut self) -> &'a [u32] {
+        self.begun = true;
+        let waiting = self.unanswered.len() - self.unsent.len();
+        if waiting > self.width / 2 {
+            return &[];
+        }
+        let room = (self.width - waiting).min(self.unsent.len());
+        let (now, later) = self.unsent.split_at_checked(room).unwrap_or((&[], self.unsent));
+        self.unsent = later;
+        now
+    }
+
+    fn answered(&mut self) -> Option<u32> {
+        let (&number, rest) = self.unanswered.split_first()?;
+        self.unanswered = rest;
+        Some(number)
+    }
+}
+
+/// The entry of a listing's line, made if it is new, and what follows its number.
+fn entry<'a, 'b>(
+    listed: &'a mut BTreeMap<u32, Listed>,
+    line: &'b [u8],
+) -> Result<Option<(&'a mut Listed, &'b [u8])>, &'static str> {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (number, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
+    // A line that names no message cannot be passed over: it may stand for one.
+    let number = octets(number).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
+    let number = number.ok_or("its list has a line without a message number")?;
+    if listed.len() >= LISTING_LIMIT && !listed.contains_key(&number) {
+        return Err("it lists more than 2,000,000 messages");
+    }
+    let entry = listed.entry(number).or_insert(Listed { number, size: None, uidl: None });
+    Ok(Some((entry, rest.trim_ascii())))
+}
+
+fn octets(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    if text.bytes().all(|octet| octet.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_refilled_when_half_of_it_is_answered() {
+        let numbers: Vec<u32> = (1..=10).collect();
+        let mut window = Window::new(&numbers, 4);
+        let mut sent = Vec::new();
+        let mut batches = Vec::new();
+        loop {
+            let now = window.refill();
+            sent.extend_from_slice(now);
+            batches.push(now.len());
+            let Some(number) = window.answered() else { break };
+            assert!(sent.contains(&number));
+            assert!(sent.len() - (number as usize - 1) <= 4);
+        }
+        assert_eq!(sent, numbers);
+        assert_eq!(batches, [4, 0, 2, 0, 2, 0, 2, 0, 0, 0, 0]);
+        let mut alone = Window::new(&numbers, 1);
+        assert_eq!((alone.refill(), alone.answered(), alone.refill()), (&[1][..], Some(1), &[2][..]));
+    }
+
+    #[test]
+    fn a_listing_line_is_read_or_refused() {
+        let mut listed = BTreeMap::new();
+        assert_eq!(entry(&mut listed, b"7 whqtswO00WBw418f9t5JxYwZ ").unwrap().unwrap().1.len(), 24);
+        assert!(entry(&mut listed, b"").unwrap().is_none());
+        for line in ["0 1", "x 1", "-1 1", "+1 1", "4294967296 1", "1e3 1"] {
+            assert!(entry(&mut listed, line.as_bytes()).is_err(), "{line}");
+        }
+        assert_eq!(listed.len(), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! The thin driver: sends command lines, reads what comes, feeds the machine. It refuses arguments that
+//! hold a line end, a peer that trickles, and to go on after anything went wrong.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use super::machine::{Event, Expect, Machine, Reply, Status};
+use crate::failure::{Failure, Kind};
+use crate::net::{self, Stream};
+
+/// Asked for at each read.
+const READ: usize = 64 << 10;
+/// Within so much time spent waiting ...
+const PACE_TIME: Duration = Duration::from_secs(300);
+/// ... so many octets must come, or the peer only pretends to be alive.
+const PACE_OCTETS: usize = 512;
+
+/// One connection in use.
+pub(super) struct Wire {
+    stream: Stream,
+    machine: Machine,
+    host: String,
+    port: u16,
+    /// Read, not yet understood; from `start` on.
+    buffer: Vec<u8>,
+    start: usize,
+    pace: Pace,
+    /// What ended this connection.
+    broken: Option<Failure>,
+}
+
+impl fmt::Debug for Wire {
+    /// Without the buffer: it holds mail.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({}:{}, {:?}, broken: {:?})", self.host, self.port, self.stream, self.broken)
+    }
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, host: &str, port: u16) -> Wire {
+        Wire {
+            stream,
+            machine: Machine::new(),
+            host: host.to_owned(),
+            port,
+            buffer: Vec::new(),
+            start: 0,
+            pace: Pace::default(),
+            broken: None,
+        }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Gives the connection up for a TLS handshake. Octets that were sent ahead of it would be taken for
+    /// the server's though nobody vouches for them (RFC 2595, 8; CVE-2011-0411 and its kin).
+    pub(super) fn into_stream(self) -> Result<Stream, Failure> {
+        if self.buffer.len() > self.start || !self.machine.is_idle() {
+            let words = format!("{} sent more in plain text after it agreed to STLS", self.host);
+            return Err(Failure::new(Kind::Protocol, words, "somebody may be tampering with the connection"));
+        }
+        Ok(self.stream)
+    }
+
+    /// An answer will come: to the connection itself (the greeting) or to what is sent next.
+    pub(super) fn expect(&mut self, expect: Expect) {
+        self.machine.expect(expect);
+    }
+
+    /// Sends lines that are complete already. Call [`Wire::expect`] once for each.
+    pub(super) async fn send(&mut self, lines: &[u8]) -> Result<(), Failure> {
+        self.check()?;
+        let sent = async {
+            self.stream.write_all(lines).await?;
+            self.stream.flush().await
+        };
+        if let Err(error) = sent.await {
+            let failure = net::io_failure(&self.host, self.port, &error);
+            return Err(self.give_up(failure));
+        }
+        Ok(())
+    }
+
+    /// Sends one command and reads its status line.
+    pub(super) async fn command(&mut self, line: &str, expect: Expect) -> Result<Reply, Failure> {
+        self.expect(expect);
+        self.send(format!("{line}\r\n").as_bytes()).await?;
+        self.status().await
+    }
+
+    /// Sends a word and octets that a person wrote, perhaps a secret. `expect` is one line.
+    pub(super) async fn command_with(&mut self, word: &str, argument: &[u8]) -> Result<Reply, Failure> {
+        if argument.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+            let words = "the username or password holds a line end or NUL";
+            return Err(Failure::new(Kind::Secret, words, "write it anew, on one line"));
+        }
+        // Its size is known, so that it never moves and leaves a copy behind.
+        let mut line = Zeroizing::new(Vec::with_capacity(word.len() + argument.len() + 3));
+        line.extend_from_slice(word.as_bytes());
+        if !word.is_empty() {
+            line.push(b' ');
+        }
+        line.extend_from_slice(argument);
+        line.extend_from_slice(b"\r\n");
+        self.expect(Expect::Line);
+        self.send(&line).await?;
+        self.status().await
+    }
+
+    /// The next event; a read is waited for if there is none yet.
+    pub(super) async fn event(&mut self) -> Result<Event, Failure> {
+        self.check()?;
+        loop {
+            let input = self.buffer.get(self.start..).unwrap_or_default();
+            match self.machine.step(input) {
+                Ok((used, event)) => {
+                    self.start += used;
+                    if let Some(event) = event {
+                        return Ok(event);
+                    }
+                }
+                Err(broken) => {
+                    let words = format!("{} broke the protocol: {broken}", self.host);
+                    return Err(self.give_up(Failure::new(Kind::Protocol, words, "")));
+                }
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next status line.
+    pub(super) async fn status(&mut self) -> Result<Reply, Failure> {
+        match self.event().await? {
+            Event::Reply(reply) => Ok(reply),
+            Event::Data(_) | Event::End => Err(self.out_of_step()),
+        }
+    }
+
+    /// The next piece of a body, `None` at its end.
+    pub(super) async fn data(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match self.event().await? {
+            Event::Data(data) => Ok(Some(data)),
+            Event::End => Ok(None),
+            Event::Reply(_) => Err(self.out_of_step()),
+        }
+    }
+
+    /// Reads a body line by line, without line ends. A line may have 8 KiB, all lines `limit` octets.
+    pub(super) async fn lines(
+        &mut self,
+        limit: u64,
+        mut take: impl FnMut(&[u8]) -> Result<(), &'static str>,
+    ) -> Result<(), Failure> {
+        let (mut rest, mut total) = (Vec::new(), 0u64);
+        while let Some(data) = self.data().await? {
+            total += data.len() as u64;
+            if total > limit {
+                return Err(self.protocol("it sent a list without end"));
+            }
+            rest.extend_from_slice(&data);
+            let complete = memchr::memrchr(b'\n', &rest).map_or(0, |lf| lf + 1);
+            for line in rest.get(..complete).unwrap_or_default().split_inclusive(|octet| *octet == b'\n') {
+                take(line.trim_ascii()).map_err(|why| self.protocol(why))?;
+            }
+            rest.drain(..complete);
+            if rest.len() > super::LINE_LIMIT {
+                return Err(self.protocol("it sent a line without end"));
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { take(rest.trim_ascii()).map_err(|why| self.protocol(why)) }
+    }
+
+    /// Ends the connection for a breach of the protocol.
+    pub(super) fn protocol(&mut self, why: &str) -> Failure {
+        let words = format!("{} broke the protocol: {why}", self.host);
+        self.give_up(Failure::new(Kind::Protocol, words, ""))
+    }
+
+    /// Ends the connection: nothing is sent or read any more.
+    pub(super) fn give_up(&mut self, failure: Failure) -> Failure {
+        self.broken.get_or_insert_with(|| failure.clone());
+        failure
+    }
+
+    /// Before new work: nothing of earlier work is left. It is, if a caller dropped that halfway.
+    pub(super) fn check_idle(&mut self) -> Result<(), Failure> {
+        self.check()?;
+        if self.machine.is_idle() {
+            return Ok(());
+        }
+        let words = format!("the session with {} was interrupted", self.host);
+        Err(self.give_up(Failure::new(Kind::Disconnected, words, "")))
+    }
+
+    /// Says goodbye to the transport; the outcome does not matter any more.
+    pub(super) async fn close(mut self) {
+        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await {
+            tracing::debug!(%error, host = self.host, "no orderly end of the connection");
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn out_of_step(&mut self) -> Failure {
+        self.protocol("its answers are out of step")
+    }
+
+    async fn fill(&mut self) -> Result<(), Failure> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.buffer.reserve(READ);
+        let before = Instant::now();
+        let read = self.stream.read_buf(&mut self.buffer).await;
+        let failure = match read {
+            Ok(0) => net::io_failure(&self.host, self.port, &std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(octets) if self.pace.keeps(before.elapsed(), octets) => return Ok(()),
+            Ok(_) => {
+                let words = format!("{}:{} trickles instead of answering", self.host, self.port);
+                Failure::new(Kind::Stalled, words, "")
+            }
+            Err(error) => net::io_failure(&self.host, self.port, &error),
+        };
+        Err(self.give_up(failure))
+    }
+}
+
+/// Whether a status is `+OK`.
+pub(super) fn is_ok(reply: &Reply) -> bool {
+    reply.status == Status::Ok
+}
+
+/// How much came in how much waiting. Time in which nobody read does not count.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    octets: usize,
+}
+
+impl Pace {
+    fn keeps(&mut self, waited: Duration, octets: usize) -> bool {
+        self.waited += waited;
+        self.octets = self.octets.saturating_add(octets);
+        if self.waited < PACE_TIME {
+            return true;
+        }
+        let kept = self.octets >= PACE_OCTETS;
+        *self = Pace::default();
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_is_no_answer() {
+        let mut pace = Pace::default();
+        let drip = Duration::from_secs(50);
+        assert!((0..5).all(|_| pace.keeps(drip, 1)));
+        assert!(!pace.keeps(drip, 1));
+        assert!((0..60).all(|_| pace.keeps(drip, 200)));
+    }
+}
