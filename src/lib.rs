@@ -21,7 +21,9 @@
 pub mod account;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod destination;
+
 pub mod failure;
 pub mod imap;
 pub mod journal;
@@ -30,5 +32,6 @@ pub mod migration;
 pub mod mutf7;
 pub mod net;
 pub mod pop3;
+pub mod schedule;
 pub mod secret;
 pub mod settings;

@@ -133,36 +133,43 @@ impl Census {
             syntax(sheet, &errors);
             return self.whole(file, first_line(&complaints), complaints.into_inner());
         }
-        for piece in pieces(&text.text) {
-            self.piece(&text, piece, &errors, against);
+        let pieces = pieces(&text.text);
+        // A mistake is where a piece is no TOML by itself: an error of the whole may show up much later.
+        let parsed: Vec<_> = pieces
+            .iter()
+            .filter_map(|piece| {
+                Some((piece.start, DeTable::parse_recoverable(text.text.get(piece.clone())?)))
+            })
+            .collect();
+        if parsed.iter().all(|(_, (_, errors))| errors.is_empty()) {
+            syntax(sheet, &errors);
+            return self.whole(file, first_line(&complaints), complaints.into_inner());
+        }
+        for (start, (root, errors)) in &parsed {
+            self.piece(&text, *start, root.get_ref(), errors, against);
         }
     }
 
-    /// One piece of a file that is not TOML as a whole: good if no error touches it and it is TOML alone.
-    fn piece(&mut self, text: &Text, piece: Range<usize>, errors: &[toml::de::Error], against: &Against<'_>) {
-        let Some(written) = text.text.get(piece.clone()) else { return };
-        let touches = |error: &&toml::de::Error| {
-            let at = error.span().map_or(0, |span| span.start);
-            piece.contains(&at) || (at >= text.text.len() && piece.end == text.text.len())
-        };
-        let (root, own) = DeTable::parse_recoverable(written);
+    /// One piece of a file that is not TOML as a whole.
+    fn piece(
+        &mut self,
+        text: &Text,
+        start: usize,
+        root: &DeTable<'_>,
+        errors: &[toml::de::Error],
+        against: &Against<'_>,
+    ) {
+        if errors.is_empty() {
+            return self.walk(text, start, root, against);
+        }
         let complaints = RefCell::new(Vec::new());
-        let whole = Sheet { text, shift: 0, complaints: &complaints };
-        let touching: Vec<toml::de::Error> = errors.iter().filter(touches).cloned().collect();
-        syntax(whole, &touching);
-        if touching.is_empty() {
-            syntax(Sheet { shift: piece.start, ..whole }, &own);
-        }
+        syntax(Sheet { text, shift: start, complaints: &complaints }, errors);
         let complaints = complaints.into_inner();
-        if complaints.is_empty() {
-            return self.walk(text, piece.start, root.get_ref(), against);
-        }
         // A piece with an error: its definition is told as far as it goes, and never runs.
         let before = self.broken.len();
         let nowhere = RefCell::new(Vec::new());
-        let sheet = Sheet { text, shift: piece.start, complaints: &nowhere };
-        let list =
-            sheet.root(root.get_ref()).get("account").and_then(|value| value.list()).unwrap_or_default();
+        let sheet = Sheet { text, shift: start, complaints: &nowhere };
+        let list = sheet.root(root).get("account").and_then(|value| value.list()).unwrap_or_default();
         for value in list.iter().take(1) {
             let checked = accounts::check(value, sheet, against);
             let broken = match checked.result {
@@ -175,7 +182,7 @@ impl Census {
             self.broken.push(broken);
         }
         if self.broken.len() == before {
-            let line = text.place(piece.start).0;
+            let line = text.place(start).0;
             self.whole(&text.file, line, complaints);
         }
     }

@@ -345,6 +345,14 @@ fn good_definitions_of_a_file_that_is_not_toml_run_on() {
     let shown = bench.shown(&loaded.complaints);
     assert!(shown[0].starts_with("accounts.d/a.toml:18:10: account.agreed: "), "{shown:#?}");
 
+    bench.file("accounts.d/a.toml", &all.replace("agreed = \n", "agreed = [true,\n"));
+    let loaded = bench.load().unwrap();
+    assert_eq!(loaded.accounts.len(), 2, "what is left open ends with its definition");
+    assert_eq!(loaded.broken.len(), 1);
+
+    bench.file("accounts.d/a.toml", &format!("[account]\n{all}").replace("agreed = \n", "agreed = true\n"));
+    assert_eq!(bench.load().unwrap().accounts, [], "it is the whole that is wrong");
+
     bench.file("accounts.d/a.toml", &format!("x = \"\"\"\n{all}"));
     let loaded = bench.load().unwrap();
     assert_eq!(loaded.accounts, []);

@@ -25,8 +25,6 @@ use crate::migration::{Ledger, State};
 const CHUNK: usize = 900;
 /// Identities in a chunk: 28 of 32 digits stay below [`CHUNK`].
 const IDENTITIES: usize = 28;
-/// Exceptions kept for one account; more are counted, not listed.
-pub(super) const MOST_SKIPPED: usize = 20_000;
 
 /// Changes that belong together.
 #[derive(Debug, Default)]
@@ -115,6 +113,22 @@ impl Changes {
         for at in chunks.len()..chunks_before {
             self.remove(format!("u/{account}/{at:08}"));
         }
+    }
+
+    /// More identities, behind the `chunks` that are there; returns how many there are then.
+    pub fn more_identities(&mut self, account: &str, ids: &[u128], chunks: usize) -> usize {
+        let mut chunks = chunks;
+        for chunk in ids.chunks(IDENTITIES) {
+            let text: String = chunk.iter().map(|id| format!("{id:032x}")).collect();
+            self.set(format!("u/{account}/{chunks:08}"), text.into_bytes());
+            chunks += 1;
+        }
+        chunks
+    }
+
+    /// Whether so many identities lie in so many chunks that it pays to write them anew.
+    pub fn is_scattered(identities: usize, chunks: usize) -> bool {
+        chunks > 2 * identities.div_ceil(IDENTITIES) + 8
     }
 
     /// A message that was not brought.

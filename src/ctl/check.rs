@@ -1,0 +1,55 @@
+//! `check`: each account connects, logs in and counts; each failure with its cause.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+
+use crate::control::api::{Checked, Manager};
+
+use super::Outcome;
+use super::connection::{Connection, answer};
+use super::moments::{count, size};
+use super::screen::{Meaning, Screen};
+
+pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, names: &[String]) -> Outcome {
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut unanswered: BTreeSet<&str> = asked.iter().copied().collect();
+    let mut good = true;
+    let mut replies = pin!(answer(connection.check(&asked).await.map(Ok))?);
+    while let Some(reply) = replies.next().await {
+        let checked = answer(reply)?;
+        unanswered.remove(checked.name.as_str());
+        good &= checked.ok;
+        if screen.json {
+            screen.json(&checked)?;
+        } else if checked.ok {
+            screen.painted(Meaning::Good, &ready(&checked));
+        }
+        if !checked.ok {
+            screen.failed(&checked.name, checked.error.as_deref());
+        }
+    }
+    for name in &unanswered {
+        screen.failed(name, Some("was not checked; try again"));
+    }
+    Ok(good && unanswered.is_empty())
+}
+
+fn ready(checked: &Checked) -> String {
+    let mut words = format!("{}: ready", checked.name);
+    let known = [
+        checked.folders.map(|number| count(number, "folder")),
+        checked.messages.map(|number| count(number, "message")),
+        checked.bytes.map(size),
+    ];
+    for word in known.into_iter().flatten() {
+        words.push_str(", ");
+        words.push_str(&word);
+    }
+    for note in &checked.notes {
+        words.push_str("; ");
+        words.push_str(note);
+    }
+    words
+}

@@ -1,0 +1,102 @@
+//! `mailhaulctl`: verbs, tables, progress. It has no way in but the control socket, decides nothing, and
+//! prints what came from servers only after its control characters were made visible.
+
+mod args;
+mod check;
+mod connection;
+mod list;
+mod live;
+mod moments;
+mod poll;
+mod queue;
+mod reload;
+mod screen;
+mod show;
+mod start;
+mod status;
+mod switch;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Verb};
+use screen::Screen;
+use trouble::Trouble;
+
+/// What a verb comes to: `false` if the work failed or a part of it did.
+type Outcome = Result<bool, Trouble>;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(args::refused(&error)),
+    };
+    let mut screen = Screen::new(args.json);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let code = match runtime {
+        Ok(runtime) => runtime.block_on(run(args, &mut screen)),
+        Err(error) => {
+            screen.trouble(&Trouble::failed(format!("cannot start: {error}"), "try again"));
+            1
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Runs a verb; returns the exit status.
+async fn run(args: Args, screen: &mut Screen) -> u8 {
+    let outcome = match args.verb {
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "mailhaulctl", &mut script);
+            screen.raw(&script);
+            Ok(true)
+        }
+        verb => call(verb, &args.socket, screen).await,
+    };
+    match outcome {
+        Ok(true) => 0,
+        Ok(false) => 1,
+        Err(trouble) => {
+            screen.trouble(&trouble);
+            trouble.code()
+        }
+    }
+}
+
+async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outcome {
+    if let Verb::Start { dry_run: true, .. } = verb {
+        let mend = "leave it out; mailhaulctl check NAME tells whether a migration is ready";
+        return Err(Trouble::usage("--dry-run is not available in this version", mend));
+    }
+    let connection = &mut connection::open(socket).await?;
+    match verb {
+        Verb::Status => status::run(connection, screen).await,
+        Verb::List { state, member } => {
+            list::run(connection, screen, state.as_deref(), member.as_deref()).await
+        }
+        Verb::Show { name } => show::run(connection, screen, &name).await,
+        Verb::Check { names } => check::run(connection, screen, &names).await,
+        Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
+        Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,
+        Verb::Enable { names } => switch::run(connection, screen, switch::To::Enabled, &names).await,
+        Verb::Disable { names } => switch::run(connection, screen, switch::To::Disabled, &names).await,
+        Verb::Pause { names } => switch::run(connection, screen, switch::To::Paused, &names).await,
+        Verb::Resume { names } => switch::run(connection, screen, switch::To::Resumed, &names).await,
+        Verb::Cancel { names, keep } => {
+            switch::run(connection, screen, switch::To::Cancelled { keep }, &names).await
+        }
+        Verb::Queue => queue::queue(connection, screen).await,
+        Verb::History => queue::history(connection, screen).await,
+        Verb::Watch { name } => watch::run(connection, screen, name.as_deref()).await,
+        Verb::Reload => reload::run(connection, screen).await,
+        Verb::Completions { .. } => Ok(true),
+    }
+}

@@ -1,0 +1,62 @@
+//! `poll`: polls now, shows how it goes, and tells how each run ended.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures_util::StreamExt;
+
+use crate::control::api::Manager;
+
+use super::Outcome;
+use super::connection::{Connection, answer};
+use super::live::Live;
+use super::screen::{Meaning, Screen};
+use super::show::brought;
+
+pub(super) async fn run(
+    connection: &mut Connection,
+    screen: &mut Screen,
+    names: &[String],
+    all: bool,
+    wait: bool,
+) -> Outcome {
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut unfinished: BTreeSet<String> = names.iter().cloned().collect();
+    let mut live = Live::new(screen);
+    let mut good = true;
+    let mut replies = pin!(answer(connection.poll(&asked, all, wait).await.map(Ok))?);
+    while let Some(reply) = replies.next().await {
+        let polled = answer(reply)?;
+        if screen.json {
+            screen.json(&polled)?;
+        }
+        let Some(run) = &polled.run else {
+            unfinished.insert(polled.name.clone());
+            match (wait, screen.json) {
+                (_, true) => {}
+                (true, _) => live.poll(screen, &polled.name, polled.messages_done, polled.messages_total),
+                (false, _) => screen.line(&format!("{}: polls now", polled.name)),
+            }
+            continue;
+        };
+        unfinished.remove(&polled.name);
+        live.end(&polled.name);
+        if run.result == "ok" {
+            if !screen.json {
+                let words = format!("{}: {}", polled.name, brought(run));
+                live.apart(|| screen.painted(Meaning::Good, &words));
+            }
+        } else {
+            good = false;
+            live.apart(|| screen.failed(&polled.name, run.error.as_deref()));
+        }
+    }
+    drop(live);
+    if wait {
+        for name in &unfinished {
+            screen.failed(name, Some("no result came; see mailhaulctl list"));
+        }
+        good &= unfinished.is_empty();
+    }
+    Ok(good)
+}

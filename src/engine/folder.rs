@@ -1,0 +1,271 @@
+//! One folder of a migration: list, see what is here, fetch the rest, record what landed. The journal knows
+//! of the folder before its first message becomes visible, so a crash leaves a question and never a guess.
+//! It refuses to call a folder done while its numbers do not add up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::meter::Meter;
+use super::migrate::Tally;
+use crate::destination::landing::{Landing, Order, Placement, Receipt};
+use crate::destination::maildir::Origin;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Event, Fetch, Left, Session, SourceFolder};
+use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
+use crate::message::{MessageRef, UidSet};
+use crate::migration::Ledger;
+
+/// A batch is committed at so many messages, so many octets, or after so long.
+const BATCH: usize = 512;
+const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
+const BATCH_TIME: Duration = Duration::from_secs(2);
+
+/// What a folder's work needs besides its session.
+pub(super) struct FolderWork<'w> {
+    pub(super) journal: &'w Journal,
+    pub(super) account: &'w str,
+    pub(super) landing: &'w Landing,
+    pub(super) meter: &'w Meter,
+    pub(super) tally: &'w Arc<Tally>,
+    /// The run: its beginning.
+    pub(super) run: i64,
+}
+
+/// The state of a folder while it is being brought.
+struct Progress {
+    key: u64,
+    origin: Origin,
+    uidvalidity: u32,
+    record: FolderRecord,
+    done: UidSet,
+    sizes: BTreeMap<u32, u32>,
+    changes: Changes,
+    waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
+    lost_keywords: u64,
+}
+
+impl FolderWork<'_> {
+    /// Brings a folder home.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] for this folder alone; anything else ends the connection's work. What landed before is
+    /// recorded.
+    pub(super) async fn bring(
+        &self,
+        session: &mut Session<Order>,
+        folder: &SourceFolder,
+        record: FolderRecord,
+    ) -> Result<(), Failure> {
+        let examined = session.examine(&folder.wire).await?;
+        let listed = session.list_messages(examined).await?;
+        let origin = Origin::imap(self.account, &folder.wire);
+        let key = origin.folder;
+        let mut done = self.journal.uids(self.account, key, Side::Done)?;
+        let known = record.uidvalidity == examined.uidvalidity;
+        if !known {
+            // Other UIDs than before: what the old ones say does not count.
+            done = UidSet::new();
+        }
+        let unsure = record.open || !known;
+        let mut progress = Progress {
+            key,
+            origin,
+            uidvalidity: examined.uidvalidity,
+            record: FolderRecord {
+                uidvalidity: examined.uidvalidity,
+                run: self.run,
+                state: FolderState::Running,
+                ledger: Ledger::default(),
+                bytes_total: listed.messages.iter().map(|(_, size)| u64::from(*size)).sum(),
+                ..record
+            },
+            done,
+            sizes: listed.messages.iter().copied().collect(),
+            changes: Changes::default(),
+            waiting: VecDeque::new(),
+            lost_keywords: 0,
+        };
+        let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
+        progress.record.ledger.seen = seen;
+
+        let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
+        let opened = self.landing.open(&progress.record.directory, origin, unsure && missing).await?;
+        progress.record.made |= opened.made;
+        if unsure {
+            let here = opened.holds.iter().filter_map(|held| match held {
+                MessageRef::Imap { uidvalidity, uid } if *uidvalidity == examined.uidvalidity => Some(*uid),
+                _ => None,
+            });
+            for uid in here {
+                progress.done.insert(uid);
+            }
+        }
+        let todo: Vec<(u32, u32)> =
+            listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
+        progress.record.ledger.already_there = listed.messages.len() as u64 - todo.len() as u64;
+        let bytes_here: u64 = progress.sizes.iter().filter(|(uid, _)| progress.done.contains(**uid)).map(|(_, s)| u64::from(*s)).sum();
+        self.tally.listed(seen, progress.record.bytes_total);
+        self.tally.done(progress.record.ledger.already_there, bytes_here);
+        if listed.unlisted > 0 {
+            progress.record.ledger.failed += u64::from(listed.unlisted);
+            let reason = format!(
+                "the server counts {} messages more in this folder than it lists",
+                listed.unlisted
+            );
+            self.except(&mut progress, folder, "unlisted", None, reason);
+        } else {
+            progress.changes.not_skipped(self.account, key, "unlisted");
+        }
+
+        if todo.is_empty() {
+            return self.finish(&mut progress).await;
+        }
+        progress.record.open = true;
+        self.save(&mut progress).await?;
+        let fetched = self.fetch(session, folder, &mut progress, &todo).await;
+        // Whatever happened, what was committed is recorded.
+        while let Some(answer) = progress.waiting.pop_front() {
+            let receipts = self.landing.settled(answer).await?;
+            self.receive(&mut progress, receipts).await?;
+        }
+        fetched?;
+        self.finish(&mut progress).await
+    }
+
+    async fn fetch(
+        &self,
+        session: &mut Session<Order>,
+        folder: &SourceFolder,
+        progress: &mut Progress,
+        todo: &[(u32, u32)],
+    ) -> Result<(), Failure> {
+        let mut fetch = Fetch::start(session, todo, self.landing.orders().clone());
+        let (mut count, mut octets, mut since) = (0usize, 0u64, Instant::now());
+        let result = loop {
+            let event = match fetch.next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => break Ok(()),
+                Err(failure) => break Err(failure),
+            };
+            match event {
+                Event::Stray(piece) => self.landing.discard(piece).await?,
+                Event::Message(message) => {
+                    octets += u64::from(progress.sizes.get(&message.uid).copied().unwrap_or(0));
+                    count += 1;
+                    self.landing
+                        .place(Placement {
+                            piece: message.piece,
+                            origin: progress.origin,
+                            message: MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: message.uid },
+                            flags: message.flags,
+                            received: message.received,
+                        })
+                        .await?;
+                }
+            }
+            if count >= BATCH || octets >= BATCH_OCTETS || since.elapsed() >= BATCH_TIME {
+                progress.waiting.push_back(self.landing.commit().await?);
+                (count, octets, since) = (0, 0, Instant::now());
+            }
+            while let Some(receipts) = ready(&mut progress.waiting)? {
+                match receipts {
+                    Some(receipts) => self.receive(progress, receipts).await?,
+                    None => return Err(self.landing.failure().await),
+                }
+            }
+        };
+        if let Err(failure) = result {
+            // The source broke off; what came whole is worth keeping.
+            if failure.kind == Kind::Destination {
+                return Err(self.landing.stopped().unwrap_or(failure));
+            }
+            progress.waiting.push_back(self.landing.commit().await?);
+            return Err(failure);
+        }
+        progress.waiting.push_back(self.landing.commit().await?);
+        for (uid, left) in fetch.left() {
+            let size = progress.sizes.get(&uid).copied().map(u64::from);
+            match left {
+                Left::Vanished => progress.record.ledger.vanished += 1,
+                Left::Refused(reason) => {
+                    progress.record.ledger.failed += 1;
+                    self.except(progress, folder, &uid.to_string(), size, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn except(&self, progress: &mut Progress, folder: &SourceFolder, id: &str, size: Option<u64>, reason: String) {
+        let record = SkippedRecord { folder: folder.path.to_string(), id: id.to_owned(), size, reason };
+        progress.changes.skipped(self.account, progress.key, id, &record);
+    }
+
+    async fn receive(&self, progress: &mut Progress, receipts: Vec<Receipt>) -> Result<(), Failure> {
+        let mut octets = 0;
+        let mut announced = 0;
+        for receipt in &receipts {
+            if let MessageRef::Imap { uid, .. } = receipt.message {
+                progress.done.insert(uid);
+                announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
+                progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
+            }
+            octets += receipt.octets;
+            progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
+        }
+        let count = receipts.len() as u64;
+        progress.record.ledger.imported += count;
+        self.save(progress).await?;
+        self.tally.imported(count, announced);
+        self.meter.add(count, octets);
+        Ok(())
+    }
+
+    async fn finish(&self, progress: &mut Progress) -> Result<(), Failure> {
+        while let Some(answer) = progress.waiting.pop_front() {
+            let receipts = self.landing.settled(answer).await?;
+            self.receive(progress, receipts).await?;
+        }
+        if !progress.record.ledger.adds_up() {
+            return Err(Failure::new(
+                Kind::Protocol,
+                format!("the numbers of folder {} do not add up: {:?}", progress.record.name, progress.record.ledger),
+                "it is tried again; tell the makers of Mailhaul if it stays",
+            ));
+        }
+        progress.record.open = false;
+        progress.record.state = FolderState::Done;
+        if progress.lost_keywords > 0 {
+            let words = format!("{} messages have keywords that do not fit into this folder", progress.lost_keywords);
+            progress.record.note = Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
+        }
+        self.save(progress).await?;
+        self.tally.folder_done(&progress.record.ledger);
+        Ok(())
+    }
+
+    async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {
+        let mut changes = std::mem::take(&mut progress.changes);
+        changes.folder(self.account, progress.key, &progress.record);
+        changes.uids(self.account, progress.key, Side::Done, &progress.done);
+        self.journal.commit(changes).await
+    }
+}
+
+/// The oldest commit, if it has settled: `Some(None)` when the landing stopped.
+#[expect(clippy::type_complexity, reason = "told in one line above")]
+fn ready(
+    waiting: &mut VecDeque<oneshot::Receiver<Vec<Receipt>>>,
+) -> Result<Option<Option<Vec<Receipt>>>, Failure> {
+    let Some(first) = waiting.front_mut() else { return Ok(None) };
+    let settled = match first.try_recv() {
+        Ok(receipts) => Some(receipts),
+        Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
+        Err(oneshot::error::TryRecvError::Closed) => None,
+    };
+    waiting.pop_front();
+    Ok(Some(settled))
+}

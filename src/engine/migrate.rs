@@ -1,0 +1,368 @@
+//! One try of a migration: check, list, bring every folder over several connections, subscribe. A try that
+//! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use super::folder::FolderWork;
+use super::meter::Meter;
+use super::{Means, blocking, now};
+use crate::account::{Account, Migrate};
+use crate::destination::landing::{Landing, Order, clear_tmp};
+use crate::destination::maildir::{Mailbox, Origin, place, subscribe};
+use crate::failure::{Failure, Kind, Reach};
+use crate::imap::{Session, SourceFolder, matches};
+use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
+use crate::message::FolderPath;
+use crate::migration::Ledger;
+
+/// A folder that cannot be read is tried so often in one try of the migration.
+const FOLDER_TRIES: u32 = 2;
+
+/// The sums of a try, for everybody who looks.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Sums>);
+
+/// The numbers in a [`Tally`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sums {
+    pub(super) checked: bool,
+    pub(super) folders_total: Option<u64>,
+    pub(super) folders_done: u64,
+    pub(super) messages_total: u64,
+    pub(super) messages_done: u64,
+    pub(super) bytes_total: u64,
+    pub(super) bytes_done: u64,
+    pub(super) ledger: Ledger,
+    pub(super) progress_at: Option<i64>,
+}
+
+impl Tally {
+    pub(super) fn sums(&self) -> Sums {
+        self.0.lock().map(|sums| sums.clone()).unwrap_or_default()
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Sums)) {
+        if let Ok(mut sums) = self.0.lock() {
+            change(&mut sums);
+        }
+    }
+
+    pub(super) fn listed(&self, messages: u64, bytes: u64) {
+        self.with(|s| {
+            s.messages_total += messages;
+            s.bytes_total += bytes;
+        });
+    }
+
+    pub(super) fn done(&self, messages: u64, bytes: u64) {
+        self.with(|s| {
+            s.messages_done += messages;
+            s.bytes_done += bytes;
+        });
+    }
+
+    pub(super) fn imported(&self, messages: u64, bytes: u64) {
+        self.with(|s| {
+            s.messages_done += messages;
+            s.bytes_done += bytes;
+            s.progress_at = Some(now());
+        });
+    }
+
+    pub(super) fn folder_done(&self, ledger: &Ledger) {
+        self.with(|s| {
+            s.folders_done += 1;
+            s.ledger.add(ledger);
+            s.progress_at = Some(now());
+        });
+    }
+}
+
+/// A folder's part of the plan.
+struct Part {
+    folder: SourceFolder,
+    record: FolderRecord,
+    tries: u32,
+}
+
+/// Everything the workers of one try share.
+struct Shared {
+    means: Arc<Means>,
+    account: Arc<Account>,
+    mailbox: Arc<Mailbox>,
+    meter: Arc<Meter>,
+    tally: Arc<Tally>,
+    run: i64,
+    parts: Mutex<VecDeque<Part>>,
+}
+
+/// One try. `run` is the beginning of the run that the try belongs to.
+///
+/// # Errors
+/// What ended the try; what landed before is recorded.
+pub(super) async fn migrate(
+    means: Arc<Means>,
+    account: Arc<Account>,
+    work: &Migrate,
+    run: i64,
+    meter: Arc<Meter>,
+    tally: Arc<Tally>,
+) -> Result<(), Failure> {
+    let secret = means.secret(&account).await?;
+    let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
+    let folders = chosen(session.folders().await?, work);
+    tally.with(|s| {
+        s.checked = true;
+        s.folders_total = Some(folders.len() as u64);
+    });
+    let path = means.mailbox_path(&account)?;
+    let mark = Origin::pop3(&account.name).account;
+    let mailbox = blocking(move || {
+        let mailbox = Mailbox::open(&path)?;
+        clear_tmp(&mailbox, mark)?;
+        Ok(Arc::new(mailbox))
+    })
+    .await?;
+    let parts = plan(&means, &account, folders, work, run)?;
+    let subscribed: Vec<(u64, String)> = parts
+        .iter()
+        .filter(|part| part.folder.subscribed)
+        .map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, part.record.directory.clone()))
+        .collect();
+    let most = means
+        .settings
+        .migrations
+        .connections
+        .min(account.source.max_connections.unwrap_or(usize::MAX))
+        .min(parts.len())
+        .max(1);
+    let shared = Arc::new(Shared {
+        means: Arc::clone(&means),
+        account: Arc::clone(&account),
+        mailbox: Arc::clone(&mailbox),
+        meter,
+        tally,
+        run,
+        parts: Mutex::new(parts),
+    });
+    work_all(&shared, session, secret, most).await?;
+    subscribe_all(&means, &account, mailbox, subscribed).await
+}
+
+/// The folders that the definition asks for.
+fn chosen(folders: Vec<SourceFolder>, work: &Migrate) -> Vec<SourceFolder> {
+    folders
+        .into_iter()
+        .filter(|folder| {
+            work.include.iter().any(|p| matches(p, folder)) && !work.exclude.iter().any(|p| matches(p, folder))
+        })
+        .collect()
+}
+
+/// Gives every folder its place; a place that an earlier run gave is kept.
+fn plan(
+    means: &Means,
+    account: &Account,
+    folders: Vec<SourceFolder>,
+    work: &Migrate,
+    run: i64,
+) -> Result<VecDeque<Part>, Failure> {
+    let mut records = means.journal.folders(&account.name)?;
+    let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire).folder;
+    let paths: Vec<(u64, FolderPath)> = folders
+        .iter()
+        .map(|folder| {
+            let mut levels = work.into.clone();
+            if levels.is_empty() || !folder.path.is_inbox() {
+                levels.extend(folder.path.0.iter().cloned());
+            }
+            (key(folder), FolderPath(levels))
+        })
+        .collect();
+    let taken: BTreeMap<u64, String> = records
+        .iter()
+        .filter(|(_, record)| record.uidvalidity != 0)
+        .map(|(key, record)| (*key, record.directory.clone()))
+        .collect();
+    let mut places = place(&paths, &taken);
+    let mut parts = VecDeque::new();
+    for folder in folders {
+        let Some(placed) = places.remove(&key(&folder)) else { continue };
+        let note = match (&folder.note, placed.note) {
+            (Some(a), Some(b)) => Some(format!("{a}; {b}")),
+            (a, b) => b.or_else(|| a.clone()),
+        };
+        let old = records.remove(&key(&folder)).unwrap_or_default();
+        let record = FolderRecord {
+            name: cut(&folder.path.to_string()),
+            directory: placed.directory,
+            destination: cut(&placed.path.to_string()),
+            note: note.map(|n| cut(&n)),
+            run,
+            state: FolderState::Waiting,
+            ledger: Ledger::default(),
+            ..old
+        };
+        parts.push_back(Part { folder, record, tries: 0 });
+    }
+    Ok(parts)
+}
+
+/// Texts in records stay short: a value of the store is less than a kilobyte.
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// Runs the workers. The first session is one worker's; the others open their own, and one that cannot,
+/// because the server allows no more, is only one worker less.
+async fn work_all(
+    shared: &Arc<Shared>,
+    session: Session<Order>,
+    secret: crate::secret::Secret,
+    most: usize,
+) -> Result<(), Failure> {
+    let mut workers = tokio::task::JoinSet::new();
+    let secret = Arc::new(secret);
+    workers.spawn(worker(Arc::clone(shared), session));
+    for _ in 1..most {
+        let (shared, secret) = (Arc::clone(shared), Arc::clone(&secret));
+        workers.spawn(async move {
+            let opened = Session::open(&shared.means.connector, &shared.account.source, &secret).await;
+            drop(secret);
+            match opened {
+                Ok(session) => worker(shared, session).await,
+                Err(failure) => {
+                    tracing::debug!(ACCOUNT = shared.account.name, "one connection less: {failure}");
+                    Ok(())
+                }
+            }
+        });
+    }
+    let mut failed: Option<Failure> = None;
+    while let Some(ended) = workers.join_next().await {
+        let result = ended.unwrap_or_else(|e| {
+            Err(Failure::new(Kind::Protocol, format!("a transfer ended unexpectedly: {e}"), "it is tried again"))
+        });
+        if let Err(failure) = result {
+            if failure.reach() == Reach::Us {
+                // Our own side fails for all alike.
+                workers.abort_all();
+            }
+            failed.get_or_insert(failure);
+        }
+    }
+    let left = shared.parts.lock().map(|parts| parts.len()).unwrap_or(0);
+    match failed {
+        // The other workers may have brought what the broken one left.
+        Some(failure) if left > 0 || failure.reach() == Reach::Us => Err(failure),
+        Some(_) | None if left == 0 => Ok(()),
+        _ => Err(Failure::new(Kind::Protocol, "folders are left over", "it is tried again")),
+    }
+}
+
+async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), Failure> {
+    let landing = Landing::start(Arc::clone(&shared.mailbox), Origin::pop3(&shared.account.name).account);
+    let work = FolderWork {
+        journal: &shared.means.journal,
+        account: &shared.account.name,
+        landing: &landing,
+        meter: &shared.meter,
+        tally: &shared.tally,
+        run: shared.run,
+    };
+    loop {
+        let next = shared.parts.lock().ok().and_then(|mut parts| parts.pop_front());
+        let Some(mut part) = next else { break };
+        match work.bring(&mut session, &part.folder, part.record.clone()).await {
+            Ok(()) => {}
+            Err(failure) if failure.reach() == Reach::Folder => {
+                part.tries += 1;
+                if part.tries < FOLDER_TRIES {
+                    put_back(&shared, part);
+                } else {
+                    give_up(&shared, &part, &failure).await?;
+                }
+            }
+            Err(failure) => {
+                put_back(&shared, part);
+                return Err(failure);
+            }
+        }
+    }
+    session.close().await;
+    Ok(())
+}
+
+fn put_back(shared: &Shared, part: Part) {
+    if let Ok(mut parts) = shared.parts.lock() {
+        parts.push_back(part);
+    }
+}
+
+/// A folder that cannot be read: told, and counted as one message that failed.
+async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), Failure> {
+    let key = Origin::imap(&shared.account.name, &part.folder.wire).folder;
+    let reason = format!("the folder cannot be read: {}", failure.words);
+    let record = FolderRecord {
+        state: FolderState::Failed,
+        ledger: Ledger { seen: 1, failed: 1, ..Ledger::default() },
+        note: Some(cut(&reason)),
+        ..part.record.clone()
+    };
+    let mut changes = Changes::default();
+    let skipped = SkippedRecord {
+        folder: cut(&part.folder.path.to_string()),
+        id: "(folder)".to_owned(),
+        size: None,
+        reason: cut(&reason),
+    };
+    changes.skipped(&shared.account.name, key, "folder", &skipped);
+    changes.folder(&shared.account.name, key, &record);
+    shared.means.journal.commit(changes).await?;
+    shared.tally.listed(1, 0);
+    shared.tally.folder_done(&record.ledger);
+    Ok(())
+}
+
+async fn subscribe_all(
+    means: &Means,
+    account: &Account,
+    mailbox: Arc<Mailbox>,
+    wanted: Vec<(u64, String)>,
+) -> Result<(), Failure> {
+    let directories: Vec<String> = wanted.iter().map(|(_, directory)| directory.clone()).collect();
+    let added = blocking(move || subscribe(&mailbox, &directories)).await?;
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut records = means.journal.folders(&account.name)?;
+    let mut changes = Changes::default();
+    for (key, directory) in wanted {
+        if let Some(record) = records.get_mut(&key).filter(|_| added.contains(&directory)) {
+            record.subscribed = true;
+            changes.folder(&account.name, key, record);
+        }
+    }
+    means.journal.commit(changes).await
+}
+
+/// A new run begins: what is here now is what a rollback goes back to.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(super) fn begin(means: &Means, account: &str, changes: &mut Changes) -> Result<(), Failure> {
+    for (key, mut record) in means.journal.folders(account)? {
+        let done = means.journal.uids(account, key, Side::Done)?;
+        changes.uids(account, key, Side::Before, &done);
+        record.made = false;
+        record.subscribed = false;
+        record.state = FolderState::Waiting;
+        record.ledger = Ledger::default();
+        changes.folder(account, key, &record);
+    }
+    for (key, id, _) in means.journal.skipped(account)? {
+        changes.not_skipped(account, key, &id);
+    }
+    Ok(())
+}

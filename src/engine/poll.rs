@@ -1,0 +1,395 @@
+//! One poll of a POP3 account: what is new comes home, what was asked for is deleted, and the journal knows.
+//! It refuses to delete anything that is not durable here, to fetch what is too large to find out, and to
+//! write anything when there is nothing new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::meter::Meter;
+use super::{Means, blocking, identity, now};
+use crate::account::{Account, Poll};
+use crate::destination::landing::{Landing, Placement, Receipt, clear_tmp};
+use crate::destination::maildir::{Mailbox, Origin, place};
+use crate::failure::{Failure, Kind};
+use crate::journal::{Changes, Journal, PollRecord, SkippedRecord};
+use crate::message::{Flags, FolderPath, MessageRef};
+use crate::migration::Ledger;
+use crate::pop3::{Listed, Retrieved, Session};
+
+/// One batch: so many messages, and by the listing so many octets.
+const BATCH: usize = 400;
+const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
+/// A listing that shrank suddenly is not believed before so many milliseconds have gone.
+const SHRUNK_FOR: i64 = 24 * 3600 * 1000;
+/// Exceptions that are listed for one account.
+const MOST_SKIPPED: usize = 20_000;
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) ledger: Ledger,
+    pub(super) deleted: u64,
+    pub(super) bytes: u64,
+    pub(super) failure: Option<Failure>,
+    /// The account's record after the run, without its counters and its last run.
+    pub(super) record: PollRecord,
+}
+
+struct Message {
+    number: u32,
+    size: Option<u64>,
+    id: u128,
+    shown: String,
+}
+
+/// Polls once. Whatever happens, the outcome says how far it came.
+pub(super) async fn poll(means: &Means, account: &Account, work: &Poll, meter: &Meter) -> Outcome {
+    let mut outcome = Outcome::default();
+    if let Err(failure) = run(means, account, work, meter, &mut outcome).await {
+        outcome.failure = Some(failure);
+    }
+    outcome
+}
+
+async fn run(
+    means: &Means,
+    account: &Account,
+    work: &Poll,
+    meter: &Meter,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let journal = &means.journal;
+    let name = account.name.as_str();
+    let first = journal.poll(name)?;
+    let unsure = first.as_ref().is_none_or(|record| record.open);
+    outcome.record = first.unwrap_or_default();
+
+    let secret = means.secret(account).await?;
+    let mut session = Session::open(&means.connector, &account.source, &secret).await?;
+    drop(secret);
+    let listed = session.list().await?;
+    let identities = identity::identify(&mut session, &listed).await?;
+
+    let (mut known, chunks) = journal.identities(name)?;
+    let mut chunks = chunks;
+    let mut skipped = BTreeMap::new();
+    let mut fresh = Vec::new();
+    let mut here = Vec::new();
+    outcome.ledger.seen = listed.len() as u64;
+    for (message, id) in listed.iter().zip(identities) {
+        match judge(message, id, &known, means.settings.polling.max_message_size) {
+            Verdict::Known(id) => here.push((message.number, id)),
+            Verdict::New(new) => fresh.push(new),
+            Verdict::Skip { reason, failed } => {
+                if failed {
+                    outcome.ledger.failed += 1;
+                } else {
+                    outcome.ledger.skipped += 1;
+                }
+                let record = skip_record(work, message, reason);
+                skipped.insert(key_of(&record.id, message.number), record);
+            }
+        }
+    }
+    outcome.ledger.already_there = here.len() as u64;
+
+    let mut broken = None;
+    if !fresh.is_empty() {
+        let path = means.mailbox_path(account)?;
+        let origin = Origin::pop3(name);
+        let mailbox = blocking(move || {
+            let mailbox = Mailbox::open(&path)?;
+            clear_tmp(&mailbox, origin.account)?;
+            Ok(Arc::new(mailbox))
+        })
+        .await?;
+        let landing = Landing::start(mailbox, origin.account);
+        let directory = directory_of(&work.mailbox);
+        let opened = landing.open(&directory, origin, unsure).await?;
+        // A run that was killed may have brought some of them without telling.
+        let (adopted, wanted): (Vec<_>, Vec<_>) =
+            fresh.into_iter().partition(|m| opened.holds.contains(&MessageRef::Pop3(m.id)));
+        outcome.ledger.already_there += adopted.len() as u64;
+        let adopted_ids: Vec<u128> = adopted.iter().map(|m| m.id).collect();
+        here.extend(adopted.iter().map(|m| (m.number, m.id)));
+        if !outcome.record.open {
+            outcome.record.open = true;
+            let mut changes = Changes::default();
+            changes.poll(name, &outcome.record);
+            journal.commit(changes).await?;
+        }
+        let mut carrier = Carrier { journal, name, known: &mut known, chunks: &mut chunks, outcome, meter, here: &mut here };
+        carrier.landed(&adopted_ids, &[]).await?;
+        meter.set_total(wanted.len() as u64);
+        let limit = means.settings.polling.max_message_size;
+        broken = carrier.bring(&mut session, &landing, origin, work, &wanted, limit, &mut skipped).await?;
+    }
+
+    if broken.is_none() {
+        broken = settle(work, session, &here, &mut known, outcome).await.err();
+    }
+    let mut changes = Changes::default();
+    if broken.is_none() {
+        let listed: BTreeSet<u128> = here.iter().map(|(_, id)| *id).collect();
+        forget(&mut known, &listed, outcome);
+        outcome.record.open = false;
+    }
+    remember(journal, name, &known, chunks, &skipped, &mut changes)?;
+    journal.commit(changes).await?;
+    match broken {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+enum Verdict {
+    Known(u128),
+    New(Message),
+    Skip { reason: String, failed: bool },
+}
+
+fn judge(message: &Listed, id: Option<u128>, known: &BTreeSet<u128>, limit: Option<u64>) -> Verdict {
+    let Some(id) = id else {
+        let reason = "the server gives it neither a UIDL nor headers, so it could not be told from others".to_owned();
+        return Verdict::Skip { reason, failed: true };
+    };
+    if known.contains(&id) {
+        return Verdict::Known(id);
+    }
+    if let (Some(limit), Some(size)) = (limit, message.size)
+        && size > limit
+    {
+        return Verdict::Skip { reason: too_large(limit), failed: false };
+    }
+    Verdict::New(Message { number: message.number, size: message.size, id, shown: shown(message) })
+}
+
+fn too_large(limit: u64) -> String {
+    format!("it is larger than max_message_size ({limit} octets), so it was not fetched; it stays at the source")
+}
+
+fn shown(message: &Listed) -> String {
+    match &message.uidl {
+        Some(uidl) => {
+            let text: String =
+                uidl.iter().take(100).map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' }).collect();
+            text
+        }
+        None => format!("message {}", message.number),
+    }
+}
+
+fn skip_record(work: &Poll, message: &Listed, reason: String) -> SkippedRecord {
+    SkippedRecord { folder: FolderPath(work.mailbox.clone()).to_string(), id: shown(message), size: message.size, reason }
+}
+
+/// The key of an exception in the journal: short, and safe whatever the UIDL is.
+fn key_of(shown: &str, number: u32) -> String {
+    let plain = shown.len() <= 80 && shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if plain { shown.to_owned() } else { format!("{:016x}-{number}", Origin::pop3(shown).account) }
+}
+
+fn directory_of(mailbox: &[String]) -> String {
+    let folder = [((), FolderPath(mailbox.to_vec()))];
+    place(&folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
+}
+
+/// Brings messages batch by batch; the next batch is fetched while the last one is made durable.
+struct Carrier<'c> {
+    journal: &'c Journal,
+    name: &'c str,
+    known: &'c mut BTreeSet<u128>,
+    chunks: &'c mut usize,
+    outcome: &'c mut Outcome,
+    meter: &'c Meter,
+    /// What is durable here and still at the source: number and identity.
+    here: &'c mut Vec<(u32, u128)>,
+}
+
+impl Carrier<'_> {
+    /// `Ok(Some)`: the source broke off; what came before is safe. `Err`: our own side failed.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one transfer, used nowhere else")]
+    async fn bring(
+        &mut self,
+        session: &mut Session,
+        landing: &Landing,
+        origin: Origin,
+        work: &Poll,
+        wanted: &[Message],
+        limit: Option<u64>,
+        skipped: &mut BTreeMap<String, SkippedRecord>,
+    ) -> Result<Option<Failure>, Failure> {
+        let mut flags = Flags { recent: true, ..Flags::default() };
+        flags.keywords.extend(work.icon.as_ref().map(|icon| format!("icon-{icon}")));
+        let numbers: BTreeMap<u128, u32> = wanted.iter().map(|m| (m.id, m.number)).collect();
+        let mut waiting = None;
+        let mut broken = None;
+        for batch in batches(wanted) {
+            let asked: Vec<u32> = batch.iter().map(|m| m.number).collect();
+            let retrieval = session.retrieve(&asked, limit, landing.orders()).await;
+            for (message, (_, retrieved)) in batch.iter().zip(&retrieval.done) {
+                match retrieved {
+                    Retrieved::Whole { .. } => {
+                        landing
+                            .place(Placement {
+                                piece: message.number.into(),
+                                origin,
+                                message: MessageRef::Pop3(message.id),
+                                flags: flags.clone(),
+                                received: None,
+                            })
+                            .await?;
+                    }
+                    Retrieved::Refused(words) => {
+                        self.outcome.ledger.failed += 1;
+                        let reason = format!("the server does not give it: {words}");
+                        self.except(work, message, reason, skipped);
+                    }
+                    Retrieved::TooLarge => {
+                        self.outcome.ledger.skipped += 1;
+                        self.except(work, message, too_large(limit.unwrap_or(0)), skipped);
+                    }
+                }
+            }
+            broken = retrieval.broken;
+            if broken.as_ref().is_some_and(|f| f.kind == Kind::Destination) {
+                return Err(landing.failure().await);
+            }
+            let answer = landing.commit().await?;
+            if let Some(earlier) = waiting.replace(answer) {
+                let receipts = landing.settled(earlier).await?;
+                self.receive(&receipts, &numbers).await?;
+            }
+            if broken.is_some() {
+                break;
+            }
+        }
+        if let Some(last) = waiting {
+            let receipts = landing.settled(last).await?;
+            self.receive(&receipts, &numbers).await?;
+        }
+        Ok(broken)
+    }
+
+    fn except(&self, work: &Poll, message: &Message, reason: String, skipped: &mut BTreeMap<String, SkippedRecord>) {
+        let folder = FolderPath(work.mailbox.clone()).to_string();
+        let record = SkippedRecord { folder, id: message.shown.clone(), size: message.size, reason };
+        skipped.insert(key_of(&message.shown, message.number), record);
+    }
+
+    async fn receive(&mut self, receipts: &[Receipt], numbers: &BTreeMap<u128, u32>) -> Result<(), Failure> {
+        let ids: Vec<u128> = receipts
+            .iter()
+            .filter_map(|receipt| match receipt.message {
+                MessageRef::Pop3(id) => Some(id),
+                MessageRef::Imap { .. } => None,
+            })
+            .collect();
+        self.landed(&ids, receipts).await?;
+        self.here.extend(ids.iter().filter_map(|id| numbers.get(id).map(|number| (*number, *id))));
+        Ok(())
+    }
+
+    /// They are durable: record it.
+    async fn landed(&mut self, ids: &[u128], receipts: &[Receipt]) -> Result<(), Failure> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        *self.chunks = changes.more_identities(self.name, ids, *self.chunks);
+        self.journal.commit(changes).await?;
+        self.known.extend(ids);
+        let octets: u64 = receipts.iter().map(|r| r.octets).sum();
+        self.outcome.ledger.imported += receipts.len() as u64;
+        self.outcome.bytes += octets;
+        self.meter.add(receipts.len() as u64, octets);
+        Ok(())
+    }
+}
+
+fn batches(wanted: &[Message]) -> Vec<&[Message]> {
+    let mut batches = Vec::new();
+    let (mut start, mut octets) = (0, 0);
+    for (at, message) in wanted.iter().enumerate() {
+        let size = message.size.unwrap_or(0);
+        if at > start && (at - start >= BATCH || octets + size > BATCH_OCTETS) {
+            batches.extend(wanted.get(start..at));
+            (start, octets) = (at, 0);
+        }
+        octets += size;
+    }
+    batches.extend(wanted.get(start..).filter(|rest| !rest.is_empty()));
+    batches
+}
+
+/// Deletes what is durable here, if that was asked for, and ends the session. Deletions are real only when
+/// QUIT was answered: until then the identities stay known, and the next run deletes again.
+async fn settle(
+    work: &Poll,
+    mut session: Session,
+    here: &[(u32, u128)],
+    known: &mut BTreeSet<u128>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    if work.keep_original || here.is_empty() {
+        // Nothing depends on the answer to QUIT, except at servers that count a message as fetched by it.
+        let _ = session.quit().await;
+        return Ok(());
+    }
+    let numbers: Vec<u32> = here.iter().map(|(number, _)| *number).collect();
+    let ids: BTreeMap<u32, u128> = here.iter().copied().collect();
+    let answers = session.delete(&numbers).await?;
+    session.quit().await?;
+    for (number, answer) in answers {
+        if answer.is_ok()
+            && let Some(id) = ids.get(&number)
+        {
+            outcome.deleted += 1;
+            known.remove(id);
+        }
+    }
+    Ok(())
+}
+
+/// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
+/// has to pass, since a server that is unwell lists an empty mailbox.
+fn forget(known: &mut BTreeSet<u128>, listed: &BTreeSet<u128>, outcome: &mut Outcome) {
+    let gone = known.difference(listed).count();
+    if gone == 0 {
+        outcome.record.shrunk_at = None;
+        return;
+    }
+    let sudden = listed.is_empty() || gone * 2 > known.len();
+    let since = *outcome.record.shrunk_at.get_or_insert(now());
+    if sudden && now() - since < SHRUNK_FOR {
+        return;
+    }
+    known.retain(|id| listed.contains(id));
+    outcome.record.shrunk_at = None;
+}
+
+/// Writes the identities and exceptions, if they are not what the journal has.
+fn remember(
+    journal: &Journal,
+    name: &str,
+    known: &BTreeSet<u128>,
+    chunks: usize,
+    skipped: &BTreeMap<String, SkippedRecord>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let (stored, _) = journal.identities(name)?;
+    if stored != *known || Changes::is_scattered(known.len(), chunks) {
+        changes.identities(name, known, chunks);
+    }
+    let mut before: BTreeMap<String, SkippedRecord> =
+        journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
+    for (key, record) in skipped.iter().take(MOST_SKIPPED) {
+        if before.remove(key).as_ref() != Some(record) {
+            changes.skipped(name, 0, key, record);
+        }
+    }
+    for key in before.keys() {
+        changes.not_skipped(name, 0, key);
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Putting the destination back as it was before a run: the messages that the run brought, the folders and
+//! subscriptions that it made. It may be stopped anywhere and begun again. It refuses to touch what was
+//! there before, also what an earlier run of the same migration had brought.
+
+use std::collections::BTreeMap;
+
+use super::{Means, blocking};
+use crate::account::Account;
+use crate::destination::landing::clear_tmp;
+use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, undo};
+use crate::failure::Failure;
+use crate::journal::{Changes, Side};
+use crate::message::{MessageRef, UidSet};
+
+/// Puts the destination back and the journal with it.
+///
+/// # Errors
+/// The destination or the journal cannot be written: to be tried again.
+pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone, Failure> {
+    let records = means.journal.folders(&account.name)?;
+    let mut before: BTreeMap<u64, (u32, UidSet)> = BTreeMap::new();
+    for (key, record) in &records {
+        let set = means.journal.uids(&account.name, *key, Side::Before)?;
+        before.insert(*key, (record.uidvalidity, set));
+    }
+    let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
+    let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
+    let path = means.mailbox_path(account)?;
+    let mark = Origin::pop3(&account.name).account;
+    let stay = before.clone();
+    let undone = blocking(move || {
+        let Some(mailbox) = Mailbox::open_existing(&path)? else { return Ok(Undone::default()) };
+        clear_tmp(&mailbox, mark)?;
+        let stays = |origin: Origin, message: MessageRef| match message {
+            MessageRef::Imap { uidvalidity, uid } => stay
+                .get(&origin.folder)
+                .is_some_and(|(validity, set)| *validity == uidvalidity && set.contains(uid)),
+            MessageRef::Pop3(_) => true,
+        };
+        undo(&mailbox, &Undo { account: mark, stays: &stays, made, subscribed })
+    })
+    .await?;
+    let mut changes = Changes::default();
+    for (key, mut record) in records {
+        let (_, set) = before.remove(&key).unwrap_or_default();
+        changes.uids(&account.name, key, Side::Done, &set);
+        record.made = false;
+        record.subscribed = false;
+        record.open = false;
+        if set.is_empty() {
+            // Nothing of it is here: the next run looks at the destination afresh.
+            record.uidvalidity = 0;
+        }
+        changes.folder(&account.name, key, &record);
+    }
+    means.journal.commit(changes).await?;
+    Ok(undone)
+}

@@ -1,0 +1,393 @@
+//! POP3 sessions against servers that play scripts, and against a real Dovecot. What the scripted ones say
+//! was seen somewhere, or follows from an RFC being read by somebody in a hurry.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
+
+mod certificate;
+mod dovecot;
+mod scripted;
+
+use std::path::PathBuf;
+
+use mailhaul::account::{Protocol, Security, Source};
+use mailhaul::failure::{Again, Failure, Kind};
+use mailhaul::message::Parcel;
+use mailhaul::net::Connector;
+use mailhaul::pop3::{Listed, Retrieval, Retrieved, Session};
+use mailhaul::secret::{Secret, SecretPlace};
+use scripted::{Scripted, Step, expect, send};
+use tokio::sync::mpsc;
+
+const PASSWORD: &str = " hunter2 ";
+const GREETING: &str = "+OK ready <1.2@example>\r\n";
+
+fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
+    Source {
+        protocol: Protocol::Pop3,
+        host: "localhost".to_owned(),
+        port,
+        security,
+        ca_file,
+        username: "alice".to_owned(),
+        password: SecretPlace::Credential("unused".to_owned()),
+        max_connections: None,
+        min_interval: None,
+        login_hint: "make an app password".to_owned(),
+    }
+}
+
+async fn open(server: &Scripted, security: Security) -> Result<Session, Failure> {
+    let source = source(server.port, security, Some(server.authority()));
+    Session::open(&Connector::new(true).unwrap(), &source, &Secret::new(PASSWORD.into())).await
+}
+
+fn capa(lines: &str) -> Vec<Step> {
+    vec![send(GREETING), expect("CAPA\r\n"), send(format!("+OK\r\n{lines}.\r\n"))]
+}
+
+/// A login by USER and PASS at a server that pipelines, or not.
+fn logged_in(pipelining: bool) -> Vec<Step> {
+    let mut steps = vec![send("+OK ready\r\n"), expect("CAPA\r\n")];
+    steps.push(send(if pipelining { "+OK\r\nPIPELINING\r\nUIDL\r\n.\r\n" } else { "-ERR what?\r\n" }));
+    steps.extend([expect("USER alice\r\n"), send("+OK\r\n"), expect("PASS "), send("+OK\r\n")]);
+    steps
+}
+
+async fn session(pipelining: bool, more: Vec<Step>) -> (Session, Scripted) {
+    let mut steps = logged_in(pipelining);
+    steps.extend(more);
+    let server = Scripted::play(vec![steps]).await;
+    (open(&server, Security::None).await.unwrap(), server)
+}
+
+async fn refused(steps: Vec<Step>, security: Security) -> Failure {
+    let server = Scripted::play(vec![steps]).await;
+    let failure = open(&server, security).await.unwrap_err();
+    server.finish().await;
+    assert!(!failure.to_string().contains("hunter2"), "{failure}");
+    failure
+}
+
+async fn retrieve(session: &mut Session, numbers: &[u32], limit: Option<u64>) -> (Retrieval, Vec<Parcel>) {
+    let (sink, mut parcels) = mpsc::channel::<Parcel>(2);
+    let collect = tokio::spawn(async move {
+        let mut all: Vec<Parcel> = Vec::new();
+        while let Some(parcel) = parcels.recv().await {
+            match (parcel, all.last_mut()) {
+                (Parcel::Data(more), Some(Parcel::Data(data))) => data.extend(more),
+                (parcel, _) => all.push(parcel),
+            }
+        }
+        all
+    });
+    let retrieval = session.retrieve(numbers, limit, &sink).await;
+    drop(sink);
+    (retrieval, collect.await.unwrap())
+}
+
+fn data(text: &str) -> Parcel {
+    Parcel::Data(text.into())
+}
+
+#[tokio::test]
+async fn plain_comes_first_in_two_steps() {
+    let mut steps = capa("SASL LOGIN PLAIN\r\nLOGIN-DELAY 300\r\n");
+    // NUL alice NUL " hunter2 "
+    steps.extend([expect("AUTH PLAIN\r\n"), send("+ \r\n"), expect("AGFsaWNlACBodW50ZXIyIA==\r\n")]);
+    steps.extend([send("+OK\r\n"), expect("QUIT\r\n"), send("+OK bye\r\n")]);
+    let server = Scripted::play(vec![steps]).await;
+    let session = open(&server, Security::None).await.unwrap();
+    assert_eq!(session.capabilities().login_delay.unwrap().as_secs(), 300);
+    session.quit().await.unwrap();
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_mechanism_leads_to_the_next_one() {
+    let mut steps = capa("SASL PLAIN\r\n");
+    steps.extend([expect("AUTH PLAIN\r\n"), send("-ERR Unknown command\r\n")]);
+    // MD5 of "<1.2@example> hunter2 "
+    steps.extend([expect("APOP alice 5c5874c3009d272c5895f13b836e4e8a\r\n"), send("-ERR not supported\r\n")]);
+    steps.extend([expect("USER alice\r\n"), send("+OK\r\n"), expect("PASS  hunter2 \r\n"), send("+OK\r\n")]);
+    let server = Scripted::play(vec![steps]).await;
+    open(&server, Security::None).await.unwrap();
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn stls_or_nothing() {
+    let mut steps = capa("STLS\r\n");
+    steps.extend([expect("STLS\r\n"), send("+OK begin\r\n"), Step::StartTls]);
+    steps.extend([expect("CAPA\r\n"), send("+OK\r\nUSER\r\nTOP\r\n.\r\n"), expect("USER alice\r\n")]);
+    steps.extend([send("+OK\r\n"), expect("PASS  hunter2 \r\n"), send("+OK\r\n")]);
+    let server = Scripted::play(vec![steps]).await;
+    let session = open(&server, Security::StartTls).await.unwrap();
+    assert!(session.capabilities().top && !session.capabilities().stls);
+    drop(session);
+    server.finish().await;
+
+    assert_eq!(refused(capa("USER\r\n"), Security::StartTls).await.kind, Kind::Tls);
+    let mut steps = vec![send(GREETING), expect("CAPA\r\n"), send("-ERR\r\n"), expect("STLS\r\n")];
+    steps.push(send("-ERR unknown\r\n"));
+    assert_eq!(refused(steps, Security::StartTls).await.kind, Kind::Tls);
+}
+
+#[tokio::test]
+async fn octets_before_the_handshake_are_refused() {
+    let mut steps = capa("STLS\r\n");
+    steps.extend([expect("STLS\r\n"), send("+OK begin\r\n+OK\r\nUSER\r\n.\r\n"), Step::StartTls]);
+    let failure = refused(steps, Security::StartTls).await;
+    assert_eq!(failure.kind, Kind::Protocol, "{failure}");
+    assert!(failure.mend.contains("tampering"));
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let login = |answer: &str| {
+        let mut steps = capa("LOGIN-DELAY 60\r\n").into_iter().skip(1).collect::<Vec<_>>();
+        steps.insert(0, send("+OK\r\n"));
+        steps.extend([expect("USER"), send("+OK\r\n"), expect("PASS"), send(answer)]);
+        steps
+    };
+    let wrong = refused(login("-ERR [AUTH] PASS  HUNTER2  is wrong\r\n"), Security::None).await;
+    assert_eq!((wrong.kind, wrong.again()), (Kind::Credentials, Again::Never));
+    assert!(wrong.mend.contains("make an app password"), "{wrong}");
+    assert_eq!(wrong.words, "localhost refused the login: [AUTH] PASS * is wrong");
+    let busy = refused(login("-ERR [IN-USE] busy\r\n"), Security::None).await;
+    assert_eq!((busy.kind, busy.counts()), (Kind::InUse, false));
+    let early = refused(login("-ERR [LOGIN-DELAY] wait\r\n"), Security::None).await;
+    assert_eq!((early.kind, early.wait.unwrap().as_secs()), (Kind::Throttled, 60));
+    let full = refused(vec![send("-ERR too many connections\r\n")], Security::None).await;
+    assert_eq!(full.kind, Kind::Throttled);
+    let silent = refused(vec![Step::Close], Security::None).await;
+    assert_eq!(silent.kind, Kind::Disconnected);
+    let long = refused(vec![send("+OK ".to_owned() + &"x".repeat(9_000))], Security::None).await;
+    assert_eq!(long.kind, Kind::Protocol);
+    let closed = refused(
+        vec![
+            send("+OK\r\n"),
+            expect("CAPA"),
+            send("-ERR\r\n"),
+            expect("USER"),
+            send("-ERR unknown command\r\n"),
+        ],
+        Security::None,
+    )
+    .await;
+    assert_eq!(closed.kind, Kind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_password_over_two_lines_is_never_sent() {
+    let server = Scripted::play(vec![vec![
+        send("+OK\r\n"),
+        expect("CAPA"),
+        send("-ERR\r\n"),
+        expect("USER"),
+        send("+OK\r\n"),
+    ]])
+    .await;
+    let source = source(server.port, Security::None, None);
+    let connector = Connector::new(true).unwrap();
+    let failure =
+        Session::open(&connector, &source, &Secret::new(b"a\r\nDELE 1".to_vec())).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Secret);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn lists_with_and_without_pipelining_uidl_and_sense() {
+    let (mut session, server) = session(
+        true,
+        vec![
+            expect("LIST\r\n"),
+            expect("UIDL\r\n"),
+            send("+OK\r\n1 120\r\n2 big\r\n4 7 seven\r\n.\r\n+OK\r\n2 b b\r\n1 ..a\r\n3 c\r\n\r\n.\r\n"),
+        ],
+    )
+    .await;
+    let listed = |number, size, uidl: Option<&str>| Listed { number, size, uidl: uidl.map(Into::into) };
+    assert_eq!(
+        session.list().await.unwrap(),
+        [
+            listed(1, Some(120), Some("..a")),
+            listed(2, None, Some("b b")),
+            listed(3, None, Some("c")),
+            listed(4, Some(7), None),
+        ]
+    );
+    drop(session);
+    server.finish().await;
+
+    for (pipelining, uidl, want) in [
+        (false, "-ERR unknown command\r\n", Ok(1)),
+        (false, "-ERR [SYS/TEMP] later\r\n", Err(Kind::Unavailable)),
+        (true, "-ERR no\r\n", Err(Kind::Protocol)),
+        (false, "+OK\r\n1 a\r\n1 b\r\n.\r\n", Err(Kind::Protocol)),
+        (false, "+OK\r\n0 a\r\n.\r\n", Err(Kind::Protocol)),
+        (false, "+OK\r\n.\r\n", Ok(1)),
+    ] {
+        let mut steps = vec![expect("LIST\r\n"), send("+OK\r\n1 1\r\n.\r\n"), expect("UIDL\r\n"), send(uidl)];
+        if pipelining {
+            steps.swap(1, 2);
+        }
+        let (mut session, server) = self::session(pipelining, steps).await;
+        assert_eq!(session.list().await.map(|l| l.len()).map_err(|f| f.kind), want, "{uidl}");
+        drop(session);
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn messages_come_whole_with_their_dots_in_a_window_and_one_by_one() {
+    let replies =
+        ["+OK\r\nTo: a\r\n\r\n..\r\n...\r\n.\r\n", "-ERR gone\r\n", "+OK\r\n.\r\n", "+OK\r\nx\r\n.\r\n"];
+    for pipelining in [true, false] {
+        let asked = (1..=4).map(|n| expect(format!("RETR {n}\r\n")));
+        let steps: Vec<Step> = if pipelining {
+            asked.chain([send(replies.concat())]).collect()
+        } else {
+            asked.zip(replies.map(send)).flat_map(|(a, b)| [a, b]).collect()
+        };
+        let (mut session, server) = session(pipelining, steps).await;
+        let (retrieval, parcels) = retrieve(&mut session, &[1, 2, 3, 4], None).await;
+        assert_eq!(retrieval.broken, None);
+        assert_eq!(
+            retrieval.done,
+            [
+                (1, Retrieved::Whole { octets: 16 }),
+                (2, Retrieved::Refused("gone".to_owned())),
+                (3, Retrieved::Whole { octets: 0 }),
+                (4, Retrieved::Whole { octets: 3 }),
+            ]
+        );
+        let want = [
+            Parcel::Begin(1),
+            data("To: a\r\n\r\n.\r\n..\r\n"),
+            Parcel::End,
+            Parcel::Begin(3),
+            Parcel::End,
+            Parcel::Begin(4),
+            data("x\r\n"),
+            Parcel::End,
+        ];
+        assert_eq!(parcels, want);
+        drop(session);
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cut_in_the_middle_keeps_what_came_before() {
+    let steps = vec![
+        expect("RETR 1\r\n"),
+        expect("RETR 2\r\n"),
+        send("+OK\r\na\r\n.\r\n+OK\r\nhalf of"),
+        Step::Close,
+    ];
+    let (mut session, server) = session(true, steps).await;
+    let (retrieval, parcels) = retrieve(&mut session, &[1, 2], None).await;
+    assert_eq!(retrieval.done, [(1, Retrieved::Whole { octets: 3 })]);
+    assert_eq!(retrieval.broken.unwrap().kind, Kind::Disconnected);
+    assert_eq!(parcels.last(), Some(&Parcel::Abandon));
+    assert_eq!(session.delete(&[1]).await.unwrap_err().kind, Kind::Disconnected);
+    assert_eq!(session.quit().await.unwrap_err().kind, Kind::Disconnected);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_farewell_is_not_taken_for_a_refused_message() {
+    let steps = vec![expect("RETR 1\r\n"), send("-ERR autologout\r\n"), Step::Close];
+    let (mut session, server) = session(true, steps).await;
+    let (retrieval, _) = retrieve(&mut session, &[1, 2], None).await;
+    assert_eq!(retrieval.done, []);
+    assert!(retrieval.broken.unwrap().words.contains("autologout"));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_limit_is_abandoned_and_named() {
+    let steps =
+        vec![expect("RETR 1\r\n"), send("+OK 3 octets\r\n".to_owned() + &"x".repeat(5_000)), Step::Hang];
+    let (mut session, server) = session(false, steps).await;
+    let (retrieval, parcels) = retrieve(&mut session, &[1], Some(4_000)).await;
+    assert_eq!(retrieval.done, [(1, Retrieved::TooLarge)]);
+    assert_eq!(retrieval.broken.unwrap().kind, Kind::Protocol);
+    assert_eq!(parcels.last(), Some(&Parcel::Abandon));
+    drop(session);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn nobody_receives_any_more() {
+    let steps = vec![expect("RETR 1\r\n"), send("+OK\r\nx\r\n.\r\n"), Step::Hang];
+    let (mut session, server) = session(false, steps).await;
+    let (sink, receiver) = mpsc::channel::<Parcel>(1);
+    drop(receiver);
+    let retrieval = session.retrieve(&[1], None, &sink).await;
+    assert_eq!(retrieval.broken.unwrap().kind, Kind::Destination);
+    drop(session);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn headers_are_bounded_and_deleting_counts_at_quit() {
+    let steps = vec![
+        expect("TOP 1 0\r\n"),
+        expect("TOP 2 0\r\n"),
+        send("+OK\r\nSubject: long\r\n\r\n.\r\n-ERR no\r\n"),
+        expect("DELE 1\r\n"),
+        expect("DELE 2\r\n"),
+        send("+OK\r\n-ERR already deleted\r\n"),
+        expect("QUIT\r\n"),
+        Step::Close,
+    ];
+    let (mut session, server) = session(true, steps).await;
+    let headers = session.top(&[1, 2], 8).await.unwrap();
+    assert_eq!(headers, [(1, Some(b"Subject:".to_vec())), (2, None)]);
+    let deleted = session.delete(&[1, 2]).await.unwrap();
+    assert_eq!(deleted, [(1, Ok(())), (2, Err("already deleted".to_owned()))]);
+    assert_eq!(session.quit().await.unwrap_err().kind, Kind::Disconnected);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_real_dovecot() {
+    let server = dovecot::Dovecot::start(&[("alice", PASSWORD.trim())]);
+    let big = format!("Subject: big\n\n{}", "..dots and more\n".repeat(20_000));
+    let messages = ["Subject: one\n\n.\n..\nbody\n".to_owned(), big, "Subject: no end\n\nx".to_owned()];
+    (0..100).for_each(|n| server.deliver("alice", messages[n % 3].as_bytes()));
+    let connector = Connector::new(true).unwrap();
+    let secret = Secret::new(PASSWORD.trim().into());
+    let numbers: Vec<u32> = (1..=100).collect();
+    for (port, security) in
+        [(server.pop3, Security::StartTls), (server.pop3s, Security::Tls), (server.pop3, Security::None)]
+    {
+        let source = source(port, security, Some(server.authority()));
+        let mut session = Session::open(&connector, &source, &secret).await.unwrap();
+        assert!(session.capabilities().pipelining && session.capabilities().uidl);
+        let listed = session.list().await.unwrap();
+        assert_eq!(listed.len(), 100);
+        assert!(listed.iter().all(|message| message.size.is_some() && message.uidl.is_some()));
+        let headers = session.top(&numbers, 1_000).await.unwrap();
+        assert_eq!(headers[0].1.as_deref(), Some(b"Subject: one\r\n\r\n".as_slice()));
+        let (retrieval, parcels) = retrieve(&mut session, &numbers, None).await;
+        assert_eq!((retrieval.broken, retrieval.done.len()), (None, 100));
+        let bodies: Vec<&Parcel> = parcels.iter().filter(|p| matches!(p, Parcel::Data(_))).collect();
+        for (n, body) in bodies.iter().enumerate() {
+            let want = messages[n % 3].trim_end_matches('\n').replace('\n', "\r\n") + "\r\n";
+            assert!(**body == data(&want), "message {} differs", n + 1);
+        }
+        session.quit().await.unwrap();
+    }
+    let wrong = Secret::new(b"wrong".to_vec());
+    let source = source(server.pop3s, Security::Tls, Some(server.authority()));
+    let failure = Session::open(&connector, &source, &wrong).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Credentials, "{failure}");
+
+    let mut session = Session::open(&connector, &source, &secret).await.unwrap();
+    assert!(session.delete(&numbers).await.unwrap().iter().all(|(_, outcome)| outcome.is_ok()));
+    session.quit().await.unwrap();
+    let mut session = Session::open(&connector, &source, &secret).await.unwrap();
+    assert_eq!(session.list().await.unwrap(), []);
+}
