@@ -175,7 +175,8 @@ impl Corpus {
             name.push_str(&format!(":2,{}{letters}", marks.flags));
         }
         if !marks.keywords.is_empty() && !path.join("dovecot-keywords").exists() {
-            let lines: String = KEYWORDS.iter().enumerate().map(|(at, word)| format!("{at} {word}\n")).collect();
+            let lines: String =
+                KEYWORDS.iter().enumerate().map(|(at, word)| format!("{at} {word}\n")).collect();
             self.write(&path.join("dovecot-keywords"), lines.as_bytes());
         }
         let staged = path.join("tmp").join(format!("{n}"));

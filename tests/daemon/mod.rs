@@ -316,11 +316,7 @@ impl Daemon {
                 return migration;
             }
             let log = || self.log_tail(40);
-            assert!(
-                Instant::now() < until,
-                "not in {states:?} within {limit:?}: {migration:#}\n{}",
-                log()
-            );
+            assert!(Instant::now() < until, "not in {states:?} within {limit:?}: {migration:#}\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -348,10 +344,8 @@ impl Daemon {
 
     /// The daemon's log.
     pub fn log(&self) -> String {
-        fs::read(self.path.join("log")).map_or_else(
-            |_| String::new(),
-            |text| String::from_utf8_lossy(&text).into_owned(),
-        )
+        fs::read(self.path.join("log"))
+            .map_or_else(|_| String::new(), |text| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Its last lines.
@@ -437,14 +431,17 @@ fn text(file: &mut File) -> String {
 }
 
 fn write_private(path: &Path, text: &str) {
-    let mut file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// Gives everything to a user, but not the place for mailboxes.
 fn own(path: &Path, uid: u32, gid: u32) {
+    if path.ends_with("mail") {
+        return;
+    }
     chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).unwrap();
-    if path.is_dir() && path.file_name().is_some_and(|name| name != "mail") {
+    if path.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             own(&entry.unwrap().path(), uid, gid);
         }

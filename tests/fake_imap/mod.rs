@@ -55,7 +55,8 @@ impl Folder {
                     "A line of some length that is repeated.\r\n".repeat(uid as usize % 50)
                 )
                 .into_bytes(),
-                flags: ["", "\\Seen", "\\Seen \\Answered", "\\Flagged $Forwarded"][uid as usize % 4].to_owned(),
+                flags: ["", "\\Seen", "\\Seen \\Answered", "\\Flagged $Forwarded"][uid as usize % 4]
+                    .to_owned(),
                 date: format!("{:2}-Jan-2020 10:00:{:02} +0000", uid % 28 + 1, uid % 60),
             })
             .collect();
@@ -113,6 +114,16 @@ impl Reply {
         self.tagged = format!("{} {words}\r\n", command.tag).into_bytes();
     }
 
+    /// The FETCH response for a message.
+    pub fn of(&mut self, uid: u32) -> Option<&mut Vec<u8>> {
+        let start = format!("FETCH (UID {uid}");
+        self.untagged.iter_mut().find(|line| {
+            let head = &line[..line.len().min(80)];
+            let text = String::from_utf8_lossy(head);
+            text.split_once(&start).is_some_and(|(_, rest)| rest.starts_with([' ', ')']))
+        })
+    }
+
     /// Only the first `keep` responses, then this and the end of the connection.
     pub fn cut(&mut self, keep: usize, last: &str) {
         self.untagged.truncate(keep);
@@ -142,7 +153,10 @@ pub struct FakeImap {
 
 impl FakeImap {
     /// A server with these folders and this bad habit.
-    pub fn start(boxes: Vec<Folder>, hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static) -> FakeImap {
+    pub fn start(
+        boxes: Vec<Folder>,
+        hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static,
+    ) -> FakeImap {
         FakeImap::with_capability("IMAP4rev1 ID NAMESPACE SPECIAL-USE SASL-IR AUTH=PLAIN", boxes, hook)
     }
 
@@ -190,7 +204,10 @@ impl FakeImap {
 
     /// The commands so far that asked for bodies.
     pub fn body_fetches(&self) -> usize {
-        self.said().iter().filter(|line| line.contains("FETCH") && line.to_uppercase().contains("BODY")).count()
+        self.said()
+            .iter()
+            .filter(|line| line.contains("FETCH") && line.to_uppercase().contains("BODY"))
+            .count()
     }
 
     /// How many connections there were.
@@ -510,7 +527,10 @@ impl Session {
         let items = upper(items);
         for (at, mail) in mails.iter().enumerate() {
             let number = at as u32 + 1;
-            if wanted.iter().any(|(low, high)| (*low..=*high).contains(if by_uid { &mail.uid } else { &number })) {
+            if wanted
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(if by_uid { &mail.uid } else { &number }))
+            {
                 out.push(response(number, mail, &items));
             }
         }

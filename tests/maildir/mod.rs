@@ -139,12 +139,25 @@ impl Tree {
 
     /// The same tree one level down, below the directory `parent`; the inbox becomes `inbox`.
     pub fn below(self, parent: &str, inbox: &str) -> Tree {
-        let rename = |name: String| if name.is_empty() { inbox.to_owned() } else { format!("{parent}{name}") };
+        let rename =
+            |name: String| if name.is_empty() { inbox.to_owned() } else { format!("{parent}{name}") };
         Tree {
             folders: self.folders.into_iter().map(|(name, messages)| (rename(name), messages)).collect(),
             subscriptions: self.subscriptions.into_iter().map(rename).collect(),
         }
     }
+}
+
+/// How many messages there are, without reading them.
+pub fn count(root: &Path) -> usize {
+    let in_folder = |folder: &Path| -> usize {
+        let parts = ["cur", "new"].map(|part| fs::read_dir(folder.join(part)).map_or(0, Iterator::count));
+        parts.iter().sum()
+    };
+    let Ok(entries) = fs::read_dir(root) else { return 0 };
+    let folders = entries.map(|e| e.unwrap().path());
+    let folders = folders.filter(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"."));
+    in_folder(root) + folders.map(|folder| in_folder(&folder)).sum::<usize>()
 }
 
 fn shown(folder: &str) -> &str {
