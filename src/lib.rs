@@ -22,8 +22,9 @@ pub mod account;
 pub mod config;
 pub mod control;
 pub mod ctl;
+pub mod daemon;
 pub mod destination;
-
+pub mod engine;
 pub mod failure;
 pub mod imap;
 pub mod journal;
@@ -35,3 +36,5 @@ pub mod pop3;
 pub mod schedule;
 pub mod secret;
 pub mod settings;
+pub mod systemd;
+pub mod telemetry;

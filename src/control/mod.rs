@@ -1,4 +1,14 @@
 //! The control interface `io.mailhaul.Manager`: Varlink over the Unix socket, the only way in. `api` is
-//! what both ends agree on. The room refuses to decide anything: it hands calls to the daemon.
+//! what both ends agree on, `service` the daemon's end, `gate` who may. The room refuses to decide
+//! anything: it hands calls to the manager.
 
 pub mod api;
+mod convert;
+mod gate;
+mod service;
+mod socket;
+mod streams;
+
+pub use gate::Gate;
+pub use service::{Desk, Reload};
+pub use socket::{bind, serve};

@@ -15,6 +15,7 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::lines::{Lines, expand};
 use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, entries};
@@ -102,12 +103,13 @@ pub struct Landing {
 }
 
 impl Landing {
-    /// Starts a landing in `mailbox`; `account` marks its temporary files.
-    pub fn start(mailbox: Arc<Mailbox>, account: u64) -> Landing {
+    /// Starts a landing in `mailbox`; `account` marks its temporary files. Whoever must know that nothing is
+    /// being written any more waits for `landings`.
+    pub fn start(mailbox: Arc<Mailbox>, account: u64, landings: &TaskTracker) -> Landing {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let fate = Arc::new(Mutex::new(None));
         let told = Arc::clone(&fate);
-        tokio::task::spawn_blocking(move || {
+        landings.spawn_blocking(move || {
             let mut ground = Ground::new(mailbox, account);
             if let Err(failure) = ground.work(inbox)
                 && let Ok(mut fate) = told.lock()
@@ -504,7 +506,7 @@ mod tests {
     async fn a_batch_is_invisible_until_its_commit() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
-        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1);
+        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
         landing.open(".F", Origin::imap("a", b"F"), true).await.unwrap();
         let mut flags = Flags { seen: true, keywords: vec!["$Forwarded".to_owned()], ..Flags::default() };
         send(&landing, 1, &[b"a: b\r", b"\n\r\nbody\r\n"]).await;
@@ -541,7 +543,7 @@ mod tests {
     async fn a_failure_is_told_and_nothing_stays_behind() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
-        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1);
+        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
         landing.open("", Origin::pop3("a"), false).await.unwrap();
         send(&landing, 1, &[b"x"]).await;
         landing.open("", Origin::pop3("a"), false).await.unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::meter::Meter;
-use super::migrate::Tally;
+use super::migrate::{FolderNumbers, Tally};
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
@@ -41,6 +41,7 @@ struct Progress {
     uidvalidity: u32,
     record: FolderRecord,
     done: UidSet,
+    bytes_done: u64,
     sizes: BTreeMap<u32, u32>,
     changes: Changes,
     waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
@@ -83,6 +84,7 @@ impl FolderWork<'_> {
                 ..record
             },
             done,
+            bytes_done: 0,
             sizes: listed.messages.iter().copied().collect(),
             changes: Changes::default(),
             waiting: VecDeque::new(),
@@ -105,20 +107,28 @@ impl FolderWork<'_> {
         }
         let todo: Vec<(u32, u32)> =
             listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
-        progress.record.ledger.already_there = listed.messages.len() as u64 - todo.len() as u64;
-        let bytes_here: u64 = progress.sizes.iter().filter(|(uid, _)| progress.done.contains(**uid)).map(|(_, s)| u64::from(*s)).sum();
-        self.tally.listed(seen, progress.record.bytes_total);
-        self.tally.done(progress.record.ledger.already_there, bytes_here);
+        // What earlier tries of this run brought was brought by this run.
+        let before = if known { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
+        for (uid, size) in &listed.messages {
+            if progress.done.contains(*uid) {
+                progress.bytes_done += u64::from(*size);
+                if before.contains(*uid) {
+                    progress.record.ledger.already_there += 1;
+                } else {
+                    progress.record.ledger.imported += 1;
+                }
+            }
+        }
         if listed.unlisted > 0 {
             progress.record.ledger.failed += u64::from(listed.unlisted);
-            let reason = format!(
-                "the server counts {} messages more in this folder than it lists",
-                listed.unlisted
-            );
+            let reason =
+                format!("the server counts {} messages more in this folder than it lists", listed.unlisted);
             self.except(&mut progress, folder, "unlisted", None, reason);
         } else {
             progress.changes.not_skipped(self.account, key, "unlisted");
         }
+        progress.changes.not_skipped(self.account, key, "folder");
+        self.tell(&progress, false);
 
         if todo.is_empty() {
             return self.finish(&mut progress).await;
@@ -199,7 +209,14 @@ impl FolderWork<'_> {
         Ok(())
     }
 
-    fn except(&self, progress: &mut Progress, folder: &SourceFolder, id: &str, size: Option<u64>, reason: String) {
+    fn except(
+        &self,
+        progress: &mut Progress,
+        folder: &SourceFolder,
+        id: &str,
+        size: Option<u64>,
+        reason: String,
+    ) {
         let record = SkippedRecord { folder: folder.path.to_string(), id: id.to_owned(), size, reason };
         progress.changes.skipped(self.account, progress.key, id, &record);
     }
@@ -219,7 +236,8 @@ impl FolderWork<'_> {
         let count = receipts.len() as u64;
         progress.record.ledger.imported += count;
         self.save(progress).await?;
-        self.tally.imported(count, announced);
+        progress.bytes_done += announced;
+        self.tell(progress, false);
         self.meter.add(count, octets);
         Ok(())
     }
@@ -232,19 +250,34 @@ impl FolderWork<'_> {
         if !progress.record.ledger.adds_up() {
             return Err(Failure::new(
                 Kind::Protocol,
-                format!("the numbers of folder {} do not add up: {:?}", progress.record.name, progress.record.ledger),
+                format!(
+                    "the numbers of folder {} do not add up: {:?}",
+                    progress.record.name, progress.record.ledger
+                ),
                 "it is tried again; tell the makers of Mailhaul if it stays",
             ));
         }
         progress.record.open = false;
         progress.record.state = FolderState::Done;
         if progress.lost_keywords > 0 {
-            let words = format!("{} messages have keywords that do not fit into this folder", progress.lost_keywords);
-            progress.record.note = Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
+            let words =
+                format!("{} messages have keywords that do not fit into this folder", progress.lost_keywords);
+            progress.record.note =
+                Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
         }
         self.save(progress).await?;
-        self.tally.folder_done(&progress.record.ledger);
+        self.tell(progress, true);
         Ok(())
+    }
+
+    fn tell(&self, progress: &Progress, done: bool) {
+        let numbers = FolderNumbers {
+            ledger: progress.record.ledger,
+            bytes_total: progress.record.bytes_total,
+            bytes_done: progress.bytes_done,
+            done,
+        };
+        self.tally.set(progress.key, numbers);
     }
 
     async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {

@@ -21,10 +21,13 @@ pub(super) async fn identify(session: &mut Session, listed: &[Listed]) -> Result
         }
     }
     let good = |message: &Listed| {
-        message.uidl.as_deref().filter(|uidl| {
-            !uidl.iter().all(u8::is_ascii_whitespace) && seen.get(uidl).is_none_or(|count| *count == 1)
-        })
-        .map(|uidl| hash(&[b"uidl", uidl]))
+        message
+            .uidl
+            .as_deref()
+            .filter(|uidl| {
+                !uidl.iter().all(u8::is_ascii_whitespace) && seen.get(uidl).is_none_or(|count| *count == 1)
+            })
+            .map(|uidl| hash(&[b"uidl", uidl]))
     };
     let mut identities: Vec<Option<u128>> = listed.iter().map(good).collect();
     let unknown: Vec<u32> =

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The numbers of one run, or of the daemon as a whole.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     /// Messages done.
-    pub messages: AtomicU64,
+    pub(crate) messages: AtomicU64,
     /// Messages to do, plus one; 0: not known.
     total: AtomicU64,
     /// Octets done.
-    pub bytes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
 }
 
 impl Meter {
@@ -19,7 +19,7 @@ impl Meter {
     }
 
     /// Messages to do, once known.
-    pub fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         self.total.load(Relaxed).checked_sub(1)
     }
 

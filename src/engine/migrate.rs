@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use tokio_util::task::TaskTracker;
+
 use super::folder::FolderWork;
 use super::meter::Meter;
 use super::{Means, blocking, now};
@@ -19,62 +21,87 @@ use crate::migration::Ledger;
 /// A folder that cannot be read is tried so often in one try of the migration.
 const FOLDER_TRIES: u32 = 2;
 
-/// The sums of a try, for everybody who looks.
+/// The numbers of a try, for everybody who looks.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Sums>);
+pub(super) struct Tally(Mutex<Numbers>);
 
-/// The numbers in a [`Tally`].
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sums {
-    pub(super) checked: bool,
-    pub(super) folders_total: Option<u64>,
-    pub(super) folders_done: u64,
-    pub(super) messages_total: u64,
-    pub(super) messages_done: u64,
+#[derive(Debug, Default)]
+struct Numbers {
+    checked: bool,
+    folders_total: Option<u64>,
+    /// What the source counts in all folders, until they are listed.
+    counted: Option<u64>,
+    folders: BTreeMap<u64, FolderNumbers>,
+    progress_at: Option<i64>,
+}
+
+/// The numbers of one folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FolderNumbers {
+    pub(super) ledger: Ledger,
     pub(super) bytes_total: u64,
     pub(super) bytes_done: u64,
-    pub(super) ledger: Ledger,
-    pub(super) progress_at: Option<i64>,
+    pub(super) done: bool,
+}
+
+/// The numbers of all folders.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
+    /// The checks are over, mail moves.
+    pub checked: bool,
+    /// Folders at the source.
+    pub folders_total: Option<u64>,
+    /// Folders that are done.
+    pub folders_done: u64,
+    /// Messages at the source.
+    pub messages_total: Option<u64>,
+    /// Octets at the source, once every folder is listed.
+    pub bytes_total: Option<u64>,
+    /// Octets done.
+    pub bytes_done: u64,
+    /// What became of the messages so far.
+    pub ledger: Ledger,
+    /// The last time that something landed or a folder was done.
+    pub progress_at: Option<i64>,
 }
 
 impl Tally {
     pub(super) fn sums(&self) -> Sums {
-        self.0.lock().map(|sums| sums.clone()).unwrap_or_default()
+        let Ok(numbers) = self.0.lock() else { return Sums::default() };
+        let mut sums = Sums {
+            checked: numbers.checked,
+            folders_total: numbers.folders_total,
+            progress_at: numbers.progress_at,
+            ..Sums::default()
+        };
+        let mut bytes = 0;
+        for folder in numbers.folders.values() {
+            sums.ledger.add(&folder.ledger);
+            sums.folders_done += u64::from(folder.done);
+            sums.bytes_done += folder.bytes_done;
+            bytes += folder.bytes_total;
+        }
+        if sums.folders_total == Some(numbers.folders.len() as u64) {
+            sums.bytes_total = Some(bytes);
+            sums.messages_total = Some(sums.ledger.seen);
+        } else {
+            sums.messages_total = numbers.counted;
+        }
+        sums
     }
 
-    fn with(&self, change: impl FnOnce(&mut Sums)) {
-        if let Ok(mut sums) = self.0.lock() {
-            change(&mut sums);
+    fn with(&self, change: impl FnOnce(&mut Numbers)) {
+        if let Ok(mut numbers) = self.0.lock() {
+            change(&mut numbers);
         }
     }
 
-    pub(super) fn listed(&self, messages: u64, bytes: u64) {
-        self.with(|s| {
-            s.messages_total += messages;
-            s.bytes_total += bytes;
-        });
-    }
-
-    pub(super) fn done(&self, messages: u64, bytes: u64) {
-        self.with(|s| {
-            s.messages_done += messages;
-            s.bytes_done += bytes;
-        });
-    }
-
-    pub(super) fn imported(&self, messages: u64, bytes: u64) {
-        self.with(|s| {
-            s.messages_done += messages;
-            s.bytes_done += bytes;
-            s.progress_at = Some(now());
-        });
-    }
-
-    pub(super) fn folder_done(&self, ledger: &Ledger) {
-        self.with(|s| {
-            s.folders_done += 1;
-            s.ledger.add(ledger);
-            s.progress_at = Some(now());
+    pub(super) fn set(&self, folder: u64, numbers: FolderNumbers) {
+        self.with(|all| {
+            let before = all.folders.insert(folder, numbers).unwrap_or_default();
+            if before.ledger != numbers.ledger || numbers.done {
+                all.progress_at = Some(now());
+            }
         });
     }
 }
@@ -93,6 +120,7 @@ struct Shared {
     mailbox: Arc<Mailbox>,
     meter: Arc<Meter>,
     tally: Arc<Tally>,
+    landings: TaskTracker,
     run: i64,
     parts: Mutex<VecDeque<Part>>,
 }
@@ -108,6 +136,7 @@ pub(super) async fn migrate(
     run: i64,
     meter: Arc<Meter>,
     tally: Arc<Tally>,
+    landings: TaskTracker,
 ) -> Result<(), Failure> {
     let secret = means.secret(&account).await?;
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
@@ -116,6 +145,8 @@ pub(super) async fn migrate(
         s.checked = true;
         s.folders_total = Some(folders.len() as u64);
     });
+    let counted = session.count(&folders).await?;
+    tally.with(|numbers| numbers.counted = counted);
     let path = means.mailbox_path(&account)?;
     let mark = Origin::pop3(&account.name).account;
     let mailbox = blocking(move || {
@@ -143,6 +174,7 @@ pub(super) async fn migrate(
         mailbox: Arc::clone(&mailbox),
         meter,
         tally,
+        landings,
         run,
         parts: Mutex::new(parts),
     });
@@ -151,11 +183,12 @@ pub(super) async fn migrate(
 }
 
 /// The folders that the definition asks for.
-fn chosen(folders: Vec<SourceFolder>, work: &Migrate) -> Vec<SourceFolder> {
+pub(super) fn chosen(folders: Vec<SourceFolder>, work: &Migrate) -> Vec<SourceFolder> {
     folders
         .into_iter()
         .filter(|folder| {
-            work.include.iter().any(|p| matches(p, folder)) && !work.exclude.iter().any(|p| matches(p, folder))
+            work.include.iter().any(|p| matches(p, folder))
+                && !work.exclude.iter().any(|p| matches(p, folder))
         })
         .collect()
 }
@@ -242,7 +275,11 @@ async fn work_all(
     let mut failed: Option<Failure> = None;
     while let Some(ended) = workers.join_next().await {
         let result = ended.unwrap_or_else(|e| {
-            Err(Failure::new(Kind::Protocol, format!("a transfer ended unexpectedly: {e}"), "it is tried again"))
+            Err(Failure::new(
+                Kind::Protocol,
+                format!("a transfer ended unexpectedly: {e}"),
+                "it is tried again",
+            ))
         });
         if let Err(failure) = result {
             if failure.reach() == Reach::Us {
@@ -262,7 +299,8 @@ async fn work_all(
 }
 
 async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), Failure> {
-    let landing = Landing::start(Arc::clone(&shared.mailbox), Origin::pop3(&shared.account.name).account);
+    let mark = Origin::pop3(&shared.account.name).account;
+    let landing = Landing::start(Arc::clone(&shared.mailbox), mark, &shared.landings);
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
@@ -320,8 +358,8 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
     changes.skipped(&shared.account.name, key, "folder", &skipped);
     changes.folder(&shared.account.name, key, &record);
     shared.means.journal.commit(changes).await?;
-    shared.tally.listed(1, 0);
-    shared.tally.folder_done(&record.ledger);
+    let numbers = FolderNumbers { ledger: record.ledger, done: true, ..FolderNumbers::default() };
+    shared.tally.set(key, numbers);
     Ok(())
 }
 

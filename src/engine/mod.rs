@@ -20,7 +20,9 @@ use crate::net::Connector;
 use crate::secret::Secret;
 use crate::settings::{Destination, Settings};
 
-pub use manager::{Checked, Manager, Refusal, View};
+pub use manager::{
+    Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
+};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.
 #[derive(Debug, Clone)]

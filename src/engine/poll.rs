@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use super::meter::Meter;
 use super::{Means, blocking, identity, now};
 use crate::account::{Account, Poll};
 use crate::destination::landing::{Landing, Placement, Receipt, clear_tmp};
 use crate::destination::maildir::{Mailbox, Origin, place};
 use crate::failure::{Failure, Kind};
-use crate::journal::{Changes, Journal, PollRecord, SkippedRecord};
+use crate::journal::{Changes, Journal, SkippedRecord, SourceRecord};
 use crate::message::{Flags, FolderPath, MessageRef};
 use crate::migration::Ledger;
 use crate::pop3::{Listed, Retrieved, Session};
@@ -31,8 +33,9 @@ pub(super) struct Outcome {
     pub(super) deleted: u64,
     pub(super) bytes: u64,
     pub(super) failure: Option<Failure>,
-    /// The account's record after the run, without its counters and its last run.
-    pub(super) record: PollRecord,
+    /// The server wants so much time between two logins.
+    pub(super) login_delay: Option<std::time::Duration>,
+    pub(super) record: SourceRecord,
 }
 
 struct Message {
@@ -43,9 +46,15 @@ struct Message {
 }
 
 /// Polls once. Whatever happens, the outcome says how far it came.
-pub(super) async fn poll(means: &Means, account: &Account, work: &Poll, meter: &Meter) -> Outcome {
+pub(super) async fn poll(
+    means: &Means,
+    account: &Account,
+    work: &Poll,
+    meter: &Meter,
+    landings: &TaskTracker,
+) -> Outcome {
     let mut outcome = Outcome::default();
-    if let Err(failure) = run(means, account, work, meter, &mut outcome).await {
+    if let Err(failure) = run(means, account, work, meter, landings, &mut outcome).await {
         outcome.failure = Some(failure);
     }
     outcome
@@ -56,17 +65,20 @@ async fn run(
     account: &Account,
     work: &Poll,
     meter: &Meter,
+    landings: &TaskTracker,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
     let journal = &means.journal;
     let name = account.name.as_str();
-    let first = journal.poll(name)?;
+    let first = journal.source(name)?;
     let unsure = first.as_ref().is_none_or(|record| record.open);
+    let before = first.clone();
     outcome.record = first.unwrap_or_default();
 
     let secret = means.secret(account).await?;
     let mut session = Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
+    outcome.login_delay = session.capabilities().login_delay;
     let listed = session.list().await?;
     let identities = identity::identify(&mut session, &listed).await?;
 
@@ -103,7 +115,7 @@ async fn run(
             Ok(Arc::new(mailbox))
         })
         .await?;
-        let landing = Landing::start(mailbox, origin.account);
+        let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
         let opened = landing.open(&directory, origin, unsure).await?;
         // A run that was killed may have brought some of them without telling.
@@ -115,10 +127,18 @@ async fn run(
         if !outcome.record.open {
             outcome.record.open = true;
             let mut changes = Changes::default();
-            changes.poll(name, &outcome.record);
+            changes.source(name, &outcome.record);
             journal.commit(changes).await?;
         }
-        let mut carrier = Carrier { journal, name, known: &mut known, chunks: &mut chunks, outcome, meter, here: &mut here };
+        let mut carrier = Carrier {
+            journal,
+            name,
+            known: &mut known,
+            chunks: &mut chunks,
+            outcome,
+            meter,
+            here: &mut here,
+        };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
         let limit = means.settings.polling.max_message_size;
@@ -133,6 +153,9 @@ async fn run(
         let listed: BTreeSet<u128> = here.iter().map(|(_, id)| *id).collect();
         forget(&mut known, &listed, outcome);
         outcome.record.open = false;
+    }
+    if before.as_ref() != Some(&outcome.record) {
+        changes.source(name, &outcome.record);
     }
     remember(journal, name, &known, chunks, &skipped, &mut changes)?;
     journal.commit(changes).await?;
@@ -150,7 +173,8 @@ enum Verdict {
 
 fn judge(message: &Listed, id: Option<u128>, known: &BTreeSet<u128>, limit: Option<u64>) -> Verdict {
     let Some(id) = id else {
-        let reason = "the server gives it neither a UIDL nor headers, so it could not be told from others".to_owned();
+        let reason =
+            "the server gives it neither a UIDL nor headers, so it could not be told from others".to_owned();
         return Verdict::Skip { reason, failed: true };
     };
     if known.contains(&id) {
@@ -165,14 +189,19 @@ fn judge(message: &Listed, id: Option<u128>, known: &BTreeSet<u128>, limit: Opti
 }
 
 fn too_large(limit: u64) -> String {
-    format!("it is larger than max_message_size ({limit} octets), so it was not fetched; it stays at the source")
+    format!(
+        "it is larger than max_message_size ({limit} octets), so it was not fetched; it stays at the source"
+    )
 }
 
 fn shown(message: &Listed) -> String {
     match &message.uidl {
         Some(uidl) => {
-            let text: String =
-                uidl.iter().take(100).map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' }).collect();
+            let text: String = uidl
+                .iter()
+                .take(100)
+                .map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' })
+                .collect();
             text
         }
         None => format!("message {}", message.number),
@@ -180,7 +209,12 @@ fn shown(message: &Listed) -> String {
 }
 
 fn skip_record(work: &Poll, message: &Listed, reason: String) -> SkippedRecord {
-    SkippedRecord { folder: FolderPath(work.mailbox.clone()).to_string(), id: shown(message), size: message.size, reason }
+    SkippedRecord {
+        folder: FolderPath(work.mailbox.clone()).to_string(),
+        id: shown(message),
+        size: message.size,
+        reason,
+    }
 }
 
 /// The key of an exception in the journal: short, and safe whatever the UIDL is.
@@ -271,7 +305,13 @@ impl Carrier<'_> {
         Ok(broken)
     }
 
-    fn except(&self, work: &Poll, message: &Message, reason: String, skipped: &mut BTreeMap<String, SkippedRecord>) {
+    fn except(
+        &self,
+        work: &Poll,
+        message: &Message,
+        reason: String,
+        skipped: &mut BTreeMap<String, SkippedRecord>,
+    ) {
         let folder = FolderPath(work.mailbox.clone()).to_string();
         let record = SkippedRecord { folder, id: message.shown.clone(), size: message.size, reason };
         skipped.insert(key_of(&message.shown, message.number), record);

@@ -13,7 +13,7 @@ pub(super) fn is_status(response: &[u8]) -> bool {
 pub(super) fn is_ours(response: &[u8]) -> bool {
     let Some(rest) = response.strip_prefix(b"* ") else { return false };
     let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
-    [&b"LIST"[..], b"LSUB", b"NAMESPACE"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
+    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
 }
 
 /// A status response reduced to what every parser reads, if it is one.
@@ -65,6 +65,21 @@ pub(super) fn list(line: &[u8]) -> Option<ListLine> {
     reader.space()?;
     let name = reader.astring()?;
     Some(ListLine { attributes, delimiter, name, subscribed })
+}
+
+/// The number of messages in a STATUS response (RFC 3501, 7.2.4); the folder's name is whatever it is.
+pub(super) fn status_messages(line: &[u8]) -> Option<u64> {
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line).trim_ascii_end().strip_suffix(b")")?;
+    line.get(..8).filter(|start| start.eq_ignore_ascii_case(b"* STATUS"))?;
+    let list = line.rsplit(|b| *b == b'(').next()?;
+    let mut words = list.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    while let Some(word) = words.next() {
+        let value = words.next()?;
+        if word.eq_ignore_ascii_case(b"MESSAGES") {
+            return std::str::from_utf8(value).ok()?.parse().ok();
+        }
+    }
+    None
 }
 
 /// The namespaces (RFC 2342): personal prefix and the prefixes of other users' and shared folders.
@@ -274,6 +289,12 @@ mod tests {
     }
 
     #[test]
+    fn status_lines() {
+        assert_eq!(status_messages(b"* STATUS \"a (b\" (MESSAGES 17 UIDNEXT 5)\r\n"), Some(17));
+        assert_eq!(status_messages(b"* STATUS x (UIDNEXT 5)\r\n"), None);
+    }
+
+    #[test]
     fn namespaces() {
         let line =
             b"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\" \"X\" (\"a\" \"b\"))(\"\" \"/\"))\r\n";
@@ -309,7 +330,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(line in prop::collection::vec(prop::sample::select(b"* LISTNAMEPCLSUB()\"\\{}3NIL /\r\n\xff\0".to_vec()), 0..80)) {
-            let _ = (list(&line), namespace(&line), plain_status(&line), is_status(&line));
+            let _ = (list(&line), namespace(&line), status_messages(&line), plain_status(&line), is_status(&line));
         }
     }
 }

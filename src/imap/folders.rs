@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answers::{self, ListLine, refusal};
+use super::command::quoted;
 use super::session::Session;
 use crate::failure::{Failure, Kind};
 use crate::message::{FolderPath, Parcel};
@@ -12,6 +13,8 @@ use crate::mutf7;
 
 /// Folders of one mailbox that are taken at most.
 const MOST_FOLDERS: usize = 50_000;
+/// STATUS commands in flight.
+const STATUS_WINDOW: usize = 64;
 /// Octets of a name that are taken at most.
 const LONGEST_NAME: usize = 4096;
 /// Levels of a name that are taken at most; deeper ones are joined.
@@ -86,6 +89,32 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         while self.side_line().is_some() {}
         Ok(self.sort_out(lines, &subscribed))
+    }
+
+    /// The messages in all of `folders`, asked for in a few round trips. `None`: the server does not tell.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn count(&mut self, folders: &[SourceFolder]) -> Result<Option<u64>, Failure> {
+        let mut sum = Some(0u64);
+        for window in folders.chunks(STATUS_WINDOW) {
+            let mut tags = Vec::new();
+            for folder in window {
+                if let Some(name) = quoted(&folder.wire) {
+                    tags.push(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?);
+                }
+            }
+            for tag in tags {
+                let done = self.finish(&tag, |_| {}).await?;
+                let mut count = None;
+                while let Some(line) = self.side_line() {
+                    count = answers::status_messages(&line).or(count);
+                }
+                let count = count.filter(|_| done.ok);
+                sum = sum.zip(count).map(|(sum, count)| sum.saturating_add(count));
+            }
+        }
+        Ok(sum)
     }
 
     fn sort_out(&self, lines: Vec<ListLine>, subscribed: &BTreeSet<Vec<u8>>) -> Vec<SourceFolder> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 
-use super::records::{Changes, FolderRecord, PollRecord};
+use super::records::{Changes, FolderRecord, SourceRecord};
 use super::store::sync_directory;
 
 const FILE: &str = "export";
@@ -90,8 +90,8 @@ pub(super) fn read(directory: &Path) -> Result<Export, String> {
 pub(super) fn doubt(records: BTreeMap<String, Vec<u8>>) -> Changes {
     let mut changes = Changes::default();
     for (key, value) in records {
-        if key.starts_with("p/") {
-            let mut record: PollRecord = serde_json::from_slice(&value).unwrap_or_default();
+        if key.starts_with("s/") {
+            let mut record: SourceRecord = serde_json::from_slice(&value).unwrap_or_default();
             record.open = true;
             changes.set_json(key, &record);
         } else if key.starts_with("f/") {

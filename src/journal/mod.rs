@@ -12,5 +12,6 @@ mod store;
 
 pub use records::{
     Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
+    SourceRecord,
 };
 pub use store::{Journal, Opened};

@@ -3,7 +3,8 @@
 //!
 //! | key | record |
 //! | --- | --- |
-//! | `p/ACCOUNT` | [`PollRecord`] |
+//! | `p/ACCOUNT` | [`PollRecord`], the manager's |
+//! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
@@ -65,6 +66,11 @@ impl Changes {
     /// A poll's record.
     pub fn poll(&mut self, account: &str, record: &PollRecord) {
         self.set_json(format!("p/{account}"), record);
+    }
+
+    /// What a poll knows of its source.
+    pub fn source(&mut self, account: &str, record: &SourceRecord) {
+        self.set_json(format!("s/{account}"), record);
     }
 
     /// A migration's record.
@@ -178,6 +184,12 @@ pub struct PollRecord {
     pub failures: u32,
     /// The last run that ended.
     pub last_run: Option<RunRecord>,
+}
+
+/// What a poll knows of its source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceRecord {
     /// Something may have landed that was not recorded: ask the destination.
     pub open: bool,
     /// The listing shrank suddenly at that time; identities are not forgotten at once.
@@ -336,6 +348,11 @@ impl Journal {
     /// The store cannot be read; so for all below.
     pub fn poll(&self, account: &str) -> Result<Option<PollRecord>, Failure> {
         self.record(&format!("p/{account}"))
+    }
+
+    /// What a poll knows of its source.
+    pub fn source(&self, account: &str) -> Result<Option<SourceRecord>, Failure> {
+        self.record(&format!("s/{account}"))
     }
 
     /// A migration's record.

@@ -162,9 +162,18 @@ impl Journal {
         if changes.is_empty() {
             return Ok(());
         }
+        self.enqueue(changes).await
+    }
+
+    /// As [`Journal::commit`], in the order of the calls and not of the waiting: what decides under a lock
+    /// calls this there and waits outside.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub fn enqueue(&self, changes: Changes) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
-        self.commits.send(Commit::Changes(changes, reply)).map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        let sent = self.commits.send(Commit::Changes(changes, reply)).is_ok();
+        async move { if sent { answer.await.map_err(|_| closed())? } else { Err(closed()) } }
     }
 
     /// The last export and the end; blocks for as long as the disk takes.

@@ -1,0 +1,209 @@
+//! From what the manager sees to what the protocol says. It refuses to add or leave out anything.
+
+use super::api;
+use crate::account::{Account, Job};
+use crate::config::Broken;
+use crate::engine::{Checked, Details, MigrationView, PollView, Refusal, View};
+use crate::failure::Failure;
+use crate::journal::{FolderRecord, FolderState, MigrationRecord, RunRecord, SkippedRecord};
+use crate::message::FolderPath;
+
+/// RFC 3339 in UTC with milliseconds, from milliseconds since 1970.
+pub(super) fn time(millis: i64) -> String {
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        Err(_) => "1970-01-01T00:00:00.000Z".to_owned(),
+    }
+}
+
+pub(super) fn account(view: &View) -> api::Account {
+    match view {
+        View::Broken(broken) => invalid(broken),
+        View::Poll(view) => poll(view),
+        View::Migration(view) => {
+            let mut account = common(&view.account);
+            account.state = "enabled".to_owned();
+            account.last_run =
+                view.record.started_at.filter(|_| view.record.state.has_ended()).map(|started| {
+                    let ledger = &view.record.ledger;
+                    let completed = view.record.state == crate::migration::State::Completed;
+                    api::Run {
+                        started_at: Some(time(started)),
+                        finished_at: view.record.finished_at.map(time),
+                        result: if completed { "ok" } else { "failed" }.to_owned(),
+                        imported: ledger.imported,
+                        skipped: ledger.skipped + ledger.vanished + ledger.failed,
+                        already_there: ledger.already_there,
+                        deleted: 0,
+                        bytes: view.record.bytes_done,
+                        error: view.record.error.clone(),
+                    }
+                });
+            account.next_run_at = view.record.next_try_at.map(time);
+            account.reason = view.record.error.clone();
+            account
+        }
+    }
+}
+
+fn invalid(broken: &Broken) -> api::Account {
+    let origin = format!("{}:{}", broken.origin.file.display(), broken.origin.line);
+    let reasons: Vec<String> = broken.complaints.iter().map(ToString::to_string).collect();
+    api::Account {
+        name: broken.name.clone().unwrap_or_else(|| origin.clone()),
+        member: broken.member.clone(),
+        protocol: broken.protocol.map(|p| p.as_str().to_owned()),
+        mode: broken.mode.map(str::to_owned),
+        state: "invalid".to_owned(),
+        reason: Some(reasons.join("\n")),
+        defined_in: Some(origin),
+        ..api::Account::default()
+    }
+}
+
+fn common(account: &Account) -> api::Account {
+    let (mailbox, icon) = match &account.job {
+        Job::Poll(poll) => (Some(FolderPath(poll.mailbox.clone()).to_string()), poll.icon.clone()),
+        Job::Migrate(work) => {
+            ((!work.into.is_empty()).then(|| FolderPath(work.into.clone()).to_string()), None)
+        }
+    };
+    api::Account {
+        name: account.name.clone(),
+        member: Some(account.member.to_string()),
+        protocol: Some(account.source.protocol.as_str().to_owned()),
+        mode: Some(account.job.mode().to_owned()),
+        source: Some(format!("{}:{}", account.source.host, account.source.port)),
+        mailbox,
+        destination: Some(account.destination.clone()),
+        icon,
+        defined_in: Some(format!("{}:{}", account.origin.file.display(), account.origin.line)),
+        ..api::Account::default()
+    }
+}
+
+fn poll(view: &PollView) -> api::Account {
+    api::Account {
+        state: if view.enabled { "enabled" } else { "disabled" }.to_owned(),
+        reason: view.record.reason.clone().or_else(|| {
+            (!view.enabled && !view.record.disabled).then(|| "the definition says enabled = false".to_owned())
+        }),
+        consecutive_failures: u64::from(view.record.failures),
+        last_run: view.record.last_run.as_ref().map(run),
+        next_run_at: view.due_at.map(time),
+        running: view.running.is_some(),
+        ..common(&view.account)
+    }
+}
+
+pub(super) fn run(record: &RunRecord) -> api::Run {
+    api::Run {
+        started_at: Some(time(record.started_at)),
+        finished_at: Some(time(record.finished_at)),
+        result: if record.error.is_none() { "ok" } else { "failed" }.to_owned(),
+        imported: record.ledger.imported,
+        skipped: record.ledger.skipped + record.ledger.failed,
+        already_there: record.ledger.already_there,
+        deleted: record.deleted,
+        bytes: record.bytes,
+        error: record.error.clone(),
+    }
+}
+
+pub(super) fn migration(view: &MigrationView) -> api::Migration {
+    record(&view.account.name, &view.record, view.position)
+}
+
+pub(super) fn record(name: &str, record: &MigrationRecord, position: Option<u64>) -> api::Migration {
+    let ledger = &record.ledger;
+    let ended = record.state == crate::migration::State::Completed;
+    api::Migration {
+        name: name.to_owned(),
+        state: record.state.as_str().to_owned(),
+        position,
+        folders_total: record.folders_total,
+        folders_done: record.folders_done,
+        messages_total: if ended { Some(ledger.seen) } else { record.messages_total },
+        messages_done: ledger.imported + ledger.already_there,
+        messages_skipped: ledger.skipped + ledger.vanished,
+        messages_failed: ledger.failed,
+        bytes_total: record.bytes_total,
+        bytes_done: record.bytes_done,
+        messages_imported: ledger.imported,
+        messages_already_there: ledger.already_there,
+        messages_vanished: ledger.vanished,
+        started_at: record.started_at.map(time),
+        finished_at: record.finished_at.map(time),
+        error: record.error.clone(),
+        next_try_at: record.next_try_at.map(time),
+        outcome: record.outcome.clone(),
+    }
+}
+
+pub(super) fn folders(details: &Details) -> Vec<api::Folder> {
+    details.folders.iter().map(folder).collect()
+}
+
+fn folder(record: &FolderRecord) -> api::Folder {
+    let ledger = &record.ledger;
+    api::Folder {
+        name: record.name.clone(),
+        destination: record.destination.clone(),
+        state: match record.state {
+            FolderState::Waiting => "waiting",
+            FolderState::Running => "running",
+            FolderState::Done => "done",
+            FolderState::Failed => "failed",
+        }
+        .to_owned(),
+        messages_total: (record.state != FolderState::Waiting).then_some(ledger.seen),
+        messages_done: ledger.imported + ledger.already_there,
+        messages_skipped: ledger.skipped + ledger.vanished,
+        messages_failed: ledger.failed,
+        note: record.note.clone(),
+    }
+}
+
+pub(super) fn skipped(record: &SkippedRecord) -> api::Skipped {
+    api::Skipped {
+        folder: record.folder.clone(),
+        id: record.id.clone(),
+        size: record.size,
+        reason: record.reason.clone(),
+    }
+}
+
+pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Checked {
+    match result {
+        Ok(found) => api::Checked {
+            name: name.to_owned(),
+            ok: true,
+            error: None,
+            folders: found.folders,
+            messages: found.messages,
+            bytes: found.bytes,
+            notes: found.notes,
+        },
+        Err(failure) => api::Checked {
+            name: name.to_owned(),
+            error: Some(failure.to_string()),
+            ..api::Checked::default()
+        },
+    }
+}
+
+impl From<Refusal> for api::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchAccount(name) => api::Error::NoSuchAccount { name },
+            Refusal::Refused(name, what, mend) => api::Error::Refused { name, what, mend },
+            Refusal::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<Failure> for api::Error {
+    fn from(failure: Failure) -> Self {
+        api::Error::Failed { what: failure.words, mend: failure.mend }
+    }
+}

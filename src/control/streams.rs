@@ -1,0 +1,233 @@
+//! The calls that answer more than once. Each is fed by a task of its own that ends when the caller hangs
+//! up. It refuses to answer faster than a person can look.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::sync::{Semaphore, mpsc};
+use zlink::Reply;
+
+use super::api::{Checked, Error, Migration, PollProgress, Polled, Progress};
+use super::convert;
+use crate::account::Account;
+use crate::engine::{Asked, Manager, View};
+
+/// Ended migrations that `history` tells.
+pub(super) const HISTORY: usize = 1000;
+/// Accounts that are checked side by side.
+const CHECKS: usize = 16;
+/// The pause between two replies about the same thing.
+const PACE: Duration = Duration::from_millis(200);
+/// Without a change, a look at the live numbers is taken so often.
+const LOOK: Duration = Duration::from_millis(500);
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<Reply<T>, Error>>>>;
+type Feed<T> = mpsc::Sender<(T, bool)>;
+
+pub(super) fn refused<T: 'static>(error: Error) -> Replies<T> {
+    Box::pin(futures_util::stream::once(std::future::ready(Err(error))))
+}
+
+/// A stream fed by `task` with values and whether another one follows.
+fn fed<T: 'static, F>(task: impl FnOnce(Feed<T>) -> F) -> Replies<T>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let (feed, replies) = mpsc::channel(16);
+    tokio::task::spawn_local(task(feed));
+    Box::pin(futures_util::stream::unfold(replies, |mut replies| async move {
+        let (value, more): (T, bool) = replies.recv().await?;
+        Some((Ok(Reply::new(Some(value)).set_continues(Some(more))), replies))
+    }))
+}
+
+pub(super) fn check(manager: &Arc<Manager>, accounts: Vec<Arc<Account>>) -> Replies<Checked> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let places = Arc::new(Semaphore::new(CHECKS));
+        let mut checks = tokio::task::JoinSet::new();
+        for account in accounts {
+            let (manager, places) = (Arc::clone(&manager), Arc::clone(&places));
+            checks.spawn_local(async move {
+                let _place = places.acquire().await;
+                let result = manager.check(&account).await;
+                convert::checked(&account.name, result)
+            });
+        }
+        if checks.is_empty() {
+            let _ = feed.send((Checked::default(), false)).await;
+        }
+        while let Some(done) = checks.join_next().await {
+            let Ok(checked) = done else { continue };
+            if feed.send((checked, !checks.is_empty())).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+pub(super) fn poll(manager: &Arc<Manager>, asked: Vec<Asked>, wait: bool) -> Replies<Polled> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let mut left: BTreeMap<String, (Asked, Option<Polled>)> =
+            asked.into_iter().map(|asked| (asked.name.clone(), (asked, None))).collect();
+        if left.is_empty() {
+            let _ = feed.send((Polled::default(), false)).await;
+        }
+        if !wait {
+            let mut names = left.into_keys().peekable();
+            while let Some(name) = names.next() {
+                let polled = Polled { name, ..Polled::default() };
+                if feed.send((polled, names.peek().is_some())).await.is_err() {
+                    return;
+                }
+            }
+            return;
+        }
+        let mut changes = manager.changes();
+        while !left.is_empty() {
+            changes.mark_unchanged();
+            let names: Vec<String> = left.keys().cloned().collect();
+            for name in names {
+                let Some((asked, last)) = left.get_mut(&name) else { continue };
+                let polled = polled(&manager, asked);
+                let over = polled.run.is_some();
+                if last.as_ref() == Some(&polled) {
+                    continue;
+                }
+                *last = Some(polled.clone());
+                if over {
+                    left.remove(&name);
+                }
+                if feed.send((polled, !left.is_empty())).await.is_err() {
+                    return;
+                }
+            }
+            if left.is_empty() || !look_again(&feed, &mut changes).await {
+                return;
+            }
+        }
+    })
+}
+
+/// Waits until it is worth looking again; `false`: the caller has hung up.
+async fn look_again<T>(feed: &Feed<T>, changes: &mut tokio::sync::watch::Receiver<u64>) -> bool {
+    tokio::select! {
+        () = feed.closed() => return false,
+        changed = changes.changed() => if changed.is_err() { return false },
+        () = tokio::time::sleep(LOOK) => {}
+    }
+    true
+}
+
+fn polled(manager: &Manager, asked: &Asked) -> Polled {
+    let name = asked.name.clone();
+    match manager.view(&name) {
+        Ok(View::Poll(view)) if manager.is_answered(asked) => {
+            let run = view
+                .record
+                .last_run
+                .as_ref()
+                .map(convert::run)
+                .unwrap_or_else(|| stopped("the run was stopped"));
+            Polled { name, messages_done: run.imported, run: Some(run), messages_total: None }
+        }
+        Ok(View::Poll(view)) => {
+            let numbers = view.running.unwrap_or_default();
+            Polled { name, run: None, messages_done: numbers.messages, messages_total: numbers.total }
+        }
+        _ => Polled { name, run: Some(stopped("its definition is gone")), ..Polled::default() },
+    }
+}
+
+fn stopped(why: &str) -> super::api::Run {
+    super::api::Run { result: "failed".to_owned(), error: Some(why.to_owned()), ..super::api::Run::default() }
+}
+
+pub(super) fn migrations(manager: &Arc<Manager>, names: Vec<String>, wait: bool) -> Replies<Progress> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let mut changes = manager.changes();
+        let mut last: BTreeMap<String, Migration> = BTreeMap::new();
+        loop {
+            changes.mark_unchanged();
+            let now: Vec<Migration> = names.iter().filter_map(|name| migration(&manager, name)).collect();
+            let over = now.len() < names.len() || now.iter().all(|m| is_over(&m.state));
+            let moved: Vec<Migration> = now.into_iter().filter(|m| last.get(&m.name) != Some(m)).collect();
+            last.extend(moved.iter().map(|m| (m.name.clone(), m.clone())));
+            let ends = over || !wait;
+            if (!moved.is_empty() || ends)
+                && feed.send((Progress { migrations: moved, polls: Vec::new() }, !ends)).await.is_err()
+            {
+                return;
+            }
+            if ends || !look_again(&feed, &mut changes).await {
+                return;
+            }
+            tokio::time::sleep(PACE / 4).await;
+        }
+    })
+}
+
+fn is_over(state: &str) -> bool {
+    matches!(state, "completed" | "failed" | "rolled-back" | "cancelled" | "paused")
+}
+
+fn migration(manager: &Manager, name: &str) -> Option<Migration> {
+    match manager.view(name) {
+        Ok(View::Migration(view)) => Some(convert::migration(&view)),
+        _ => None,
+    }
+}
+
+pub(super) fn watch(manager: &Arc<Manager>, name: Option<String>) -> Replies<Progress> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let mut changes = manager.changes();
+        let mut last: BTreeMap<String, Migration> = BTreeMap::new();
+        let mut last_polls: Option<Vec<PollProgress>> = None;
+        loop {
+            changes.mark_unchanged();
+            let (mut migrations, mut polls) = (Vec::new(), Vec::new());
+            let views = match &name {
+                Some(name) => manager.view(name).into_iter().collect(),
+                None => manager.views(),
+            };
+            for view in views {
+                match view {
+                    View::Migration(view)
+                        if name.is_some()
+                            || view.record.state.is_open()
+                            || last.contains_key(&view.account.name) =>
+                    {
+                        let migration = convert::migration(&view);
+                        if last.get(&migration.name) != Some(&migration) {
+                            last.insert(migration.name.clone(), migration.clone());
+                            migrations.push(migration);
+                        }
+                    }
+                    View::Poll(view) => polls.extend(view.running.map(|numbers| PollProgress {
+                        name: view.account.name.clone(),
+                        messages_done: numbers.messages,
+                        messages_total: numbers.total,
+                        bytes_done: numbers.bytes,
+                    })),
+                    _ => {}
+                }
+            }
+            // Every reply names all polls that run: one that is missing has ended.
+            let moved = !migrations.is_empty() || last_polls.as_ref() != Some(&polls);
+            last_polls = Some(polls.clone());
+            if moved && feed.send((Progress { migrations, polls }, true)).await.is_err() {
+                return;
+            }
+            if !look_again(&feed, &mut changes).await {
+                return;
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    })
+}

@@ -1,0 +1,221 @@
+//! The daemon that stays: opens the store, reads the definitions, listens, says READY, and then does what
+//! the tick, the socket and the signals ask for. The sign of life for the watchdog comes from this loop, so
+//! it stops when the loop does. It refuses to leave while something is half written.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::signals::{self, Wish};
+use super::{absolute, log_complaints, means, open_journal};
+use crate::config::{Environment, Loaded};
+use crate::control::api::Reloaded;
+use crate::control::{Desk, Gate, Reload, bind, serve as serve_control};
+use crate::engine::Manager;
+use crate::failure::{Failure, Kind};
+use crate::journal::Journal;
+use crate::schedule::Tick;
+use crate::systemd;
+
+/// The work is broken off within this when the daemon stops; the rest of ten seconds is for the store.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// The span of the rates.
+const RATE_SPAN: Duration = Duration::from_secs(60);
+
+/// Runs until a signal says stop.
+pub(super) async fn serve(
+    config: &Path,
+    loaded: Loaded,
+    environment: Environment,
+    listener: Option<UnixListener>,
+) -> Result<bool, Failure> {
+    let config = absolute(config);
+    log_complaints(&loaded.complaints, &loaded.warnings);
+    let mut signals = signals::listen().map_err(|e| own("cannot listen for signals", &e))?;
+    let (journal, rebuilt) = open_journal(&loaded.settings)?;
+    let daemon = loaded.settings.daemon.clone();
+    let means = means(loaded.settings, environment.clone(), journal.clone())?;
+    let manager = Manager::new(means.clone(), false);
+    manager.set_accounts(means, loaded.accounts, loaded.broken)?;
+
+    let (gate, no_group) = Gate::new(&daemon.control_group);
+    if let Some(words) = &no_group {
+        tracing::warn!("{words}");
+    }
+    let handed = listener.is_some();
+    let listener = match listener {
+        Some(listener) => listener,
+        None => bind(&daemon.control_socket, &gate)
+            .map_err(|e| own(&format!("cannot listen on {}", daemon.control_socket.display()), &e))?,
+    };
+    let (reload, mut reloads) = mpsc::channel::<Reload>(4);
+    let rates = Arc::new(Mutex::new((0.0, 0.0)));
+    let warnings = Arc::new(Mutex::new([rebuilt, no_group].into_iter().flatten().collect::<Vec<_>>()));
+    let desk = Desk {
+        manager: Arc::clone(&manager),
+        reload,
+        started_at: jiff::Timestamp::now().as_millisecond(),
+        warnings,
+        rates: Arc::clone(&rates),
+    };
+    let stop = CancellationToken::new();
+    serve_control(listener, gate, desk, stop.clone())
+        .map_err(|e| own("cannot serve the control socket", &e))?;
+    let wake = manager.wake();
+    let tick = Tick::start(Arc::clone(&wake))
+        .await
+        .map_err(|e| Failure::new(Kind::Journal, format!("the scheduler does not start: {e}"), ""))?;
+    systemd::ready();
+    tracing::info!("mailhauld {} is ready", env!("CARGO_PKG_VERSION"));
+
+    let mut life = Life::new(rates);
+    loop {
+        tokio::select! {
+            () = wake.notified() => {
+                manager.step();
+                life.sign(&manager);
+            }
+            wish = signals.recv() => match wish {
+                Some(Wish::Reload) => {
+                    read_again(&config, &environment, &journal, &manager).await;
+                }
+                Some(Wish::Stop) | None => break,
+            },
+            Some(reply) = reloads.recv() => {
+                let _ = reply.send(read_again(&config, &environment, &journal, &manager).await);
+            }
+        }
+    }
+
+    systemd::stopping();
+    tracing::info!("stopping");
+    tick.stop().await;
+    manager.shut_down(STOP_WITHIN).await;
+    stop.cancel();
+    if !handed {
+        let _ = std::fs::remove_file(&daemon.control_socket);
+    }
+    let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+    closed.map_err(|e| Failure::new(Kind::Journal, format!("the journal was not closed: {e}"), ""))??;
+    tracing::info!("stopped");
+    Ok(true)
+}
+
+fn own(what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Kind::Journal,
+        format!("{what}: {error}"),
+        "look at the path and its owner, then start mailhauld again",
+    )
+}
+
+/// Reads settings and definitions again. Settings that cannot be used leave everything as it is.
+async fn read_again(
+    config: &Path,
+    environment: &Environment,
+    journal: &Journal,
+    manager: &Arc<Manager>,
+) -> Reloaded {
+    systemd::reloading();
+    let (path, env) = (config.to_owned(), environment.clone());
+    let loaded = tokio::task::spawn_blocking(move || crate::config::load(&path, &env)).await;
+    let reloaded = match loaded {
+        Ok(Ok(loaded)) => {
+            log_complaints(&loaded.complaints, &loaded.warnings);
+            let reloaded = Reloaded {
+                accounts: loaded.accounts.len() as u64,
+                invalid: loaded.broken.len() as u64,
+                errors: loaded.complaints.iter().map(ToString::to_string).collect(),
+            };
+            let taken = means(loaded.settings, environment.clone(), journal.clone())
+                .and_then(|means| manager.set_accounts(means, loaded.accounts, loaded.broken));
+            match taken {
+                Ok(()) => {
+                    tracing::info!(
+                        "definitions read again: {} good, {} invalid",
+                        reloaded.accounts,
+                        reloaded.invalid
+                    );
+                    reloaded
+                }
+                Err(failure) => refused(vec![failure.to_string()]),
+            }
+        }
+        Ok(Err(complaints)) => {
+            log_complaints(&complaints, &[]);
+            refused(complaints.iter().map(ToString::to_string).collect())
+        }
+        Err(e) => refused(vec![format!("reading the definitions ended unexpectedly: {e}")]),
+    };
+    systemd::ready();
+    reloaded
+}
+
+fn refused(errors: Vec<String>) -> Reloaded {
+    tracing::error!("the settings cannot be used: everything stays as it was");
+    Reloaded { accounts: 0, invalid: 0, errors }
+}
+
+/// Signs of life: the watchdog, the status line, the rates.
+struct Life {
+    every: Option<Duration>,
+    signed: Instant,
+    told: String,
+    samples: VecDeque<(Instant, u64, u64)>,
+    rates: Arc<Mutex<(f64, f64)>>,
+}
+
+impl Life {
+    fn new(rates: Arc<Mutex<(f64, f64)>>) -> Self {
+        let now = Instant::now();
+        Life {
+            every: systemd::watchdog_interval(),
+            signed: now,
+            told: String::new(),
+            samples: VecDeque::from([(now, 0, 0)]),
+            rates,
+        }
+    }
+
+    fn sign(&mut self, manager: &Manager) {
+        let now = Instant::now();
+        if self.every.is_some_and(|every| now - self.signed >= every / 2) {
+            systemd::watchdog();
+            self.signed = now;
+        }
+        let Some((last, ..)) = self.samples.back() else { return };
+        if now - *last < Duration::from_secs(1) {
+            return;
+        }
+        let overview = manager.overview();
+        self.samples.push_back((now, overview.messages, overview.bytes));
+        while self.samples.len() > 2 && self.samples.front().is_some_and(|(at, ..)| now - *at > RATE_SPAN) {
+            self.samples.pop_front();
+        }
+        if let Some((since, messages, bytes)) = self.samples.front()
+            && let Ok(mut rates) = self.rates.lock()
+        {
+            let seconds = (now - *since).as_secs_f64().max(1.0);
+            let a_second = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds;
+            *rates = (a_second(overview.messages - messages), a_second(overview.bytes - bytes));
+        }
+        let told = format!(
+            "{} accounts on, {} off, {} invalid; {} polls and {} migrations running, {} waiting",
+            overview.enabled,
+            overview.disabled,
+            overview.invalid,
+            overview.polls_running,
+            overview.migrations_running,
+            overview.migrations_waiting
+        );
+        if told != self.told {
+            systemd::status(&told);
+            self.told = told;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Looking before anything starts: connect, log in, count, and see that the destination can be written. It
+//! refuses to change anything at the source, and makes nothing at the destination.
+
+use std::sync::Arc;
+
+use super::super::{Means, blocking};
+use super::state::Entry;
+use super::{Manager, Refusal};
+use crate::account::{Account, Job};
+use crate::destination::landing::Order;
+use crate::destination::maildir::Mailbox;
+use crate::failure::Failure;
+use crate::imap;
+use crate::pop3;
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// Folders at the source.
+    pub folders: Option<u64>,
+    /// Messages at the source.
+    pub messages: Option<u64>,
+    /// Octets at the source.
+    pub bytes: Option<u64>,
+    /// What should be known before a start.
+    pub notes: Vec<String>,
+}
+
+impl Manager {
+    /// The accounts to check; no names: all of them.
+    ///
+    /// # Errors
+    /// Which name it was.
+    pub fn to_check(&self, names: &[String]) -> Result<Vec<Arc<Account>>, Refusal> {
+        let state = self.lock();
+        if names.is_empty() {
+            return Ok(state.entries.values().map(|entry| Arc::clone(&entry.account)).collect());
+        }
+        names
+            .iter()
+            .map(|name| match state.entries.get(name) {
+                Some(Entry { account, .. }) => Ok(Arc::clone(account)),
+                None => Err(state.unknown(name)),
+            })
+            .collect()
+    }
+
+    /// Checks one account.
+    ///
+    /// # Errors
+    /// The cause, and what to do.
+    pub async fn check(&self, account: &Account) -> Result<Checked, Failure> {
+        let means = self.means();
+        let found = match &account.job {
+            Job::Poll(_) => check_pop3(&means, account).await?,
+            Job::Migrate(work) => check_imap(&means, account, work).await?,
+        };
+        let path = means.mailbox_path(account)?;
+        // Opening an existing mailbox also says whether it can be written.
+        blocking(move || Mailbox::open_existing(&path).map(drop)).await?;
+        Ok(found)
+    }
+}
+
+async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
+    let listed = session.list().await?;
+    let limit = means.settings.polling.max_message_size.unwrap_or(u64::MAX);
+    let large = listed.iter().filter(|m| m.size.is_some_and(|size| size > limit)).count();
+    let unnamed = listed.iter().filter(|m| m.uidl.is_none()).count();
+    let _ = session.quit().await;
+    let mut notes = Vec::new();
+    if large > 0 {
+        notes.push(format!("{large} messages are larger than max_message_size and will be skipped"));
+    }
+    if unnamed > 0 {
+        notes.push(format!("{unnamed} messages have no UIDL and are told apart by their headers"));
+    }
+    Ok(Checked {
+        folders: None,
+        messages: Some(listed.len() as u64),
+        bytes: Some(listed.iter().filter_map(|m| m.size).sum()),
+        notes,
+    })
+}
+
+async fn check_imap(
+    means: &Means,
+    account: &Account,
+    work: &crate::account::Migrate,
+) -> Result<Checked, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session: imap::Session<Order> =
+        imap::Session::open(&means.connector, &account.source, &secret).await?;
+    let folders = super::super::migrate::chosen(session.folders().await?, work);
+    let messages = session.count(&folders).await?;
+    session.close().await;
+    let notes =
+        folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
+    Ok(Checked { folders: Some(folders.len() as u64), messages, bytes: None, notes })
+}

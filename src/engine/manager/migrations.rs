@@ -1,0 +1,459 @@
+//! Migrations: the queue in its order, so many at once, retried with pauses, ended by success, by failure
+//! for good or by a person; and the destination put back where that is due. It refuses to lose a state:
+//! each change is in the journal before it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::backoff::{CREDENTIAL_TRIES, pause};
+use super::super::migrate::{Sums, Tally, begin, migrate};
+use super::super::rollback::roll_back;
+use super::super::{Means, now};
+use super::state::{Entry, Job, State, Work};
+use super::{Manager, Refusal};
+use crate::account::{Account, Job as AccountJob, Migrate};
+use crate::failure::{Again, Failure, Kind};
+use crate::journal::{Changes, MigrationRecord};
+use crate::migration::{State as Stage, Wish};
+use crate::settings::OnFailure;
+
+impl Manager {
+    /// Puts migrations into the queue, in the order of the names. Every name must be one that can be
+    /// started, or none is. `all`: every migration that is not in the queue and not completed.
+    ///
+    /// # Errors
+    /// Which name it was and why.
+    pub async fn start(&self, names: &[String], all: bool) -> Result<Vec<String>, Refusal> {
+        let means = self.means();
+        let (written, names) = {
+            let mut state = self.lock();
+            let names: Vec<String> = if all { state.startable() } else { names.to_vec() };
+            for name in &names {
+                let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+                entry.record.state.wish(Wish::Start).map_err(|why| {
+                    Refusal::Refused(name.clone(), why.to_owned(), "see 'mailhaulctl queue'".to_owned())
+                })?;
+            }
+            let mut changes = Changes::default();
+            for name in &names {
+                state.next_place += 1;
+                let place = state.next_place;
+                let Some((_, entry)) = state.migration(name) else { continue };
+                let completed_at = entry.record.completed_at;
+                entry.tally = None;
+                entry.record = MigrationRecord {
+                    state: Stage::Queued,
+                    place,
+                    completed_at,
+                    ..MigrationRecord::default()
+                };
+                changes.migration(name, &entry.record);
+                state.queue.insert(place, name.clone());
+            }
+            (means.journal.enqueue(changes), names)
+        };
+        written.await?;
+        self.told();
+        Ok(names)
+    }
+
+    /// Pauses, resumes or cancels a migration and says its state then.
+    ///
+    /// # Errors
+    /// The name, why the wish cannot be granted, or the journal.
+    pub async fn wish(&self, name: &str, wish: Wish) -> Result<Stage, Refusal> {
+        let means = self.means();
+        let (written, stage) = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+            let stage = entry.record.state.wish(wish).map_err(|why| {
+                Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
+            })?;
+            entry.record.state = stage;
+            entry.record.next_try_at = None;
+            match wish {
+                Wish::Resume => entry.record.tries = 0,
+                Wish::Cancel { .. } => {
+                    entry.record.cancelled = true;
+                    entry.record.error = None;
+                }
+                Wish::Pause | Wish::Start => {}
+            }
+            if let Some(job) = &entry.job {
+                job.cancel.cancel();
+            }
+            let mut changes = Changes::default();
+            if stage == Stage::Cancelled {
+                keep_sums(&mut entry.record, entry.tally.as_deref().map(Tally::sums));
+                entry.record.outcome = Some("cancelled; what came was left".to_owned());
+                entry.record.finished_at = Some(now());
+                changes.history(now(), name, &entry.record);
+            }
+            changes.migration(name, &entry.record);
+            let place = entry.record.place;
+            if stage.has_ended() {
+                state.queue.remove(&place);
+            }
+            (means.journal.enqueue(changes), stage)
+        };
+        written.await?;
+        self.told();
+        Ok(stage)
+    }
+
+    pub(super) fn start_migrations(self: &Arc<Self>) {
+        let means = self.means();
+        let now = now();
+        let mut state = self.lock();
+        let names: Vec<String> = state.queue.values().cloned().collect();
+        let mut running = names
+            .iter()
+            .filter(|name| {
+                state
+                    .entries
+                    .get(*name)
+                    .is_some_and(|e| matches!(&e.work, Work::Migration(m) if m.job.is_some()))
+            })
+            .count();
+        for name in names {
+            let Some((account, entry)) = state.migration(&name) else { continue };
+            if entry.job.is_some() {
+                continue;
+            }
+            let due = entry.record.next_try_at.is_none_or(|at| at <= now);
+            let may = match entry.record.state {
+                // Nobody waits for a place to be put back.
+                Stage::RollingBack => due,
+                Stage::Queued | Stage::Retrying | Stage::Checking | Stage::Running => {
+                    due && running < means.settings.migrations.concurrency
+                }
+                _ => false,
+            };
+            if !may {
+                continue;
+            }
+            running += 1;
+            let account = Arc::clone(account);
+            let job = Job { cancel: self.stop.child_token() };
+            entry.job = Some(job.clone());
+            let manager = Arc::clone(self);
+            self.tasks.spawn(async move { manager.work(account, job).await });
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// One try, or one attempt to put the destination back.
+    async fn work(self: Arc<Self>, account: Arc<Account>, job: Job) {
+        let name = account.name.clone();
+        let rolling_back = {
+            let mut state = self.lock();
+            state.migration(&name).is_some_and(|(_, entry)| entry.record.state == Stage::RollingBack)
+        };
+        if rolling_back {
+            let result = self.put_back(&account).await;
+            self.put_back_ended(&account, result).await;
+        } else {
+            let result = self.one_try(&account, &job.cancel).await;
+            self.try_ended(&account, &job, result).await;
+        }
+        {
+            let mut state = self.lock();
+            if let Some((_, entry)) = state.migration(&name) {
+                entry.job = None;
+            }
+        }
+        self.told();
+    }
+
+    async fn one_try(&self, account: &Arc<Account>, cancel: &CancellationToken) -> Result<Sums, Failure> {
+        let means = self.means();
+        let AccountJob::Migrate(work) = account.job.clone() else {
+            return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
+        };
+        let tally = Arc::new(Tally::default());
+        let run = self.begin_try(&means, account, &tally).await?;
+        let landings = TaskTracker::new();
+        let attempt = attempt(&means, account, work, run, &self.total, &tally, &landings);
+        let attempt = std::panic::AssertUnwindSafe(attempt);
+        let result = tokio::select! {
+            result = futures_util::FutureExt::catch_unwind(attempt) => result.unwrap_or_else(|_| Err(
+                Failure::new(Kind::Protocol, "the try ended unexpectedly", "look at the log; it is tried again"))),
+            () = cancel.cancelled() => Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+        };
+        // Only now is it certain that nothing is being written any more.
+        landings.close();
+        landings.wait().await;
+        result.map(|()| tally.sums())
+    }
+
+    /// The run begins with its first try.
+    async fn begin_try(&self, means: &Means, account: &Account, tally: &Arc<Tally>) -> Result<i64, Failure> {
+        let (written, run) = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(&account.name) else {
+                return Err(Failure::new(Kind::Stopped, "its definition is gone", ""));
+            };
+            entry.tally = Some(Arc::clone(tally));
+            let mut changes = Changes::default();
+            let run = match entry.record.started_at {
+                Some(run) => run,
+                None => {
+                    begin(means, &account.name, &mut changes)?;
+                    let run = now();
+                    entry.record.started_at = Some(run);
+                    entry.record.progress_at = Some(run);
+                    tracing::info!(
+                        MIGRATION = account.name,
+                        MEMBER = account.member.to_string(),
+                        "migration started"
+                    );
+                    run
+                }
+            };
+            entry.record.state = Stage::Checking;
+            changes.migration(&account.name, &entry.record);
+            (means.journal.enqueue(changes), run)
+        };
+        written.await?;
+        self.changed.send_modify(|count| *count += 1);
+        Ok(run)
+    }
+
+    async fn try_ended(&self, account: &Account, job: &Job, result: Result<Sums, Failure>) {
+        let means = self.means();
+        let name = account.name.as_str();
+        let written = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(name) else { return };
+            if job.cancel.is_cancelled() {
+                // Paused or cancelled: the wish has set the state. Stopped with the daemon: it goes on then.
+                return;
+            }
+            let sums = entry.tally.as_deref().map(Tally::sums);
+            let record = &mut entry.record;
+            if let Some(at) = sums.as_ref().and_then(|s| s.progress_at) {
+                record.progress_at = record.progress_at.max(Some(at));
+                if result.is_err() {
+                    record.tries = 0;
+                }
+            }
+            keep_sums(record, sums);
+            let mut changes = Changes::default();
+            let ended = match &result {
+                Ok(_) if record.ledger.adds_up() => {
+                    record.state = Stage::Completed;
+                    record.error = None;
+                    record.next_try_at = None;
+                    record.finished_at = Some(now());
+                    record.completed_at = record.finished_at;
+                    true
+                }
+                Ok(_) => {
+                    let failure = Failure::new(
+                        Kind::Protocol,
+                        format!("the numbers do not add up: {:?}", record.ledger),
+                        "it is tried again",
+                    );
+                    retry(record, &failure);
+                    false
+                }
+                Err(failure) => failed(record, failure, &means),
+            };
+            log(account, record, result.as_ref().err());
+            if ended {
+                changes.history(now(), name, record);
+            }
+            changes.migration(name, record);
+            let place = record.place;
+            if ended {
+                state.queue.remove(&place);
+            }
+            means.journal.enqueue(changes)
+        };
+        if let Err(failure) = written.await {
+            tracing::error!(MIGRATION = name, "{failure}");
+        }
+    }
+
+    async fn put_back(&self, account: &Account) -> Result<String, Failure> {
+        let undone = roll_back(&self.means(), account).await?;
+        Ok(format!(
+            "the destination is as it was: {} messages and {} folders removed",
+            undone.messages, undone.folders
+        ))
+    }
+
+    async fn put_back_ended(&self, account: &Account, result: Result<String, Failure>) {
+        let means = self.means();
+        let name = account.name.as_str();
+        let written = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(name) else { return };
+            let record = &mut entry.record;
+            let mut changes = Changes::default();
+            let ended = match result {
+                Ok(outcome) => {
+                    record.state = if record.cancelled { Stage::Cancelled } else { Stage::RolledBack };
+                    tracing::info!(MIGRATION = name, "{}: {outcome}", record.state.as_str());
+                    record.outcome = Some(outcome);
+                    record.finished_at = Some(now());
+                    record.next_try_at = None;
+                    entry.tally = None;
+                    changes.history(now(), name, record);
+                    true
+                }
+                Err(failure) => {
+                    tracing::error!(MIGRATION = name, "the destination cannot be put back yet: {failure}");
+                    record.tries = record.tries.saturating_add(1);
+                    let wait = pause(&failure, record.tries, rand::random());
+                    record.next_try_at = Some(now() + millis(wait));
+                    record.outcome = Some(cut(&format!("the destination cannot be put back yet: {failure}")));
+                    false
+                }
+            };
+            changes.migration(name, &entry.record);
+            let place = entry.record.place;
+            if ended {
+                state.queue.remove(&place);
+            }
+            means.journal.enqueue(changes)
+        };
+        if let Err(failure) = written.await {
+            tracing::error!(MIGRATION = name, "{failure}");
+        }
+    }
+}
+
+async fn attempt(
+    means: &Arc<Means>,
+    account: &Arc<Account>,
+    work: Migrate,
+    run: i64,
+    total: &Arc<super::super::meter::Meter>,
+    tally: &Arc<Tally>,
+    landings: &TaskTracker,
+) -> Result<(), Failure> {
+    migrate(
+        Arc::clone(means),
+        Arc::clone(account),
+        &work,
+        run,
+        Arc::clone(total),
+        Arc::clone(tally),
+        landings.clone(),
+    )
+    .await
+}
+
+/// What a failed try means. `true`: it ended for good, without anything to put back.
+fn failed(record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
+    record.tries = record.tries.saturating_add(1);
+    let since = now() - record.progress_at.unwrap_or_else(now);
+    let given_up = since >= millis(means.settings.migrations.give_up_after);
+    let for_good = match failure.again() {
+        Again::Never if failure.kind == Kind::Credentials => record.tries >= CREDENTIAL_TRIES,
+        Again::Never => true,
+        Again::Now | Again::Later => false,
+    };
+    if !for_good && !given_up {
+        retry(record, failure);
+        return false;
+    }
+    record.error = Some(cut(&failure.to_string()));
+    record.next_try_at = None;
+    let brought = record.ledger.imported > 0 || record.folders_done > 0;
+    if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
+        record.state = Stage::RollingBack;
+        record.tries = 0;
+        return false;
+    }
+    record.state = Stage::Failed;
+    record.finished_at = Some(now());
+    record.outcome = Some(
+        if brought { "what came was left; start it again to go on" } else { "nothing had come" }.to_owned(),
+    );
+    true
+}
+
+fn retry(record: &mut MigrationRecord, failure: &Failure) {
+    record.state = Stage::Retrying;
+    record.error = Some(cut(&failure.to_string()));
+    record.next_try_at = Some(now() + millis(pause(failure, record.tries, rand::random())));
+}
+
+fn keep_sums(record: &mut MigrationRecord, sums: Option<Sums>) {
+    let Some(sums) = sums else { return };
+    record.folders_total = sums.folders_total.or(record.folders_total);
+    record.folders_done = sums.folders_done;
+    record.messages_total = sums.messages_total.or(record.messages_total);
+    record.bytes_total = sums.bytes_total.or(record.bytes_total);
+    record.bytes_done = sums.bytes_done;
+    record.ledger = sums.ledger;
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+fn log(account: &Account, record: &MigrationRecord, failure: Option<&Failure>) {
+    let (name, member) = (account.name.as_str(), account.member.to_string());
+    let ledger = &record.ledger;
+    match (record.state, failure) {
+        (Stage::Completed, _) => tracing::info!(
+            MIGRATION = name,
+            MEMBER = member,
+            "migration completed: {} folders, {} messages seen, {} imported, {} already here, {} skipped, {} failed, {} vanished",
+            record.folders_done,
+            ledger.seen,
+            ledger.imported,
+            ledger.already_there,
+            ledger.skipped,
+            ledger.failed,
+            ledger.vanished
+        ),
+        (Stage::Retrying, Some(failure)) => tracing::warn!(
+            MIGRATION = name,
+            MEMBER = member,
+            "migration interrupted after {} messages, tried again: {failure}",
+            ledger.imported
+        ),
+        (_, Some(failure)) => {
+            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {failure}")
+        }
+        _ => {}
+    }
+}
+
+impl State {
+    fn startable(&self) -> Vec<String> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| match &entry.work {
+                Work::Migration(m) => {
+                    m.record.state != Stage::Completed && m.record.state.wish(Wish::Start).is_ok()
+                }
+                Work::Poll(_) => false,
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub(super) fn not_migrated(&self, name: &str) -> Refusal {
+        match self.entries.get(name) {
+            Some(Entry { work: Work::Poll(_), .. }) => Refusal::Refused(
+                name.to_owned(),
+                "it is polled and is not a migration".to_owned(),
+                format!("run 'mailhaulctl poll {name}'"),
+            ),
+            _ => self.unknown(name),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Everything once, for cron, containers and benchmarks: each enabled account is polled, each migration
+//! runs. It refuses to wait for a source that is away: what cannot be done now is told and left resumable.
+
+use std::sync::Arc;
+
+use super::state::{State, Work};
+use super::{Manager, Refusal, View};
+use crate::migration::{State as Stage, Wish};
+
+/// How often a migration that broke off is tried.
+const TRIES: u32 = 3;
+
+/// What became of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Accounts polled.
+    pub polled: u64,
+    /// Migrations that completed.
+    pub migrated: u64,
+    /// Messages brought.
+    pub imported: u64,
+    /// Messages that were here before.
+    pub already_there: u64,
+    /// Messages left out.
+    pub skipped: u64,
+    /// Octets brought.
+    pub bytes: u64,
+    /// What failed: name and why.
+    pub failed: Vec<(String, String)>,
+}
+
+impl Manager {
+    /// Runs everything once and says what became of it.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub async fn run_once(self: &Arc<Self>) -> Result<Summary, Refusal> {
+        let migrations: Vec<String> = self.lock().all_migrations();
+        for name in &migrations {
+            match self.start(std::slice::from_ref(name), false).await {
+                Ok(_) | Err(Refusal::Refused(..)) => {}
+                Err(refusal) => return Err(refusal),
+            }
+            // A paused one was paused by a person, and stays so.
+        }
+        let asked = self.ask_polls(&[], true)?;
+        let mut changes = self.changes();
+        loop {
+            self.step();
+            changes.mark_unchanged();
+            let polls_done = asked.iter().all(|asked| self.is_answered(asked));
+            let migrations_done = migrations.iter().all(|name| self.is_over(name));
+            if polls_done && migrations_done {
+                break;
+            }
+            // The pauses between tries end without a change: look once a second, too.
+            let second = std::time::Duration::from_secs(1);
+            let _ = tokio::time::timeout(second, changes.changed()).await;
+        }
+        let mut summary = Summary::default();
+        for asked in &asked {
+            if let Ok(View::Poll(view)) = self.view(&asked.name) {
+                summary.polled += 1;
+                let Some(run) = view.record.last_run else { continue };
+                summary.imported += run.ledger.imported;
+                summary.already_there += run.ledger.already_there;
+                summary.skipped += run.ledger.skipped + run.ledger.failed;
+                summary.bytes += run.bytes;
+                summary.failed.extend(run.error.map(|error| (asked.name.clone(), error)));
+            }
+        }
+        for name in migrations {
+            let Ok(View::Migration(view)) = self.view(&name) else { continue };
+            let record = view.record;
+            summary.imported += record.ledger.imported;
+            summary.already_there += record.ledger.already_there;
+            summary.skipped += record.ledger.skipped + record.ledger.vanished + record.ledger.failed;
+            summary.bytes += record.bytes_done;
+            if record.state == Stage::Completed {
+                summary.migrated += 1;
+            } else if record.state != Stage::Paused {
+                summary.failed.push((name, record.error.unwrap_or_else(|| record.state.as_str().to_owned())));
+            }
+        }
+        Ok(summary)
+    }
+
+    fn is_over(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let Some((_, entry)) = state.migration(name) else { return true };
+        let record = &entry.record;
+        entry.job.is_none()
+            && match record.state {
+                Stage::Paused => true,
+                Stage::Retrying => record.tries >= TRIES,
+                state => state.has_ended(),
+            }
+    }
+}
+
+impl State {
+    fn all_migrations(&self) -> Vec<String> {
+        let all = self.entries.iter().filter_map(|(name, entry)| match &entry.work {
+            Work::Migration(m) => {
+                (m.record.state.wish(Wish::Start).is_ok() || m.record.state.is_open()).then(|| name.clone())
+            }
+            Work::Poll(_) => None,
+        });
+        all.collect()
+    }
+}

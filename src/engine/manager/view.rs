@@ -1,0 +1,236 @@
+//! What can be seen from outside: plain copies, made under the lock in one go. It refuses to hand out
+//! anything that could be changed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::migrate::{Sums, Tally};
+use super::polls::Asked;
+use super::state::{Entry, State, Work};
+use super::{Manager, Refusal};
+use crate::account::Account;
+use crate::config::Broken;
+use crate::failure::Failure;
+use crate::journal::{FolderRecord, MigrationRecord, PollRecord, SkippedRecord};
+use crate::migration::State as Stage;
+
+/// An account.
+#[derive(Debug, Clone)]
+pub enum View {
+    /// A definition that cannot be used.
+    Broken(Arc<Broken>),
+    /// A polled account.
+    Poll(Box<PollView>),
+    /// A migration.
+    Migration(Box<MigrationView>),
+}
+
+/// A polled account.
+#[derive(Debug, Clone)]
+pub struct PollView {
+    /// Its definition.
+    pub account: Arc<Account>,
+    /// What is known of it.
+    pub record: PollRecord,
+    /// Automatic import is on.
+    pub enabled: bool,
+    /// When it is due; milliseconds since 1970.
+    pub due_at: Option<i64>,
+    /// The numbers of the run in progress.
+    pub running: Option<Numbers>,
+    /// Runs that ended since the daemon started.
+    pub ended: u64,
+}
+
+/// The numbers of a poll in progress.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Numbers {
+    /// Messages done.
+    pub messages: u64,
+    /// Messages to do, once known.
+    pub total: Option<u64>,
+    /// Octets done.
+    pub bytes: u64,
+}
+
+/// A migration.
+#[derive(Debug, Clone)]
+pub struct MigrationView {
+    /// Its definition.
+    pub account: Arc<Account>,
+    /// What is known of it, with the live numbers of a try in progress.
+    pub record: MigrationRecord,
+    /// Its place in the queue, from 1.
+    pub position: Option<u64>,
+}
+
+/// The daemon as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overview {
+    /// Accounts by state.
+    pub enabled: u64,
+    /// Switched off.
+    pub disabled: u64,
+    /// Definitions that cannot be used.
+    pub invalid: u64,
+    /// Polls that run.
+    pub polls_running: u64,
+    /// Migrations that run.
+    pub migrations_running: u64,
+    /// Migrations that wait.
+    pub migrations_waiting: u64,
+    /// Messages brought since the start.
+    pub messages: u64,
+    /// Octets brought since the start.
+    pub bytes: u64,
+}
+
+/// A migration's details.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    /// Its folders, in the order of their names.
+    pub folders: Vec<FolderRecord>,
+    /// What was not brought.
+    pub skipped: Vec<SkippedRecord>,
+}
+
+impl Manager {
+    /// Every account, good ones in the order of their names, then invalid ones.
+    pub fn views(&self) -> Vec<View> {
+        let state = self.lock();
+        let positions = state.positions();
+        let good = state.entries.iter().map(|(name, entry)| state.view(name, entry, &positions));
+        good.chain(state.broken.iter().cloned().map(View::Broken)).collect()
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// No account has that name.
+    pub fn view(&self, name: &str) -> Result<View, Refusal> {
+        let state = self.lock();
+        if let Some((name, entry)) = state.entries.get_key_value(name) {
+            return Ok(state.view(name, entry, &state.positions()));
+        }
+        let broken = state.broken.iter().find(|b| b.name.as_deref() == Some(name));
+        broken.cloned().map(View::Broken).ok_or_else(|| Refusal::NoSuchAccount(name.to_owned()))
+    }
+
+    /// The queue in its order.
+    pub fn queue(&self) -> Vec<MigrationView> {
+        let state = self.lock();
+        let positions = state.positions();
+        let names = state.queue.values();
+        names
+            .filter_map(|name| {
+                let entry = state.entries.get(name)?;
+                match state.view(name, entry, &positions) {
+                    View::Migration(view) => Some(*view),
+                    _ => None,
+                }
+            })
+            .collect()
+    }
+
+    /// What ended, newest first.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn history(&self, most: usize) -> Result<Vec<(String, MigrationRecord)>, Failure> {
+        self.means().journal.history(most)
+    }
+
+    /// The folders and exceptions of an account.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn details(&self, name: &str) -> Result<Details, Failure> {
+        let journal = self.means().journal.clone();
+        let mut folders: Vec<FolderRecord> = journal.folders(name)?.into_values().collect();
+        folders.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut skipped: Vec<SkippedRecord> = journal.skipped(name)?.into_iter().map(|(_, _, r)| r).collect();
+        skipped.sort_by(|a, b| (&a.folder, &a.id).cmp(&(&b.folder, &b.id)));
+        Ok(Details { folders, skipped })
+    }
+
+    /// The daemon as a whole.
+    pub fn overview(&self) -> Overview {
+        let state = self.lock();
+        let mut overview = Overview {
+            invalid: state.broken.len() as u64,
+            messages: self.total.messages.load(Relaxed),
+            bytes: self.total.bytes.load(Relaxed),
+            ..Overview::default()
+        };
+        for entry in state.entries.values() {
+            match &entry.work {
+                Work::Poll(poll) => {
+                    if State::is_enabled(&entry.account, &poll.record) {
+                        overview.enabled += 1;
+                    } else {
+                        overview.disabled += 1;
+                    }
+                    overview.polls_running += u64::from(poll.running.is_some());
+                }
+                Work::Migration(migration) => {
+                    overview.enabled += 1;
+                    let running = migration.job.is_some();
+                    overview.migrations_running += u64::from(running);
+                    overview.migrations_waiting += u64::from(!running && migration.record.state.is_open());
+                }
+            }
+        }
+        overview
+    }
+
+    /// Whether a wish to poll is granted: the run that answers it has ended, or the account is gone.
+    pub fn is_answered(&self, asked: &Asked) -> bool {
+        let mut state = self.lock();
+        state.poll(&asked.name).is_none_or(|(_, entry)| entry.ended >= asked.run)
+    }
+}
+
+impl State {
+    fn positions(&self) -> std::collections::BTreeMap<&str, u64> {
+        self.queue.values().zip(1..).map(|(name, position)| (name.as_str(), position)).collect()
+    }
+
+    fn view(&self, name: &str, entry: &Entry, positions: &std::collections::BTreeMap<&str, u64>) -> View {
+        let account = Arc::clone(&entry.account);
+        match &entry.work {
+            Work::Poll(poll) => View::Poll(Box::new(PollView {
+                enabled: State::is_enabled(&account, &poll.record),
+                account,
+                record: poll.record.clone(),
+                due_at: self.timetable.when(name),
+                running: poll.running.as_ref().map(|running| Numbers {
+                    messages: running.meter.messages.load(Relaxed),
+                    total: running.meter.total(),
+                    bytes: running.meter.bytes.load(Relaxed),
+                }),
+                ended: poll.ended,
+            })),
+            Work::Migration(migration) => {
+                let mut record = migration.record.clone();
+                if migration.job.is_some() && matches!(record.state, Stage::Checking | Stage::Running) {
+                    let sums = migration.tally.as_deref().map(Tally::sums).unwrap_or_default();
+                    if sums.checked {
+                        record.state = Stage::Running;
+                    }
+                    live(&mut record, sums);
+                }
+                let position = positions.get(name).copied();
+                View::Migration(Box::new(MigrationView { account, record, position }))
+            }
+        }
+    }
+}
+
+fn live(record: &mut MigrationRecord, sums: Sums) {
+    record.folders_total = sums.folders_total.or(record.folders_total);
+    record.folders_done = sums.folders_done;
+    record.messages_total = sums.messages_total.or(record.messages_total);
+    record.bytes_total = sums.bytes_total.or(record.bytes_total);
+    record.bytes_done = sums.bytes_done;
+    record.ledger = sums.ledger;
+}
