@@ -17,6 +17,7 @@ help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
+	@echo 'make soak       100 kill -9 each of two polls and a migration; KILLS=1000 for more'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
 	@echo 'make install    installs what was built; PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)'
 	@echo 'make uninstall  removes it; /etc/mailhaul and /var/lib/mailhaul stay'
@@ -36,6 +37,11 @@ demo: rust
 test: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	$(CARGO) test --locked
+
+KILLS = 100
+soak: rust
+	@tests/tools/need-packages.sh $(PACKAGES)
+	MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1
 
 check: rust
 	$(CARGO) fmt --check
@@ -87,5 +93,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test check install uninstall clean
+.PHONY: help rust build demo test soak check install uninstall clean
 .DEFAULT_GOAL := help
