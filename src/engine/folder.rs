@@ -292,7 +292,6 @@ impl FolderWork<'_> {
 }
 
 /// The oldest commit, if it has settled: `Some(None)` when the landing stopped.
-#[expect(clippy::type_complexity, reason = "told in one line above")]
 fn ready(
     waiting: &mut VecDeque<oneshot::Receiver<Vec<Receipt>>>,
 ) -> Result<Option<Option<Vec<Receipt>>>, Failure> {
