@@ -8,13 +8,13 @@ use tokio_util::task::TaskTracker;
 
 use super::folder::FolderWork;
 use super::meter::Meter;
-use super::{Means, blocking, now};
+use super::{Means, blocking, cut, now};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
 use crate::destination::maildir::{Mailbox, Origin, place, subscribe};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
-use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
+use crate::journal::{Changes, FolderRecord, FolderState, MigrationRecord, Side, SkippedRecord};
 use crate::message::FolderPath;
 use crate::migration::Ledger;
 
@@ -63,6 +63,18 @@ pub(crate) struct Sums {
     pub ledger: Ledger,
     /// The last time that something landed or a folder was done.
     pub progress_at: Option<i64>,
+}
+
+impl Sums {
+    /// Puts the numbers into a record; what is not known yet stays as it was.
+    pub(super) fn keep(self, record: &mut MigrationRecord) {
+        record.folders_total = self.folders_total.or(record.folders_total);
+        record.folders_done = self.folders_done;
+        record.messages_total = self.messages_total.or(record.messages_total);
+        record.bytes_total = self.bytes_total.or(record.bytes_total);
+        record.bytes_done = self.bytes_done;
+        record.ledger = self.ledger;
+    }
 }
 
 impl Tally {
@@ -240,11 +252,6 @@ fn plan(
         parts.push_back(Part { folder, record, tries: 0 });
     }
     Ok(parts)
-}
-
-/// Texts in records stay short: a value of the store is less than a kilobyte.
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// A name as it is, as far as a record has room; whoever prints it makes its control characters visible.

@@ -73,3 +73,8 @@ async fn blocking<T: Send + 'static>(
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+/// Words for a record: a value of the store is less than a kilobyte.
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
