@@ -10,6 +10,7 @@ mod meter;
 mod migrate;
 mod poll;
 mod rollback;
+mod tally;
 
 use crate::account::Account;
 use crate::config::Environment;

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
-use super::super::migrate::{Sums, Tally, begin, migrate};
+use super::super::migrate::{begin, migrate};
 use super::super::rollback::roll_back;
+use super::super::tally::{Sums, Tally};
 use super::super::{Means, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::migrate::Tally;
+use super::super::tally::Tally;
 use super::polls::Asked;
 use super::state::{Entry, State, Work};
 use super::{Manager, Refusal};
