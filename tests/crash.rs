@@ -11,7 +11,7 @@ mod maildir;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use corpus::{Corpus, FOLDERS};
 use daemon::{Daemon, imap_migrate, pop3_poll};
@@ -159,7 +159,9 @@ fn a_migration() {
         daemon.ctl(&["start", "alice-old"]);
     });
     daemon.ctl(&["start", "alice-old"]);
-    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(120));
+    let begun = Instant::now();
+    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(180));
+    eprintln!("{what}: at rest {:.1} s after the last kill", begun.elapsed().as_secs_f64());
     // Once more, for what came while it ran.
     daemon.migrate("alice-old");
     judge(what, &rounds, &source, &daemon);
