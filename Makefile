@@ -16,6 +16,7 @@ PACKAGES = dovecot-imapd dovecot-pop3d openssl systemd
 help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
+	@echo 'make test-systemd  as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
 	@echo 'make install    installs what was built; PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)'
@@ -36,6 +37,12 @@ demo: rust
 test: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	$(CARGO) test --locked
+
+# Not part of `make test`: it needs root, and a kernel that lets a container be made.
+test-systemd: rust
+	@tests/tools/need-packages.sh systemd systemd-container dbus dovecot-imapd dovecot-pop3d
+	$(CARGO) build --release --locked
+	@tests/tools/systemd-box.sh '$(BUILT)'
 
 check: rust
 	$(CARGO) fmt --check
@@ -87,5 +94,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test check install uninstall clean
+.PHONY: help rust build demo test test-systemd check install uninstall clean
 .DEFAULT_GOAL := help
