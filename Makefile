@@ -16,8 +16,10 @@ PACKAGES = dovecot-imapd dovecot-pop3d openssl systemd
 help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
-	@echo 'make test-systemd  as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
+	@echo 'make soak       100 kill -9 each of two polls and a migration; KILLS=1000 for more'
+	@echo 'make test-systemd'
+	@echo '                as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
 	@echo 'make install    installs what was built; PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)'
 	@echo 'make uninstall  removes it; /etc/mailhaul and /var/lib/mailhaul stay'
@@ -43,6 +45,11 @@ test-systemd: rust
 	@tests/tools/need-packages.sh systemd systemd-container dbus dovecot-imapd dovecot-pop3d
 	$(CARGO) build --release --locked
 	@tests/tools/systemd-box.sh '$(BUILT)'
+
+KILLS = 100
+soak: rust
+	@tests/tools/need-packages.sh $(PACKAGES)
+	MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1
 
 check: rust
 	$(CARGO) fmt --check
@@ -94,5 +101,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test test-systemd check install uninstall clean
+.PHONY: help rust build demo test test-systemd soak check install uninstall clean
 .DEFAULT_GOAL := help

@@ -152,7 +152,7 @@ async fn refusals_are_told_apart() {
     let wrong = refused(login("-ERR [AUTH] PASS  HUNTER2  is wrong\r\n"), Security::None).await;
     assert_eq!((wrong.kind, wrong.again()), (Kind::Credentials, Again::Never));
     assert!(wrong.mend.contains("make an app password"), "{wrong}");
-    assert_eq!(wrong.words, "localhost refused the login: [AUTH] PASS * is wrong");
+    assert_eq!(wrong.words, "localhost refused the login of alice: [AUTH] PASS * is wrong");
     let busy = refused(login("-ERR [IN-USE] busy\r\n"), Security::None).await;
     assert_eq!((busy.kind, busy.counts()), (Kind::InUse, false));
     let early = refused(login("-ERR [LOGIN-DELAY] wait\r\n"), Security::None).await;

@@ -93,7 +93,7 @@ async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
                     };
                     let service = Service { desk, admitted };
                     // A caller that hangs up or talks nonsense ends its own task and nothing else.
-                    let _ = Server::new(One(Some(connection)), service).run().await;
+                    let _ = Server::new(One::Waits(Box::new(connection)), service).run().await;
                     drop(place);
                 });
             }
@@ -106,17 +106,25 @@ async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
     }
 }
 
-/// A listener with one caller.
+/// A listener with one caller: it comes, then the end is told once, then nothing (zlink wants it so).
 #[derive(Debug)]
-struct One(Option<Connection<zlink::tokio::unix::Stream>>);
+enum One {
+    Waits(Box<Connection<zlink::tokio::unix::Stream>>),
+    Came,
+    Closed,
+}
 
 impl Listener for One {
     type Socket = zlink::tokio::unix::Stream;
 
     async fn accept(&mut self) -> zlink::Result<Option<Connection<Self::Socket>>> {
-        match self.0.take() {
-            Some(connection) => Ok(Some(connection)),
-            None => Ok(None),
+        match std::mem::replace(self, One::Closed) {
+            One::Waits(connection) => {
+                *self = One::Came;
+                Ok(Some(*connection))
+            }
+            One::Came => Ok(None),
+            One::Closed => std::future::pending().await,
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::lines::{Lines, expand};
-use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, entries};
+use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, Twins, entries};
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel};
@@ -41,7 +41,7 @@ pub enum Order {
         directory: String,
         /// Whose messages are looked for.
         origin: Origin,
-        /// Whether to look which of them are here already.
+        /// Whether to look which of them are here already, by name, and from then on by content, too.
         look: bool,
         /// The answer.
         reply: oneshot::Sender<Opened>,
@@ -93,6 +93,8 @@ pub struct Receipt {
     pub octets: u64,
     /// Keywords that the folder cannot carry.
     pub keywords_left: Vec<String>,
+    /// The same octets were here before, under another name: nothing was added.
+    pub adopted: bool,
 }
 
 /// The handle of a landing. Dropping it ends the thread; what was not committed is forgotten.
@@ -245,6 +247,9 @@ struct Ground {
     mark: String,
     counter: u64,
     folder: Option<(Arc<Folder>, Keywords)>,
+    /// What was in the folder before and may be what comes now, if somebody doubts it.
+    twins: Twins,
+    adopted: Vec<Receipt>,
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Staged>,
     ready: Vec<Ready>,
@@ -261,6 +266,8 @@ impl Ground {
             mark,
             counter: 0,
             folder: None,
+            twins: Twins::default(),
+            adopted: Vec::new(),
             current: None,
             complete: BTreeMap::new(),
             ready: Vec::new(),
@@ -293,7 +300,9 @@ impl Ground {
     fn open(&mut self, directory: &str, origin: Origin, look: bool) -> Result<Opened, Failure> {
         let folder = Folder::open(&self.mailbox, directory)?;
         let made = folder.made();
-        let holds = if look && !made { folder.holds(&self.mailbox, origin)? } else { BTreeSet::new() };
+        let ask = look && !made;
+        let holds = if ask { folder.holds(&self.mailbox, origin)? } else { BTreeSet::new() };
+        self.twins = if ask { Twins::of(&self.mailbox, &folder, origin)? } else { Twins::default() };
         self.folder = Some((Arc::new(folder), Keywords::default()));
         Ok(Opened { made, holds })
     }
@@ -356,6 +365,14 @@ impl Ground {
         let Some((folder, keywords)) = &mut self.folder else {
             return Err(Failure::new(Kind::Destination, "no folder is open", ""));
         };
+        let octets = staged.lines.wire_size(staged.written);
+        if let Some(file) = &staged.file
+            && self.twins.take(folder, message, octets, file)
+        {
+            self.adopted.push(Receipt { message, octets, keywords_left: Vec::new(), adopted: true });
+            self.remove(&staged.name, true);
+            return Ok(());
+        }
         let (letters, keywords_left) = keywords.letters(&self.mailbox, folder, &flags.keywords)?;
         let time = received.or(staged.arrival).unwrap_or_else(now);
         // A file time before 1970 is more than some tools bear; the name must sort as well.
@@ -363,7 +380,6 @@ impl Ground {
         let stamp = TimeSpec::new(time, 0);
         utimensat(self.mailbox.tmp(), staged.name.as_str(), &stamp, &stamp, UtimensatFlags::NoFollowSymlink)
             .map_err(|e| self.mailbox.trouble("tmp", e))?;
-        let octets = staged.lines.wire_size(staged.written);
         let name = FileName { origin, message }.full(time, staged.written, octets, &flags, &letters);
         let into_new = !name.contains(':');
         // Few messages are synced by their own descriptors, many with the whole file system.
@@ -374,7 +390,7 @@ impl Ground {
             folder: Arc::clone(folder),
             into_new,
             name,
-            receipt: Receipt { message, octets, keywords_left },
+            receipt: Receipt { message, octets, keywords_left, adopted: false },
         });
         Ok(())
     }
@@ -388,7 +404,8 @@ impl Ground {
             }
             return Err(failure);
         }
-        Ok(ready.into_iter().map(|message| message.receipt).collect())
+        let adopted = std::mem::take(&mut self.adopted);
+        Ok(ready.into_iter().map(|message| message.receipt).chain(adopted).collect())
     }
 
     fn publish(&self, ready: &[Ready]) -> Result<(), Failure> {

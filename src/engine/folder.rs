@@ -108,7 +108,8 @@ impl FolderWork<'_> {
         let todo: Vec<(u32, u32)> =
             listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
         // What earlier tries of this run brought was brought by this run.
-        let before = if known { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
+        let same = progress.record.before == examined.uidvalidity;
+        let before = if same { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
         for (uid, size) in &listed.messages {
             if progress.done.contains(*uid) {
                 progress.bytes_done += u64::from(*size);
@@ -230,11 +231,13 @@ impl FolderWork<'_> {
                 announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
                 progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
             }
-            octets += receipt.octets;
+            octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
         }
-        let count = receipts.len() as u64;
+        let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
+        let count = receipts.len() as u64 - adopted;
         progress.record.ledger.imported += count;
+        progress.record.ledger.already_there += adopted;
         self.save(progress).await?;
         progress.bytes_done += announced;
         self.tell(progress, false);
@@ -289,7 +292,6 @@ impl FolderWork<'_> {
 }
 
 /// The oldest commit, if it has settled: `Some(None)` when the landing stopped.
-#[expect(clippy::type_complexity, reason = "told in one line above")]
 fn ready(
     waiting: &mut VecDeque<oneshot::Receiver<Vec<Receipt>>>,
 ) -> Result<Option<Option<Vec<Receipt>>>, Failure> {

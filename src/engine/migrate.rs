@@ -228,7 +228,7 @@ fn plan(
         };
         let old = records.remove(&key(&folder)).unwrap_or_default();
         let record = FolderRecord {
-            name: cut(&folder.path.to_string()),
+            name: shorten(&folder.path.to_string()),
             directory: placed.directory,
             destination: cut(&placed.path.to_string()),
             note: note.map(|n| cut(&n)),
@@ -245,6 +245,11 @@ fn plan(
 /// Texts in records stay short: a value of the store is less than a kilobyte.
 fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// A name as it is, as far as a record has room; whoever prints it makes its control characters visible.
+fn shorten(name: &str) -> String {
+    name.chars().take(200).collect()
 }
 
 /// Runs the workers. The first session is one worker's; the others open their own, and one that cannot,
@@ -350,7 +355,7 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
     };
     let mut changes = Changes::default();
     let skipped = SkippedRecord {
-        folder: cut(&part.folder.path.to_string()),
+        folder: shorten(&part.folder.path.to_string()),
         id: "(folder)".to_owned(),
         size: None,
         reason: cut(&reason),
@@ -393,6 +398,7 @@ pub(super) fn begin(means: &Means, account: &str, changes: &mut Changes) -> Resu
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
+        record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;
         record.state = FolderState::Waiting;

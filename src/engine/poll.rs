@@ -339,10 +339,13 @@ impl Carrier<'_> {
         *self.chunks = changes.more_identities(self.name, ids, *self.chunks);
         self.journal.commit(changes).await?;
         self.known.extend(ids);
-        let octets: u64 = receipts.iter().map(|r| r.octets).sum();
-        self.outcome.ledger.imported += receipts.len() as u64;
+        let brought = receipts.iter().filter(|r| !r.adopted);
+        let octets: u64 = brought.clone().map(|r| r.octets).sum();
+        let count = brought.count() as u64;
+        self.outcome.ledger.imported += count;
+        self.outcome.ledger.already_there += receipts.len() as u64 - count;
         self.outcome.bytes += octets;
-        self.meter.add(receipts.len() as u64, octets);
+        self.meter.add(count, octets);
         Ok(())
     }
 }

@@ -12,16 +12,36 @@ use crate::failure::Failure;
 use crate::journal::{Changes, Side};
 use crate::message::{MessageRef, UidSet};
 
+/// What was here of a folder before the run.
+#[derive(Debug, Clone, Default)]
+struct Before {
+    validity: u32,
+    /// The UIDVALIDITY that this run met.
+    now: u32,
+    set: UidSet,
+}
+
+impl Before {
+    fn holds(&self, uidvalidity: u32, uid: u32) -> bool {
+        if uidvalidity == self.validity {
+            self.set.contains(uid)
+        } else {
+            // Neither of this run nor of the last: still older, and not ours to remove.
+            uidvalidity != self.now
+        }
+    }
+}
+
 /// Puts the destination back and the journal with it.
 ///
 /// # Errors
 /// The destination or the journal cannot be written: to be tried again.
 pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone, Failure> {
     let records = means.journal.folders(&account.name)?;
-    let mut before: BTreeMap<u64, (u32, UidSet)> = BTreeMap::new();
+    let mut before: BTreeMap<u64, Before> = BTreeMap::new();
     for (key, record) in &records {
         let set = means.journal.uids(&account.name, *key, Side::Before)?;
-        before.insert(*key, (record.uidvalidity, set));
+        before.insert(*key, Before { validity: record.before, now: record.uidvalidity, set });
     }
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
@@ -32,9 +52,9 @@ pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone
         let Some(mailbox) = Mailbox::open_existing(&path)? else { return Ok(Undone::default()) };
         clear_tmp(&mailbox, mark)?;
         let stays = |origin: Origin, message: MessageRef| match message {
-            MessageRef::Imap { uidvalidity, uid } => stay
-                .get(&origin.folder)
-                .is_some_and(|(validity, set)| *validity == uidvalidity && set.contains(uid)),
+            MessageRef::Imap { uidvalidity, uid } => {
+                stay.get(&origin.folder).is_none_or(|before| before.holds(uidvalidity, uid))
+            }
             MessageRef::Pop3(_) => true,
         };
         undo(&mailbox, &Undo { account: mark, stays: &stays, made, subscribed })
@@ -42,15 +62,13 @@ pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone
     .await?;
     let mut changes = Changes::default();
     for (key, mut record) in records {
-        let (_, set) = before.remove(&key).unwrap_or_default();
+        let Before { validity, set, .. } = before.remove(&key).unwrap_or_default();
         changes.uids(&account.name, key, Side::Done, &set);
         record.made = false;
         record.subscribed = false;
         record.open = false;
-        if set.is_empty() {
-            // Nothing of it is here: the next run looks at the destination afresh.
-            record.uidvalidity = 0;
-        }
+        // If nothing of it was here before, the next run looks at the destination afresh.
+        record.uidvalidity = if set.is_empty() { 0 } else { validity };
         changes.folder(&account.name, key, &record);
     }
     means.journal.commit(changes).await?;

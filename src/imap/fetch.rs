@@ -68,6 +68,8 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     missing: BTreeMap<u32, Option<String>>,
     left: Vec<(u32, Left)>,
     alone: bool,
+    /// Did not come alone either: gone, or there and not to be had? The server is asked.
+    doubtful: UidSet,
     inline: u64,
 }
 
@@ -98,6 +100,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             missing: BTreeMap::new(),
             left: Vec::new(),
             alone: false,
+            doubtful: UidSet::new(),
             inline: INLINE,
         }
     }
@@ -117,6 +120,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             }
             if self.flying.is_empty() {
                 if self.alone || self.missing.is_empty() {
+                    self.resolve().await?;
                     return Ok(None);
                 }
                 // What was missing is asked for again, message by message.
@@ -141,6 +145,36 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     pub fn left(self) -> Vec<(u32, Left)> {
         self.session.transport().set_sink(None);
         self.left
+    }
+
+    /// Tells the vanished from those that the server lists and does not give.
+    async fn resolve(&mut self) -> Result<(), Failure> {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let tag = self.session.send(format!("UID FETCH {doubtful} (UID)").as_bytes()).await?;
+        let mut there = UidSet::new();
+        let done = self
+            .session
+            .finish(&tag, |response| {
+                if let Response::Fetch(item) = response
+                    && let Some(uid) = item.uid
+                {
+                    there.insert(uid);
+                }
+            })
+            .await?;
+        while self.session.side_line().is_some() {}
+        for uid in doubtful.iter() {
+            let left = if !done.ok || there.contains(uid) {
+                Left::Refused("the server lists it, but gives no answer for it that can be read".to_owned())
+            } else {
+                Left::Vanished
+            };
+            self.left.push((uid, left));
+        }
+        Ok(())
     }
 
     async fn message(&mut self, item: Item) -> Result<Option<Event>, Failure> {
@@ -199,11 +233,12 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         for uid in command.want.iter() {
             let said = self.missing.get(&uid).cloned().flatten();
             if self.alone {
-                let left = match words.clone().or(said) {
-                    Some(words) => Left::Refused(words),
-                    None => Left::Vanished,
-                };
-                self.left.push((uid, left));
+                match words.clone().or(said) {
+                    Some(words) => self.left.push((uid, Left::Refused(words))),
+                    None => {
+                        self.doubtful.insert(uid);
+                    }
+                }
             } else {
                 self.missing.insert(uid, words.clone().or(said));
             }

@@ -274,7 +274,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let folder_failure = |words: String| Failure::new(Kind::Folder, words, "");
         let Some(quoted) = quoted(name) else {
             return Err(folder_failure(
-                "its name holds control characters and cannot be asked for".to_owned(),
+                "its name holds a line end or a NUL, so it cannot be asked for".to_owned(),
             ));
         };
         let tag = self.send(&[b"EXAMINE ", quoted.as_slice()].concat()).await?;

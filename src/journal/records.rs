@@ -305,6 +305,8 @@ pub struct FolderRecord {
     pub destination: String,
     /// The UIDVALIDITY that the sets belong to.
     pub uidvalidity: u32,
+    /// The UIDVALIDITY that the set from before this run belongs to.
+    pub before: u32,
     /// A run of this migration made the folder.
     pub made: bool,
     /// A run of this migration subscribed it.

@@ -197,8 +197,9 @@ impl Login<'_> {
 
     fn failure(&self, reply: &Reply) -> Failure {
         let quote = self.scrub.quote(reply);
-        let (host, hint) = (&self.source.host, &self.source.login_hint);
-        refusal::failure(Step::Login, reply, &quote, host, hint, self.capabilities.login_delay)
+        let source = self.source;
+        let delay = self.capabilities.login_delay;
+        refusal::login_failure(reply, &quote, &source.host, &source.username, &source.login_hint, delay)
     }
 }
 

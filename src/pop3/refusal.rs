@@ -205,8 +205,21 @@ pub(super) fn of_mechanism(reply: &Reply) -> bool {
             && speaks.iter().any(|word| words.contains(word)))
 }
 
-/// A refusal as a failure. `hint` helps people whose login is refused; `delay` is the pause that the
-/// server's capabilities ask for.
+/// A refusal as a failure. `hint` helps people whose login, as `user`, is refused; `delay` is the pause that
+/// the server's capabilities ask for.
+pub(super) fn login_failure(
+    reply: &Reply,
+    quote: &str,
+    host: &str,
+    user: &str,
+    hint: &str,
+    delay: Option<Duration>,
+) -> Failure {
+    let failure = failure(Step::Login, reply, quote, host, hint, delay);
+    Failure { words: format!("{host} refused the login of {user}: {quote}"), ..failure }
+}
+
+/// A refusal as a failure, as [`login_failure`], at any step.
 pub(super) fn failure(
     step: Step,
     reply: &Reply,
@@ -303,8 +316,8 @@ mod tests {
     #[test]
     fn hints_and_pauses_are_passed_on() {
         let hint = "make an app password";
-        let wrong = failure(Step::Login, &reply(Some("AUTH"), "no"), "[AUTH] no", "pop.example", hint, None);
-        assert_eq!(wrong.words, "pop.example refused the login: [AUTH] no");
+        let wrong = login_failure(&reply(Some("AUTH"), "no"), "[AUTH] no", "pop.example", "al", hint, None);
+        assert_eq!(wrong.words, "pop.example refused the login of al: [AUTH] no");
         assert!(wrong.mend.contains(hint));
         let delay = Some(Duration::from_secs(300));
         let early = failure(Step::Login, &reply(Some("LOGIN-DELAY"), ""), "", "pop.example", "", delay);

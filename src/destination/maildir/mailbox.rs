@@ -64,10 +64,10 @@ impl Mailbox {
     pub fn open(path: &Path) -> Result<Mailbox, Failure> {
         let owner = inherited_owner(path);
         make_all(path, owner)?;
-        let root: OwnedFd = std::fs::File::open(path).map_err(|e| trouble(path, &e.into()))?.into();
+        let root: OwnedFd = std::fs::File::open(path).map_err(|e| trouble(path, &e))?.into();
         let mut mailbox = Mailbox {
             path: path.to_owned(),
-            tmp: root.try_clone().map_err(|e| trouble(path, &e.into()))?,
+            tmp: root.try_clone().map_err(|e| trouble(path, &e))?,
             root,
             owner,
         };

@@ -12,6 +12,7 @@ mod name;
 mod place;
 mod rollback;
 mod subscriptions;
+mod twins;
 
 pub use folder::Folder;
 pub(crate) use folder::entries;
@@ -21,3 +22,4 @@ pub use name::{FileName, Origin};
 pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
 pub use subscriptions::{subscribe, unsubscribe};
+pub(crate) use twins::Twins;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::{Means, now};
 use super::state::{Entry, MigrationEntry, PollEntry, State, Work};
@@ -25,7 +26,7 @@ impl Manager {
         accounts: Vec<Account>,
         broken: Vec<Broken>,
     ) -> Result<(), Failure> {
-        let journal = means.journal.clone();
+        let (journal, interval) = (means.journal.clone(), means.settings.polling.interval);
         self.set_means(means);
         let mut state = self.lock();
         let kept: BTreeSet<String> = accounts.iter().map(|a| a.name.clone()).collect();
@@ -49,7 +50,7 @@ impl Manager {
         }
         state.broken = broken.into_iter().map(Arc::new).collect();
         if !self.once {
-            state.fill_timetable();
+            state.fill_timetable(interval);
         }
         drop(state);
         self.told();
@@ -128,10 +129,11 @@ impl State {
         }
     }
 
-    /// Everything that is enabled and neither due nor running gets its time: at once for what never ran,
-    /// when its interval is over for the rest.
-    fn fill_timetable(&mut self) {
+    /// Everything that is enabled and neither due nor running gets its time: when its interval is over, and
+    /// for what is late or never ran some time within one interval, so that no server is hit by all at once.
+    fn fill_timetable(&mut self, interval: Duration) {
         let now = now();
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
         let mut due = Vec::new();
         let mut off = Vec::new();
         for (name, entry) in &self.entries {
@@ -142,7 +144,12 @@ impl State {
                 && self.timetable.when(name).is_none()
                 && !self.ready.contains(name)
             {
-                due.push((name.clone(), now));
+                let interval = interval.max(entry.account.source.min_interval.unwrap_or_default());
+                let next = poll.record.last_run.as_ref().map_or(0, |run| run.started_at + millis(interval));
+                let soon = now + millis(interval.mul_f64(rand::random_range(0.1..1.0)));
+                // A clock that jumped must not put anybody off for longer than an interval.
+                let at = if (now..now + millis(interval)).contains(&next) { next } else { soon };
+                due.push((name.clone(), at));
             }
         }
         for name in off {

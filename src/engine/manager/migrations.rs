@@ -72,6 +72,11 @@ impl Manager {
             let stage = entry.record.state.wish(wish).map_err(|why| {
                 Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
             })?;
+            // What never began brought nothing; what an earlier run brought is not this one's to remove.
+            let stage = match stage {
+                Stage::RollingBack if entry.record.started_at.is_none() => Stage::Cancelled,
+                stage => stage,
+            };
             entry.record.state = stage;
             entry.record.next_try_at = None;
             match wish {
@@ -88,7 +93,10 @@ impl Manager {
             let mut changes = Changes::default();
             if stage == Stage::Cancelled {
                 keep_sums(&mut entry.record, entry.tally.as_deref().map(Tally::sums));
-                entry.record.outcome = Some("cancelled; what came was left".to_owned());
+                let kept = entry.record.started_at.is_some();
+                let outcome =
+                    if kept { "cancelled; what came was left" } else { "cancelled; nothing had come" };
+                entry.record.outcome = Some(outcome.to_owned());
                 entry.record.finished_at = Some(now());
                 changes.history(now(), name, &entry.record);
             }

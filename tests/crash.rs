@@ -1,0 +1,163 @@
+//! `kill -9` at random moments, again and again, on the same state: the daemon starts every time, and in
+//! the end every message is here once. `MAILHAUL_KILLS` sets how often, `MAILHAUL_SEED` repeats a run.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
+
+mod certificate;
+mod corpus;
+mod daemon;
+mod dovecot;
+mod maildir;
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use corpus::{Corpus, FOLDERS};
+use daemon::{Daemon, imap_migrate, pop3_poll};
+use dovecot::Dovecot;
+use maildir::{Tree, count, same};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const LOGIN: (&str, &str) = ("alice", "secret");
+/// So many messages, or more, are still to come when a round begins.
+const PENDING: usize = 600;
+
+fn kills() -> usize {
+    std::env::var("MAILHAUL_KILLS").map_or(10, |text| text.parse().unwrap())
+}
+
+fn random(what: &str) -> StdRng {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+    let seed = std::env::var("MAILHAUL_SEED").map_or(u64::from(now), |text| text.parse().unwrap());
+    eprintln!("{what}: MAILHAUL_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// What the rounds showed.
+#[derive(Debug, Default)]
+struct Rounds {
+    kills: usize,
+    /// Kills that came before everything had arrived.
+    in_time: usize,
+    slowest: Duration,
+}
+
+/// Starts, sets to work with `go`, kills; `refill` adds so many messages at the source.
+fn rounds(
+    what: &str,
+    daemon: &mut Daemon,
+    source: &mut Corpus,
+    refill: impl Fn(&mut Corpus, usize),
+    go: impl Fn(&Daemon),
+) -> Rounds {
+    let mut random = random(what);
+    let mut rounds = Rounds::default();
+    let home = daemon.maildir("alice");
+    for _ in 0..kills() {
+        let pending = source.put.len() - count(&home).min(source.put.len());
+        if pending < PENDING / 3 {
+            refill(source, PENDING - pending);
+        }
+        if random.random_bool(0.15) {
+            // So early that it may not even be up.
+            daemon.spawn();
+            sleep(Duration::from_millis(random.random_range(0..150)));
+        } else {
+            rounds.slowest = rounds.slowest.max(daemon.start());
+            go(daemon);
+            sleep(Duration::from_millis(random.random_range(5..400)));
+        }
+        daemon.kill();
+        rounds.kills += 1;
+        rounds.in_time += usize::from(count(&home) < source.put.len());
+    }
+    rounds.slowest = rounds.slowest.max(daemon.start());
+    rounds
+}
+
+/// Nothing lost, nothing twice, nothing altered.
+fn judge(what: &str, rounds: &Rounds, source: &Corpus, daemon: &Daemon) {
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for sha in &source.put {
+        counts.entry(sha.clone()).or_default().0 += 1;
+    }
+    for sha in Tree::read(&daemon.maildir("alice")).contents() {
+        counts.entry(sha).or_default().1 += 1;
+    }
+    let of = |which: fn(&(usize, usize)) -> bool| counts.values().filter(|both| which(both)).count();
+    let lost = of(|(there, here)| *there > 0 && here < there);
+    let duplicated = of(|(there, here)| *there > 0 && here > there);
+    let altered = of(|(there, _)| *there == 0);
+    eprintln!(
+        "{what}: {} kills, {} of them in the middle, {} messages: {lost} lost, {duplicated} duplicated, \
+         {altered} altered; slowest start {:.2} s",
+        rounds.kills,
+        rounds.in_time,
+        source.put.len(),
+        rounds.slowest.as_secs_f64()
+    );
+    assert_eq!((lost, duplicated, altered), (0, 0, 0), "{what}\n{}", daemon.log_tail(60));
+    assert!(rounds.in_time > 0, "no kill came in time to disturb anything");
+}
+
+fn poll(what: &str, keep: bool) {
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
+    let poll = format!("keep_original = {keep}\nicon = \"old\"");
+    daemon.define("alice", &pop3_poll("alice-old", "alice", dovecot.pop3, LOGIN, &poll));
+    let refill = |source: &mut Corpus, count| source.add("", count);
+    let rounds = rounds(what, &mut daemon, &mut source, refill, |daemon| {
+        daemon.ctl(&["poll", "alice-old", "--no-wait"]).code(0);
+    });
+    daemon.poll("alice-old");
+    judge(what, &rounds, &source, &daemon);
+    let left = Tree::read(source.root()).count();
+    assert_eq!(left, if keep { source.put.len() } else { 0 }, "messages at the source");
+    let before = Tree::files(&daemon.maildir("alice"));
+    assert_eq!(daemon.poll("alice-old")["imported"], 0);
+    same("the files after a further poll", &before, &Tree::files(&daemon.maildir("alice")));
+    daemon.stop();
+}
+
+#[test]
+fn a_poll_that_keeps_the_originals() {
+    poll("poll, originals kept", true);
+}
+
+#[test]
+fn a_poll_that_deletes_the_originals() {
+    poll("poll, originals deleted", false);
+}
+
+#[test]
+fn a_migration() {
+    let what = "migration";
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.fill(PENDING);
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("alice-old", "alice", dovecot.imap, LOGIN, ""));
+    let refill = |source: &mut Corpus, count: usize| {
+        for folder in FOLDERS {
+            source.add(folder, count.div_ceil(FOLDERS.len()));
+        }
+    };
+    let rounds = rounds(what, &mut daemon, &mut source, refill, |daemon| {
+        // One that was under way goes on by itself, and cannot be started.
+        daemon.ctl(&["start", "alice-old"]);
+    });
+    daemon.ctl(&["start", "alice-old"]);
+    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(120));
+    // Once more, for what came while it ran.
+    daemon.migrate("alice-old");
+    judge(what, &rounds, &source, &daemon);
+    let (there, here) = (Tree::read(source.root()), Tree::read(&daemon.maildir("alice")));
+    same("folders, octets, flags, keywords and dates", &there.facts(), &here.facts());
+    let before = Tree::files(&daemon.maildir("alice"));
+    daemon.migrate("alice-old");
+    same("the files after a further run", &before, &Tree::files(&daemon.maildir("alice")));
+    daemon.stop();
+}
