@@ -109,8 +109,9 @@ fn told(daemon: &Daemon, server: &FakeImap, shown: &Value) -> Tree {
             })
             .collect();
         for (folder, uid, sha) in &there {
-            let told =
-                listed.iter().any(|(f, id)| f == folder && (*id == uid.to_string() || *id == "(folder)"));
+            let told = listed
+                .iter()
+                .any(|(f, id)| shown_as(f, folder) && (*id == uid.to_string() || *id == "(folder)"));
             assert!(here.contains_key(sha) || told, "{uid} in {folder:?} is lost silently: {shown:#}");
         }
     } else {
@@ -119,6 +120,12 @@ fn told(daemon: &Daemon, server: &FakeImap, shown: &Value) -> Tree {
     }
     nothing_outside(daemon);
     tree
+}
+
+/// Whether a folder's name for people may stand for this one: control characters are not shown.
+fn shown_as(shown: &str, folder: &str) -> bool {
+    let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).collect() };
+    plain(folder) == plain(shown)
 }
 
 /// What lies in the daemon's directory, and nowhere else, is known by name.
@@ -446,7 +453,7 @@ fn names_that_try_to_escape() {
 
 #[test]
 fn two_folders_that_become_one_name() {
-    let names = ["INBOX", "a.b", "a_b", "A_B", "a/b", "x\x01", "x\x02", "&AGE-"];
+    let names = ["INBOX", "a.b", "a_b", "A_B", "a/b", "~x", "_x", "&AGE-"];
     in_the_end(names.iter().map(|name| Folder::new(name, 2)).collect(), honest);
 }
 

@@ -77,6 +77,15 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = wake.notified() => {
+                if journal.has_failed() {
+                    // sled must not be used after a failed write: a new process opens it afresh.
+                    manager.shut_down(STOP_WITHIN).await;
+                    return Err(Failure::new(
+                        Kind::Journal,
+                        "the journal cannot be written any more",
+                        "check the disk of the state directory and its space; start mailhauld again",
+                    ));
+                }
                 manager.step();
                 life.sign(&manager);
             }

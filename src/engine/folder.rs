@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::meter::Meter;
-use super::migrate::{FolderNumbers, Tally};
+use super::tally::{FolderNumbers, Tally};
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};

@@ -8,7 +8,8 @@ use tokio_util::task::TaskTracker;
 
 use super::folder::FolderWork;
 use super::meter::Meter;
-use super::{Means, blocking, now};
+use super::tally::{FolderNumbers, Tally};
+use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
 use crate::destination::maildir::{Mailbox, Origin, place, subscribe};
@@ -20,91 +21,6 @@ use crate::migration::Ledger;
 
 /// A folder that cannot be read is tried so often in one try of the migration.
 const FOLDER_TRIES: u32 = 2;
-
-/// The numbers of a try, for everybody who looks.
-#[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Numbers>);
-
-#[derive(Debug, Default)]
-struct Numbers {
-    checked: bool,
-    folders_total: Option<u64>,
-    /// What the source counts in all folders, until they are listed.
-    counted: Option<u64>,
-    folders: BTreeMap<u64, FolderNumbers>,
-    progress_at: Option<i64>,
-}
-
-/// The numbers of one folder.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct FolderNumbers {
-    pub(super) ledger: Ledger,
-    pub(super) bytes_total: u64,
-    pub(super) bytes_done: u64,
-    pub(super) done: bool,
-}
-
-/// The numbers of all folders.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sums {
-    /// The checks are over, mail moves.
-    pub checked: bool,
-    /// Folders at the source.
-    pub folders_total: Option<u64>,
-    /// Folders that are done.
-    pub folders_done: u64,
-    /// Messages at the source.
-    pub messages_total: Option<u64>,
-    /// Octets at the source, once every folder is listed.
-    pub bytes_total: Option<u64>,
-    /// Octets done.
-    pub bytes_done: u64,
-    /// What became of the messages so far.
-    pub ledger: Ledger,
-    /// The last time that something landed or a folder was done.
-    pub progress_at: Option<i64>,
-}
-
-impl Tally {
-    pub(super) fn sums(&self) -> Sums {
-        let Ok(numbers) = self.0.lock() else { return Sums::default() };
-        let mut sums = Sums {
-            checked: numbers.checked,
-            folders_total: numbers.folders_total,
-            progress_at: numbers.progress_at,
-            ..Sums::default()
-        };
-        let mut bytes = 0;
-        for folder in numbers.folders.values() {
-            sums.ledger.add(&folder.ledger);
-            sums.folders_done += u64::from(folder.done);
-            sums.bytes_done += folder.bytes_done;
-            bytes += folder.bytes_total;
-        }
-        if sums.folders_total == Some(numbers.folders.len() as u64) {
-            sums.bytes_total = Some(bytes);
-            sums.messages_total = Some(sums.ledger.seen);
-        } else {
-            sums.messages_total = numbers.counted;
-        }
-        sums
-    }
-
-    fn with(&self, change: impl FnOnce(&mut Numbers)) {
-        if let Ok(mut numbers) = self.0.lock() {
-            change(&mut numbers);
-        }
-    }
-
-    pub(super) fn set(&self, folder: u64, numbers: FolderNumbers) {
-        self.with(|all| {
-            let before = all.folders.insert(folder, numbers).unwrap_or_default();
-            if before.ledger != numbers.ledger || numbers.done {
-                all.progress_at = Some(now());
-            }
-        });
-    }
-}
 
 /// A folder's part of the plan.
 struct Part {
@@ -141,12 +57,9 @@ pub(super) async fn migrate(
     let secret = means.secret(&account).await?;
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
     let folders = chosen(session.folders().await?, work);
-    tally.with(|s| {
-        s.checked = true;
-        s.folders_total = Some(folders.len() as u64);
-    });
+    tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
-    tally.with(|numbers| numbers.counted = counted);
+    tally.counted(counted);
     let path = means.mailbox_path(&account)?;
     let mark = Origin::pop3(&account.name).account;
     let mailbox = blocking(move || {
@@ -240,11 +153,6 @@ fn plan(
         parts.push_back(Part { folder, record, tries: 0 });
     }
     Ok(parts)
-}
-
-/// Texts in records stay short: a value of the store is less than a kilobyte.
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// A name as it is, as far as a record has room; whoever prints it makes its control characters visible.

@@ -10,6 +10,7 @@ mod meter;
 mod migrate;
 mod poll;
 mod rollback;
+mod tally;
 
 use crate::account::Account;
 use crate::config::Environment;
@@ -72,4 +73,9 @@ async fn blocking<T: Send + 'static>(
 /// Milliseconds since 1970.
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+/// Words for a record: a value of the store is less than a kilobyte.
+fn cut(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

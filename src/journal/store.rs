@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ struct Sentinel {
 pub struct Journal {
     db: sled::Db,
     commits: mpsc::Sender<Commit>,
+    /// The committer has gone: nothing is recorded any more.
+    gone: Arc<AtomicBool>,
     _lock: Arc<Flock<File>>,
 }
 
@@ -122,11 +125,15 @@ impl Journal {
             })?,
         };
         let (commits, inbox) = mpsc::channel();
-        let journal = Journal { db: db.clone(), commits, _lock: Arc::new(lock) };
+        let gone = Arc::new(AtomicBool::new(false));
+        let journal = Journal { db: db.clone(), commits, gone: Arc::clone(&gone), _lock: Arc::new(lock) };
         let directory = directory.to_owned();
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || Committer { db, directory, sentinel: Some(sentinel), exported: 0 }.work(&inbox))
+            .spawn(move || {
+                Committer { db, directory, sentinel: Some(sentinel), exported: 0 }.work(&inbox);
+                gone.store(true, Ordering::Release);
+            })
             .map_err(|e| Failure::new(Kind::Journal, format!("cannot start a thread: {e}"), ""))?;
         Ok(Opened { journal, rebuilt })
     }
@@ -174,6 +181,11 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let sent = self.commits.send(Commit::Changes(changes, reply)).is_ok();
         async move { if sent { answer.await.map_err(|_| closed())? } else { Err(closed()) } }
+    }
+
+    /// Whether the store has failed and nothing is recorded any more: the daemon has to be started again.
+    pub fn has_failed(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// The last export and the end; blocks for as long as the disk takes.

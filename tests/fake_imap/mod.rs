@@ -490,7 +490,9 @@ impl Session {
     fn open(&mut self, command: &Command, out: &mut Vec<Vec<u8>>) -> Result<String, String> {
         let (name, _) = string(&command.rest);
         let boxes = self.shared.boxes.lock().unwrap();
-        let found = boxes.iter().find(|b| b.name == name || b.name.eq_ignore_ascii_case(&name));
+        // INBOX alone has no case (RFC 3501, 5.1).
+        let is_inbox = |name: &[u8]| name.eq_ignore_ascii_case(b"INBOX");
+        let found = boxes.iter().find(|b| b.name == name || (is_inbox(&b.name) && is_inbox(&name)));
         let Some(found) = found else {
             self.folder = None;
             return Err("NO [NONEXISTENT] no such folder".to_owned());

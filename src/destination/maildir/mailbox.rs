@@ -71,8 +71,12 @@ impl Mailbox {
             root,
             owner,
         };
+        let mut fresh = false;
         for name in ["cur", "new", "tmp"] {
-            mailbox.make_directory(mailbox.root.as_fd(), name)?;
+            fresh |= mailbox.make_directory(mailbox.root.as_fd(), name)?;
+        }
+        if fresh {
+            nix::unistd::fsync(&mailbox.root).map_err(|e| mailbox.trouble("", e))?;
         }
         mailbox.tmp = mailbox.open_directory(mailbox.root.as_fd(), "tmp")?;
         Ok(mailbox)

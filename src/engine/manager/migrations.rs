@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
-use super::super::migrate::{Sums, Tally, begin, migrate};
+use super::super::migrate::{begin, migrate};
 use super::super::rollback::roll_back;
-use super::super::{Means, now};
+use super::super::tally::{Sums, Tally};
+use super::super::{Means, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Migrate};
@@ -22,7 +23,7 @@ use crate::settings::OnFailure;
 
 impl Manager {
     /// Puts migrations into the queue, in the order of the names. Every name must be one that can be
-    /// started, or none is. `all`: every migration that is not in the queue and not completed.
+    /// started, or none is. `all`: every migration that is not in the queue.
     ///
     /// # Errors
     /// Which name it was and why.
@@ -92,7 +93,9 @@ impl Manager {
             }
             let mut changes = Changes::default();
             if stage == Stage::Cancelled {
-                keep_sums(&mut entry.record, entry.tally.as_deref().map(Tally::sums));
+                if let Some(tally) = &entry.tally {
+                    tally.sums().keep(&mut entry.record);
+                }
                 let kept = entry.record.started_at.is_some();
                 let outcome =
                     if kept { "cancelled; what came was left" } else { "cancelled; nothing had come" };
@@ -249,7 +252,9 @@ impl Manager {
                     record.tries = 0;
                 }
             }
-            keep_sums(record, sums);
+            if let Some(sums) = sums {
+                sums.keep(record);
+            }
             let mut changes = Changes::default();
             let ended = match &result {
                 Ok(_) if record.ledger.adds_up() => {
@@ -393,22 +398,8 @@ fn retry(record: &mut MigrationRecord, failure: &Failure) {
     record.next_try_at = Some(now() + millis(pause(failure, record.tries, rand::random())));
 }
 
-fn keep_sums(record: &mut MigrationRecord, sums: Option<Sums>) {
-    let Some(sums) = sums else { return };
-    record.folders_total = sums.folders_total.or(record.folders_total);
-    record.folders_done = sums.folders_done;
-    record.messages_total = sums.messages_total.or(record.messages_total);
-    record.bytes_total = sums.bytes_total.or(record.bytes_total);
-    record.bytes_done = sums.bytes_done;
-    record.ledger = sums.ledger;
-}
-
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
-}
-
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 fn log(account: &Account, record: &MigrationRecord, failure: Option<&Failure>) {
@@ -445,9 +436,7 @@ impl State {
         self.entries
             .iter()
             .filter(|(_, entry)| match &entry.work {
-                Work::Migration(m) => {
-                    m.record.state != Stage::Completed && m.record.state.wish(Wish::Start).is_ok()
-                }
+                Work::Migration(m) => m.record.state.wish(Wish::Start).is_ok(),
                 Work::Poll(_) => false,
             })
             .map(|(name, _)| name.clone())

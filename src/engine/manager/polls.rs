@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use super::super::backoff::spread;
 use super::super::meter::Meter;
-use super::super::now;
 use super::super::poll::{Outcome, poll};
+use super::super::{cut, now};
 use super::state::{Entry, Running, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job, Poll};
@@ -292,10 +292,6 @@ fn next_pause(account: &Account, outcome: &Outcome, interval: Duration) -> Durat
         .max(account.source.min_interval.unwrap_or_default())
         .max(outcome.login_delay.unwrap_or_default())
         .max(asked.unwrap_or_default())
-}
-
-fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 fn log(account: &Account, outcome: &Outcome, took: i64) {

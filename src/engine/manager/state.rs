@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::super::meter::Meter;
-use super::super::migrate::Tally;
+use super::super::tally::Tally;
 use crate::account::Account;
 use crate::config::Broken;
 use crate::journal::{Changes, MigrationRecord, PollRecord};

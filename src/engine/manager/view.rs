@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::migrate::{Sums, Tally};
+use super::super::tally::Tally;
 use super::polls::Asked;
 use super::state::{Entry, State, Work};
 use super::{Manager, Refusal};
@@ -217,20 +217,11 @@ impl State {
                     if sums.checked {
                         record.state = Stage::Running;
                     }
-                    live(&mut record, sums);
+                    sums.keep(&mut record);
                 }
                 let position = positions.get(name).copied();
                 View::Migration(Box::new(MigrationView { account, record, position }))
             }
         }
     }
-}
-
-fn live(record: &mut MigrationRecord, sums: Sums) {
-    record.folders_total = sums.folders_total.or(record.folders_total);
-    record.folders_done = sums.folders_done;
-    record.messages_total = sums.messages_total.or(record.messages_total);
-    record.bytes_total = sums.bytes_total.or(record.bytes_total);
-    record.bytes_done = sums.bytes_done;
-    record.ledger = sums.ledger;
 }

@@ -1,0 +1,120 @@
+//! The numbers of one try of a migration, folder by folder, for everybody who looks. It refuses to be the
+//! truth: that is the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::now;
+use crate::journal::MigrationRecord;
+use crate::migration::Ledger;
+
+/// The numbers of a try, for everybody who looks.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Numbers>);
+
+#[derive(Debug, Default)]
+struct Numbers {
+    checked: bool,
+    folders_total: Option<u64>,
+    /// What the source counts in all folders, until they are listed.
+    counted: Option<u64>,
+    folders: BTreeMap<u64, FolderNumbers>,
+    progress_at: Option<i64>,
+}
+
+/// The numbers of one folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FolderNumbers {
+    pub(super) ledger: Ledger,
+    pub(super) bytes_total: u64,
+    pub(super) bytes_done: u64,
+    pub(super) done: bool,
+}
+
+/// The numbers of all folders.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sums {
+    /// The checks are over, mail moves.
+    pub checked: bool,
+    /// Folders at the source.
+    pub folders_total: Option<u64>,
+    /// Folders that are done.
+    pub folders_done: u64,
+    /// Messages at the source.
+    pub messages_total: Option<u64>,
+    /// Octets at the source, once every folder is listed.
+    pub bytes_total: Option<u64>,
+    /// Octets done.
+    pub bytes_done: u64,
+    /// What became of the messages so far.
+    pub ledger: Ledger,
+    /// The last time that something landed or a folder was done.
+    pub progress_at: Option<i64>,
+}
+
+impl Sums {
+    /// Puts the numbers into a record; what is not known yet stays as it was.
+    pub(super) fn keep(self, record: &mut MigrationRecord) {
+        record.folders_total = self.folders_total.or(record.folders_total);
+        record.folders_done = self.folders_done;
+        record.messages_total = self.messages_total.or(record.messages_total);
+        record.bytes_total = self.bytes_total.or(record.bytes_total);
+        record.bytes_done = self.bytes_done;
+        record.ledger = self.ledger;
+    }
+}
+
+impl Tally {
+    pub(super) fn sums(&self) -> Sums {
+        let Ok(numbers) = self.0.lock() else { return Sums::default() };
+        let mut sums = Sums {
+            checked: numbers.checked,
+            folders_total: numbers.folders_total,
+            progress_at: numbers.progress_at,
+            ..Sums::default()
+        };
+        let mut bytes = 0;
+        for folder in numbers.folders.values() {
+            sums.ledger.add(&folder.ledger);
+            sums.folders_done += u64::from(folder.done);
+            sums.bytes_done += folder.bytes_done;
+            bytes += folder.bytes_total;
+        }
+        if sums.folders_total == Some(numbers.folders.len() as u64) {
+            sums.bytes_total = Some(bytes);
+            sums.messages_total = Some(sums.ledger.seen);
+        } else {
+            sums.messages_total = numbers.counted;
+        }
+        sums
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Numbers)) {
+        if let Ok(mut numbers) = self.0.lock() {
+            change(&mut numbers);
+        }
+    }
+
+    /// The login is done and the folders are known.
+    pub(super) fn checked(&self, folders: u64) {
+        self.with(|numbers| {
+            numbers.checked = true;
+            numbers.folders_total = Some(folders);
+        });
+    }
+
+    /// What the source counts in all folders, if it tells.
+    pub(super) fn counted(&self, messages: Option<u64>) {
+        self.with(|numbers| numbers.counted = messages);
+    }
+
+    /// A folder's numbers changed.
+    pub(super) fn set(&self, folder: u64, numbers: FolderNumbers) {
+        self.with(|all| {
+            let before = all.folders.insert(folder, numbers).unwrap_or_default();
+            if before.ledger != numbers.ledger || numbers.done {
+                all.progress_at = Some(now());
+            }
+        });
+    }
+}
