@@ -18,6 +18,8 @@ help:
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make soak       100 kill -9 each of two polls and a migration; KILLS=1000 for more'
+	@echo 'make test-systemd'
+	@echo '                as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
 	@echo 'make install    installs what was built; PREFIX=$(PREFIX), DESTDIR=$(DESTDIR)'
 	@echo 'make uninstall  removes it; /etc/mailhaul and /var/lib/mailhaul stay'
@@ -37,6 +39,12 @@ demo: rust
 test: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	$(CARGO) test --locked
+
+# Not part of `make test`: it needs root, and a kernel that lets a container be made.
+test-systemd: rust
+	@tests/tools/need-packages.sh systemd systemd-container dbus dovecot-imapd dovecot-pop3d
+	$(CARGO) build --release --locked
+	@tests/tools/systemd-box.sh '$(BUILT)'
 
 KILLS = 100
 soak: rust
@@ -93,5 +101,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test soak check install uninstall clean
+.PHONY: help rust build demo test test-systemd soak check install uninstall clean
 .DEFAULT_GOAL := help

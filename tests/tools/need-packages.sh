@@ -11,6 +11,9 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     for package; do
         case $package in
         dovecot-*) program=dovecot ;;
+        systemd) program=systemd-analyze ;;
+        systemd-container) program=systemd-nspawn ;;
+        dbus) program=dbus-daemon ;;
         *) program=$package ;;
         esac
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
