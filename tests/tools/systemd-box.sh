@@ -89,13 +89,14 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 root=$tmp/overlay/root
 disk=$tmp/overlay/disk
+old=$tmp/overlay/old
 
 # ---- the machine
 
 make_machine() {
     mkdir "$tmp/overlay"
     mount -t tmpfs -o mode=755 tmpfs "$tmp/overlay"
-    mkdir "$disk"
+    mkdir "$disk" "$old"
     truncate -s 8G "$disk.image"
     mkfs.ext4 -q "$disk.image"
     switch_on
@@ -141,7 +142,7 @@ boot() {
         [ -z "$1" ] || echo $$ > "$1/cgroup.procs"
         shift
         exec systemd-nspawn "$@"' sh "$cgroup" -q -D "$root" --boot --private-network --register=no \
-        ${cgroup:+--keep-unit} --machine="mailhaul-box-$$" --console=pipe --link-journal=no \
+        ${cgroup:+--keep-unit} --bind="$old:/srv/old" --machine="mailhaul-box-$$" --console=pipe --link-journal=no \
         > "$tmp/console" 2>&1 < /dev/null &
     nspawn=$!
     within 60 is_up || fail 'the container does not boot'
@@ -157,6 +158,8 @@ cut_the_power() {
     [ -z "$cgroup" ] || find "$cgroup" -mindepth 1 -depth -type d -exec rmdir {} \;
     within 10 umount "$root" && within 10 umount "$disk" || fail 'something holds the disk'
     switch_on
+    # The old provider is another machine, and had no power cut. It was only killed.
+    find "$old" \( -name 'dovecot*.lock' -o -name 'dovecot.index*' \) -delete
     [ ! -s "$disk/volatile" ] || fail 'the disk keeps what was not made durable: this is no power cut'
 }
 
@@ -171,16 +174,15 @@ prepare() {
     mkdir -p "$root/var/log/journal"
     make -s -C "$here" install DESTDIR="$root" PREFIX=/usr BUILT="$bin" > /dev/null
 
-    mkdir -p "$root/srv/old"
     old_mailbox alice 'INBOX' 1 30
     local folder per=$((messages / 20))
     for folder in $(seq 20); do
         old_mailbox bob ".Archive.$folder" $((folder * per)) "$per"
     done
     printf '%s:{PLAIN}%s:65534:65534::/srv/old/%s\n' alice "$password" alice bob "$password" bob \
-        dora "$password" dora > "$root/srv/old/users"
-    chown -R 65534:65534 "$root/srv/old"
-    dovecot_settings > "$root/srv/old/dovecot.conf"
+        dora "$password" dora > "$old/users"
+    chown -R 65534:65534 "$old"
+    dovecot_settings > "$old/dovecot.conf"
 
     cat > "$root/etc/mailhaul/mailhaul.toml" <<EOF
 [daemon]
@@ -195,7 +197,7 @@ EOF
 
 # old_mailbox WHO FOLDER FIRST COUNT
 old_mailbox() {
-    local maildir=$root/srv/old/$1/Maildir folder
+    local maildir=$old/$1/Maildir folder
     folder=$maildir
     [ "$2" = INBOX ] || folder=$maildir/$2
     mkdir -p "$folder/cur" "$folder/new" "$folder/tmp"
@@ -211,9 +213,9 @@ old_mailbox() {
 }
 
 dovecot_settings() {
-    local old=yes
-    case $(dovecot --version) in 2.[0-3].*) ;; *) old=no ;; esac
-    [ "$old" = yes ] || printf 'dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n'
+    local spelling=2.3
+    case $(dovecot --version) in 2.[0-3].*) ;; *) spelling=2.4 ;; esac
+    [ "$spelling" = 2.3 ] || printf 'dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n'
     cat <<EOF
 base_dir = /run/old
 state_dir = /run/old
@@ -233,7 +235,7 @@ service pop3-login {
   }
 }
 EOF
-    if [ "$old" = yes ]; then
+    if [ "$spelling" = 2.3 ]; then
         cat <<EOF
 mail_location = maildir:~/Maildir
 disable_plaintext_auth = no
@@ -404,7 +406,7 @@ ok "$(wc -l < "$tmp/journal") entries with fields, such as: $(tail -n 1 "$tmp/jo
 
 say 'Reload'
 old_mailbox dora INBOX 1 3
-chown -R 65534:65534 "$root/srv/old/dora"
+chown -R 65534:65534 "$old/dora"
 inside sh -c 'cat > /etc/mailhaul/accounts.d/dora.toml' < <(account dora poll '{ command = ["/bin/cat", "/etc/mailhaul/dora.secret"] }')
 inside chmod 644 /etc/mailhaul/accounts.d/dora.toml
 main=$(property MainPID)
@@ -464,7 +466,7 @@ ok "started again, with $(wc -l < "$tmp/before") messages here"
 say 'A power cut'
 done_before=$(wc -l < "$tmp/before")
 old_mailbox alice INBOX 31 5
-chown -R 65534:65534 "$root/srv/old/alice"
+chown -R 65534:65534 "$old/alice"
 sync -f "$disk"
 midst $((done_before + messages / 50))
 ctl poll alice-old > /dev/null || fail 'the poll beside the migration failed'
@@ -552,7 +554,7 @@ inside systemctl daemon-reload
 inside systemctl restart mailhauld || fail 'it does not start as vmail'
 [ "$(inside ps -o user= -p "$(property MainPID)")" = vmail ] || fail 'it runs as somebody else'
 old_mailbox alice INBOX 36 5
-chown -R 65534:65534 "$root/srv/old/alice"
+chown -R 65534:65534 "$old/alice"
 as 4711 "$(inside id -g mailhaul)" mailhaulctl poll alice-old || fail 'a member of the group mailhaul cannot poll'
 [ "$(here_count alice)" = 40 ] || fail "$(here_count alice) of 40 messages are here"
 [ -z "$(inside find /var/vmail ! -user vmail)" ] || fail 'something in /var/vmail does not belong to vmail'
