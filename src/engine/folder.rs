@@ -273,6 +273,17 @@ impl FolderWork<'_> {
                 Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
         }
         self.save(progress).await?;
+        let ledger = &progress.record.ledger;
+        tracing::debug!(
+            MIGRATION = self.account,
+            FOLDER = progress.record.name,
+            "folder done: {} seen, {} imported, {} already here, {} failed, {} vanished",
+            ledger.seen,
+            ledger.imported,
+            ledger.already_there,
+            ledger.failed,
+            ledger.vanished
+        );
         self.tell(progress, true);
         Ok(())
     }
