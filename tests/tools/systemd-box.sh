@@ -35,7 +35,7 @@ tmp= cgroup= nspawn= leader=
 checks=0
 
 say() { printf '\n== %s\n' "$*"; }
-ok() { checks=$((checks + 1)); echo "ok: $*"; }
+ok() { checks=$((checks + 1)); echo "ok: $* (after $SECONDS s)"; }
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
@@ -120,7 +120,9 @@ switch_on() {
 # What is written just before is the proof that the cut is one.
 switch_off() {
     perl -e 'open(my $disk, "<", $ARGV[0]) or die "$!\n"; my $how = pack("L", 2);
-        open(my $file, ">", "$ARGV[0]/volatile") and print $file "not durable\n" and close($file) or die "$!\n";
+        open(my $file, ">", "$ARGV[0]/volatile") or die "$!\n";
+        print $file "not durable\n";
+        close($file);
         ioctl($disk, 0x8004587d, $how) or die "$!\n"' "$disk" || fail 'the disk cannot be switched off'
 }
 
