@@ -188,9 +188,25 @@ fn is_dead(folder: &Folder) -> bool {
     }
     let Some((pid, host_name)) = text.trim().split_once(':') else { return false };
     let Ok(pid) = pid.parse::<i32>() else { return false };
-    host_name == host()
-        && pid > 0
-        && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH)
+    if host_name != host() || pid <= 0 {
+        return false;
+    }
+    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    // After a power cut another process may have the number, even we ourselves.
+    started(pid).is_some_and(|at| u64::try_from(held.st_mtime).is_ok_and(|made| made + 1 < at))
+}
+
+/// When a process began, in seconds since 1970 (proc(5): `btime` of stat, `starttime` of PID/stat).
+fn started(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let own = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, which may hold blanks.
+    let ticks: u64 = own.rsplit(')').next()?.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let rate = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    Some(boot + ticks / u64::try_from(rate).ok().filter(|rate| *rate > 0)?)
 }
 
 fn host() -> String {
@@ -243,6 +259,10 @@ mod tests {
         std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:{}", std::process::id(), host()))
             .unwrap();
         assert!(!is_dead(&folder), "we live");
+        let lock = std::fs::File::options().write(true).open(dir.path().join("m/.A").join(LOCK)).unwrap();
+        let own = started(std::process::id().cast_signed()).unwrap();
+        lock.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(own - 60)).unwrap();
+        assert!(is_dead(&folder), "it was made before we began");
         std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:elsewhere", child.id())).unwrap();
         assert!(!is_dead(&folder), "who knows what lives elsewhere");
     }
