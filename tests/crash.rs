@@ -160,7 +160,7 @@ fn a_migration() {
     });
     daemon.ctl(&["start", "alice-old"]);
     let begun = Instant::now();
-    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(180));
+    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(60));
     eprintln!("{what}: at rest {:.1} s after the last kill", begun.elapsed().as_secs_f64());
     // Once more, for what came while it ran.
     daemon.migrate("alice-old");

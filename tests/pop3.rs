@@ -115,6 +115,29 @@ async fn a_refused_mechanism_leads_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_refused_digest_leads_to_the_password_on_a_new_connection() {
+    let mut first = capa("TOP\r\n");
+    first.extend([expect("APOP alice"), send("-ERR authentication failed\r\n"), Step::Close]);
+    let mut second = capa("TOP\r\n");
+    second.extend([expect("USER alice\r\n"), send("+OK\r\n"), expect("PASS  hunter2 \r\n"), send("+OK\r\n")]);
+    let server = Scripted::play(vec![first, second]).await;
+    open(&server, Security::None).await.unwrap();
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn utf8_is_asked_for_where_it_is_offered() {
+    for answer in ["+OK\r\n", "-ERR no\r\n"] {
+        let mut steps = capa("UTF8 USER\r\nSASL PLAIN\r\n");
+        steps.extend([expect("UTF8\r\n"), send(answer), expect("AUTH PLAIN\r\n"), send("+ \r\n")]);
+        steps.extend([expect("AGFsaWNlACBodW50ZXIyIA==\r\n"), send("+OK\r\n")]);
+        let server = Scripted::play(vec![steps]).await;
+        open(&server, Security::None).await.unwrap();
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn stls_or_nothing() {
     let mut steps = capa("STLS\r\n");
     steps.extend([expect("STLS\r\n"), send("+OK begin\r\n"), Step::StartTls]);
@@ -160,7 +183,8 @@ async fn refusals_are_told_apart() {
     let full = refused(vec![send("-ERR too many connections\r\n")], Security::None).await;
     assert_eq!(full.kind, Kind::Throttled);
     let silent = refused(vec![Step::Close], Security::None).await;
-    assert_eq!(silent.kind, Kind::Disconnected);
+    // Servers that count connections end one too many without a word: that is not the account's fault.
+    assert_eq!((silent.kind, silent.counts()), (Kind::Throttled, false));
     let long = refused(vec![send("+OK ".to_owned() + &"x".repeat(9_000))], Security::None).await;
     assert_eq!(long.kind, Kind::Protocol);
     let closed = refused(

@@ -58,7 +58,7 @@ impl Service {
     vendor = "Mailhaul",
     product = "mailhauld",
     version = env!("CARGO_PKG_VERSION"),
-    url = "https://github.com/mailhaul/mailhaul"
+    url = ""
 )]
 impl Service {
     async fn get_status(&self) -> Result<Status, Error> {

@@ -201,11 +201,6 @@ impl Landing {
             "look at the log; it is tried again",
         )
     }
-
-    /// What stopped the landing, if it has stopped.
-    pub fn stopped(&self) -> Option<Failure> {
-        self.fate.lock().ok().and_then(|fate| fate.clone())
-    }
 }
 
 /// Removes what an earlier, killed run of the account left in `tmp`.

@@ -191,7 +191,7 @@ impl FolderWork<'_> {
         if let Err(failure) = result {
             // The source broke off; what came whole is worth keeping.
             if failure.kind == Kind::Destination {
-                return Err(self.landing.stopped().unwrap_or(failure));
+                return Err(self.landing.failure().await);
             }
             progress.waiting.push_back(self.landing.commit().await?);
             return Err(failure);
@@ -200,7 +200,11 @@ impl FolderWork<'_> {
         for (uid, left) in fetch.left() {
             let size = progress.sizes.get(&uid).copied().map(u64::from);
             match left {
-                Left::Vanished => progress.record.ledger.vanished += 1,
+                Left::Vanished => {
+                    progress.record.ledger.vanished += 1;
+                    let reason = "it was gone from the source when it was asked for".to_owned();
+                    self.except(progress, folder, &uid.to_string(), size, reason);
+                }
                 Left::Refused(reason) => {
                     progress.record.ledger.failed += 1;
                     self.except(progress, folder, &uid.to_string(), size, reason);
@@ -269,6 +273,17 @@ impl FolderWork<'_> {
                 Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
         }
         self.save(progress).await?;
+        let ledger = &progress.record.ledger;
+        tracing::debug!(
+            MIGRATION = self.account,
+            FOLDER = progress.record.name,
+            "folder done: {} seen, {} imported, {} already here, {} failed, {} vanished",
+            ledger.seen,
+            ledger.imported,
+            ledger.already_there,
+            ledger.failed,
+            ledger.vanished
+        );
         self.tell(progress, true);
         Ok(())
     }

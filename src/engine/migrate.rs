@@ -255,6 +255,12 @@ fn put_back(shared: &Shared, part: Part) {
 async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), Failure> {
     let key = Origin::imap(&shared.account.name, &part.folder.wire).folder;
     let reason = format!("the folder cannot be read: {}", failure.words);
+    tracing::warn!(
+        MIGRATION = shared.account.name,
+        MEMBER = shared.account.member.to_string(),
+        FOLDER = part.folder.path.to_string(),
+        "{reason}"
+    );
     let record = FolderRecord {
         state: FolderState::Failed,
         ledger: Ledger { seen: 1, failed: 1, ..Ledger::default() },

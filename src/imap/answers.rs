@@ -82,11 +82,40 @@ pub(super) fn status_messages(line: &[u8]) -> Option<u64> {
     None
 }
 
-/// The namespaces (RFC 2342): personal prefix and the prefixes of other users' and shared folders.
+/// The namespaces (RFC 2342): the prefixes of personal, and of other users' and shared folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Namespaces {
-    pub(super) personal: Vec<u8>,
+    pub(super) personal: Vec<Vec<u8>>,
     pub(super) foreign: Vec<Vec<u8>>,
+}
+
+impl Namespaces {
+    /// The personal prefix of a name, if it has one.
+    pub(super) fn prefix_of(&self, name: &[u8]) -> &[u8] {
+        longest(&self.personal, name, 0).unwrap_or_default()
+    }
+
+    /// Whether a folder belongs to somebody else: the longest prefix that fits is not a personal one. Some
+    /// servers have their shared folders under no prefix at all.
+    pub(super) fn is_foreign(&self, name: &[u8], delimiter: Option<u8>) -> bool {
+        if name.eq_ignore_ascii_case(b"INBOX") {
+            return false;
+        }
+        let cut = usize::from(delimiter.is_some());
+        match (longest(&self.foreign, name, cut), longest(&self.personal, name, cut)) {
+            (Some(foreign), personal) => personal.is_none_or(|own| own.len() < foreign.len()),
+            (None, _) => false,
+        }
+    }
+}
+
+/// The longest prefix that fits; one that ends in its delimiter also fits the folder of that name itself.
+fn longest<'p>(prefixes: &'p [Vec<u8>], name: &[u8], cut: usize) -> Option<&'p [u8]> {
+    let fits = |prefix: &&Vec<u8>| {
+        let bare = prefix.get(..prefix.len().saturating_sub(cut)).unwrap_or_default();
+        name.starts_with(prefix) || (cut > 0 && !prefix.is_empty() && name == bare)
+    };
+    prefixes.iter().filter(fits).max_by_key(|prefix| prefix.len()).map(Vec::as_slice)
 }
 
 pub(super) fn namespace(line: &[u8]) -> Option<Namespaces> {
@@ -96,12 +125,11 @@ pub(super) fn namespace(line: &[u8]) -> Option<Namespaces> {
         return None;
     }
     reader.space()?;
-    let personal = reader.namespaces()?.into_iter().next().unwrap_or_default();
+    let personal = reader.namespaces()?;
     reader.space()?;
     let mut foreign = reader.namespaces()?;
     reader.space()?;
     foreign.extend(reader.namespaces()?);
-    foreign.retain(|prefix| !prefix.is_empty());
     Some(Namespaces { personal, foreign })
 }
 
@@ -299,8 +327,20 @@ mod tests {
         let line =
             b"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\" \"X\" (\"a\" \"b\"))(\"\" \"/\"))\r\n";
         let found = namespace(line).unwrap();
-        assert_eq!(found.personal, b"INBOX.");
-        assert_eq!(found.foreign, [b"shared."]);
+        assert_eq!(found.prefix_of(b"INBOX.a"), b"INBOX.");
+        for (name, foreign) in [
+            (&b"INBOX"[..], false),
+            (b"inbox", false),
+            (b"INBOX.a", false),
+            (b"shared.x", true),
+            (b"shared", true),
+            (b"bulletin", true),
+        ] {
+            assert_eq!(found.is_foreign(name, Some(b'.')), foreign, "{}", String::from_utf8_lossy(name));
+        }
+        let dovecot = namespace(b"* NAMESPACE ((\"\" \"/\")) NIL ((\"Public/\" \"/\"))\r\n").unwrap();
+        assert!(!dovecot.is_foreign(b"Work", Some(b'/')));
+        assert!(dovecot.is_foreign(b"Public/x", Some(b'/')) && dovecot.is_foreign(b"Public", Some(b'/')));
         assert_eq!(namespace(b"* NAMESPACE NIL NIL NIL\r\n"), Some(Namespaces::default()));
     }
 

@@ -84,7 +84,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         // A server without LSUB loses nothing but the subscriptions.
         if self.run("LSUB \"\" \"*\"").await?.ok {
             while let Some(line) = self.side_line() {
-                subscribed.extend(answers::list(&line).filter(|l| l.subscribed).map(|l| l.name));
+                subscribed.extend(answers::list(&line).filter(is_subscription).map(|l| l.name));
             }
         }
         while self.side_line().is_some() {}
@@ -123,10 +123,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let mut folders = Vec::new();
         for line in lines {
             let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
-            let foreign = spaces.foreign.iter().any(|prefix| {
-                let bare = prefix.strip_suffix(&[line.delimiter.unwrap_or(0)][..]).unwrap_or(prefix);
-                line.name == bare || line.name.starts_with(prefix)
-            });
+            let foreign = spaces.is_foreign(&line.name, line.delimiter);
             if foreign
                 || has("\\NoSelect")
                 || has("\\NonExistent")
@@ -135,7 +132,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             {
                 continue;
             }
-            let (path, note) = decode(&line.name, line.delimiter, &spaces.personal);
+            let (path, note) = decode(&line.name, line.delimiter, spaces.prefix_of(&line.name));
             let uses = line
                 .attributes
                 .iter()
@@ -164,6 +161,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 }
 
+/// A parent that is not subscribed itself comes with `\NoSelect` (RFC 3501, 6.3.9).
+fn is_subscription(line: &ListLine) -> bool {
+    line.subscribed && !line.attributes.iter().any(|a| a.eq_ignore_ascii_case("\\NoSelect"))
+}
+
 fn decode(name: &[u8], delimiter: Option<u8>, prefix: &[u8]) -> (FolderPath, Option<String>) {
     if name.eq_ignore_ascii_case(b"INBOX") {
         return (FolderPath::inbox(), None);
@@ -175,6 +177,13 @@ fn decode(name: &[u8], delimiter: Option<u8>, prefix: &[u8]) -> (FolderPath, Opt
         Some(delimiter) => own.split(|b| *b == delimiter).map(|level| text(level, &mut note)).collect(),
         None => vec![text(own, &mut note)],
     };
+    if let [only] = levels.as_slice()
+        && only.eq_ignore_ascii_case("INBOX")
+    {
+        // Below the prefix, and not the inbox itself: it keeps the prefix as its parent.
+        levels.insert(0, "INBOX".to_owned());
+        note = Some("a folder of this name below the inbox is not the inbox: it keeps its parent".to_owned());
+    }
     if levels.len() > 1 && levels.last().is_some_and(String::is_empty) {
         levels.pop();
     }
@@ -264,6 +273,9 @@ mod tests {
     fn names_are_decoded_level_by_level() {
         let (path, note) = decode(b"INBOX.Entw&APw-rfe.x", Some(b'.'), b"INBOX.");
         assert_eq!((path.0, note), (vec!["Entwürfe".to_owned(), "x".to_owned()], None));
+        let (path, note) = decode(b"INBOX.INBOX", Some(b'.'), b"INBOX.");
+        assert_eq!(path.0, ["INBOX", "INBOX"]);
+        assert!(note.is_some() && !path.is_inbox());
         let (path, _) = decode(b"inbox", Some(b'.'), b"INBOX.");
         assert!(path.is_inbox());
         let (path, note) = decode(b"a/b", None, b"");

@@ -1,6 +1,6 @@
 //! IMAP as a language: connections, commands, answers. Only the tagged OK of our own command counts as
 //! success; a connection that ends is an error, whatever came before. Message bodies never pass through
-//! memory as a whole: the [`transport`] below the parser diverts them, octet for octet, into a channel.
+//! memory as a whole: the transport below the parser diverts them, octet for octet, into a channel.
 //! The room refuses to know where messages go, and to change anything at the source.
 //!
 //! `async_imap` owns the connection and parses the responses. Its ready-made methods are not used: they call

@@ -116,7 +116,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 
     /// `true`: logged in already (PREAUTH).
     async fn greeting(&mut self) -> Result<bool, Failure> {
-        let Response::Status { status, said } = self.response().await? else {
+        let first = self.response().await.map_err(|failure| self.turned_away(failure))?;
+        let Response::Status { status, said } = first else {
             return Err(self.broken("does not greet as an IMAP server"));
         };
         self.capabilities = said.capabilities.unwrap_or_default();
@@ -128,6 +129,18 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 Err(refusal(&step, &said.text, Kind::Unavailable, ""))
             }
         }
+    }
+
+    /// A connection that ends before the greeting: servers that count connections do so without a word.
+    fn turned_away(&self, failure: Failure) -> Failure {
+        if failure.kind != Kind::Disconnected {
+            return failure;
+        }
+        Failure::new(
+            Kind::Throttled,
+            format!("{}:{} closed the connection before it greeted", self.host, self.port),
+            "it is tried again; if it stays, there may be too many connections from here",
+        )
     }
 
     async fn starttls(mut self) -> Result<Stream, Failure> {

@@ -18,6 +18,8 @@ pub struct Capabilities {
     pub user: bool,
     /// STLS (RFC 2595, 4).
     pub stls: bool,
+    /// UTF8 (RFC 6856, 2).
+    pub utf8: bool,
     /// Errors come with codes (6.4).
     pub response_codes: bool,
     /// The mechanisms of AUTH, in capitals (6.3).
@@ -44,6 +46,7 @@ impl Capabilities {
             "TOP" => self.top = true,
             "USER" => self.user = true,
             "STLS" => self.stls = true,
+            "UTF8" => self.utf8 = true,
             "RESP-CODES" => self.response_codes = true,
             "SASL" => self.sasl = words.map(str::to_ascii_uppercase).take(64).collect(),
             "LOGIN-DELAY" => {

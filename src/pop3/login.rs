@@ -26,12 +26,34 @@ use crate::secret::Secret;
 /// A list of capabilities may have so many octets.
 const CAPABILITIES: u64 = 64 << 10;
 
-/// Connects and logs in.
+/// Connects and logs in. A server may greet with a timestamp and still have no secret for APOP: when it refuses
+/// the digest, the password is tried on a new connection, as the account allows plain text.
 pub(super) async fn open(
     connector: &Connector,
     source: &Source,
     secret: &Secret,
 ) -> Result<(Wire, Capabilities), Failure> {
+    match attempt(connector, source, secret, true).await? {
+        Attempt::In(wire, capabilities) => Ok((*wire, *capabilities)),
+        Attempt::DigestRefused(_) => match attempt(connector, source, secret, false).await? {
+            Attempt::In(wire, capabilities) => Ok((*wire, *capabilities)),
+            Attempt::DigestRefused(failure) => Err(failure),
+        },
+    }
+}
+
+/// How a connection began.
+enum Attempt {
+    In(Box<Wire>, Box<Capabilities>),
+    DigestRefused(Failure),
+}
+
+async fn attempt(
+    connector: &Connector,
+    source: &Source,
+    secret: &Secret,
+    digest: bool,
+) -> Result<Attempt, Failure> {
     let ca_file = source.ca_file.as_deref();
     let mut stream = connector.connect(&source.host, source.port).await?;
     if source.security == Security::Tls {
@@ -39,7 +61,7 @@ pub(super) async fn open(
     }
     let mut wire = Wire::new(stream, &source.host, source.port);
     wire.expect(Expect::Line);
-    let greeting = wire.status().await?;
+    let greeting = wire.status().await.map_err(|failure| turned_away(failure, source))?;
     if !is_ok(&greeting) {
         let quote = Scrub::default().quote(&greeting);
         return Err(refusal::failure(Step::Greeting, &greeting, &quote, &source.host, "", None));
@@ -52,12 +74,34 @@ pub(super) async fn open(
         // What was said in plain text counts for nothing (RFC 2595, 4).
         capabilities = ask(&mut wire).await?;
     }
-    let mut login = Login { wire: &mut wire, source, capabilities: &capabilities, scrub: Scrub::default() };
-    login.run(&greeting, secret).await?;
+    if capabilities.utf8 {
+        // Without it a server may send a stand-in for a message with 8-bit headers (RFC 6856, 2). A refusal
+        // changes nothing.
+        wire.command("UTF8", Expect::Line).await?;
+    }
+    let scrub = Scrub::default();
+    let mut login =
+        Login { wire: &mut wire, source, capabilities: &capabilities, scrub, digest, digest_refused: false };
+    if let Err(failure) = login.run(&greeting, secret).await {
+        let again = login.digest_refused && failure.kind == Kind::Credentials;
+        return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
+    }
     if capabilities.by_user {
         capabilities = ask(&mut wire).await?;
     }
-    Ok((wire, capabilities))
+    Ok(Attempt::In(Box::new(wire), Box::new(capabilities)))
+}
+
+/// A connection that ends before the greeting: servers that count connections do so without a word.
+fn turned_away(failure: Failure, source: &Source) -> Failure {
+    if failure.kind != Kind::Disconnected {
+        return failure;
+    }
+    Failure::new(
+        Kind::Throttled,
+        format!("{}:{} closed the connection before it greeted", source.host, source.port),
+        "it is tried again; if it stays, there may be too many connections from here: lower per_host",
+    )
 }
 
 /// CAPA; a server that does not know it has the capabilities of RFC 1939.
@@ -99,6 +143,10 @@ struct Login<'a> {
     source: &'a Source,
     capabilities: &'a Capabilities,
     scrub: Scrub,
+    /// APOP may be tried.
+    digest: bool,
+    /// APOP was tried and refused.
+    digest_refused: bool,
 }
 
 impl Login<'_> {
@@ -110,7 +158,8 @@ impl Login<'_> {
             return Ok(());
         }
         // Under TLS the digest protects nothing, and the server needs the password in the clear for it.
-        if self.source.security == Security::None
+        if self.digest
+            && self.source.security == Security::None
             && let Some(timestamp) = timestamp(&greeting.text)
             && !self.source.username.contains(' ')
             && let Way::Done = self.apop(timestamp, secret).await?
@@ -158,6 +207,7 @@ impl Login<'_> {
             argument.extend_from_slice(format!("{octet:02x}").as_bytes());
         }
         let reply = self.wire.command_with("APOP", &argument).await?;
+        self.digest_refused = reply.status == Status::Err;
         self.outcome(reply)
     }
 

@@ -223,7 +223,7 @@ impl Daemon {
                 self.child = None;
                 panic!("mailhauld ended with {status} instead of starting\n{}", self.log_tail(60));
             }
-            let answer = self.ctl(&["status", "--json"]);
+            let answer = self.ctl_within(READY, &["status", "--json"]);
             if answer.code == 0 {
                 return;
             }
@@ -270,9 +270,14 @@ impl Daemon {
 
     /// Runs the client.
     pub fn ctl(&self, arguments: &[&str]) -> Answer {
+        self.ctl_within(COMMAND, arguments)
+    }
+
+    /// Runs the client, which must not take longer.
+    pub fn ctl_within(&self, limit: Duration, arguments: &[&str]) -> Answer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaulctl"));
         command.env_remove("MAILHAUL_SOCKET").arg("--socket").arg(self.socket()).args(arguments);
-        run(command, COMMAND)
+        run(command, limit)
     }
 
     /// Runs `mailhauld` with these arguments until it ends by itself: `--check`, `--once`.

@@ -142,21 +142,21 @@ impl<'f> Lock<'f> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             match mailbox.create(folder.dir.as_fd(), LOCK) {
-                Ok(_) => return Ok(Lock(folder)),
+                Ok(mut file) => {
+                    // So that others can tell whether we still live, as Dovecot does.
+                    let _ = write!(file, "{}:{}", std::process::id(), host());
+                    return Ok(Lock(folder));
+                }
                 Err(failure) => {
-                    let Ok(held) = fstatat(folder.dir.as_fd(), LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) else {
-                        if Instant::now() > until {
-                            return Err(failure);
-                        }
-                        continue;
-                    };
-                    // Dovecot refreshes a lock that it still needs; two minutes are a dead holder.
-                    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    if u64::try_from(held.st_mtime).unwrap_or(0) + 120 < now.as_secs() {
+                    if is_dead(folder) {
                         let _ = unlinkat(folder.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
                         continue;
                     }
+                    let held = fstatat(folder.dir.as_fd(), LOCK, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
                     if Instant::now() > until {
+                        if !held {
+                            return Err(failure);
+                        }
                         let place = mailbox.path().join(&folder.name).join(LOCK);
                         return Err(Failure::new(
                             Kind::Destination,
@@ -169,6 +169,48 @@ impl<'f> Lock<'f> {
             }
         }
     }
+}
+
+/// Whether the holder of the lock is gone: its process does not exist on this host, or it is too old for
+/// anybody to hold it (Dovecot refreshes a lock that it still needs).
+fn is_dead(folder: &Folder) -> bool {
+    let dir = folder.dir.as_fd();
+    let Ok(held) = fstatat(dir, LOCK, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    if u64::try_from(held.st_mtime).unwrap_or(0) + 120 < now {
+        return true;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let Ok(file) = openat(dir, LOCK, flags, Mode::empty()) else { return false };
+    let mut text = String::new();
+    if std::fs::File::from(file).take(512).read_to_string(&mut text).is_err() {
+        return false;
+    }
+    let Some((pid, host_name)) = text.trim().split_once(':') else { return false };
+    let Ok(pid) = pid.parse::<i32>() else { return false };
+    if host_name != host() || pid <= 0 {
+        return false;
+    }
+    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    // After a power cut another process may have the number, even we ourselves.
+    started(pid).is_some_and(|at| u64::try_from(held.st_mtime).is_ok_and(|made| made + 1 < at))
+}
+
+/// When a process began, in seconds since 1970 (proc(5): `btime` of stat, `starttime` of PID/stat).
+fn started(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let own = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, which may hold blanks.
+    let ticks: u64 = own.rsplit(')').next()?.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let rate = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    Some(boot + ticks / u64::try_from(rate).ok().filter(|rate| *rate > 0)?)
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 impl Drop for Lock<'_> {
@@ -201,5 +243,27 @@ mod tests {
         let (letters, left) = Keywords::default().letters(&mailbox, &folder, &many).unwrap();
         assert_eq!((letters.len(), left.len()), (22, 18));
         assert!(!dir.path().join("m/.A").join(LOCK).exists());
+    }
+
+    #[test]
+    fn a_dead_holder_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::open(&dir.path().join("m")).unwrap();
+        let folder = Folder::open(&mailbox, ".A").unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:{}", child.id(), host())).unwrap();
+        assert!(is_dead(&folder));
+        let (letters, _) = Keywords::default().letters(&mailbox, &folder, &words(&["a"])).unwrap();
+        assert_eq!(letters, "a");
+        std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:{}", std::process::id(), host()))
+            .unwrap();
+        assert!(!is_dead(&folder), "we live");
+        let lock = std::fs::File::options().write(true).open(dir.path().join("m/.A").join(LOCK)).unwrap();
+        let own = started(std::process::id().cast_signed()).unwrap();
+        lock.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(own - 60)).unwrap();
+        assert!(is_dead(&folder), "it was made before we began");
+        std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:elsewhere", child.id())).unwrap();
+        assert!(!is_dead(&folder), "who knows what lives elsewhere");
     }
 }

@@ -22,8 +22,8 @@ use crate::migration::{State as Stage, Wish};
 use crate::settings::OnFailure;
 
 impl Manager {
-    /// Puts migrations into the queue, in the order of the names. Every name must be one that can be
-    /// started, or none is. `all`: every migration that is not in the queue.
+    /// Puts migrations into the queue, in the order of the names; what waits or runs there already stays as it
+    /// is. Every name must be one that can be started, or none is. `all`: every migration that is not in the queue.
     ///
     /// # Errors
     /// Which name it was and why.
@@ -34,15 +34,20 @@ impl Manager {
             let names: Vec<String> = if all { state.startable() } else { names.to_vec() };
             for name in &names {
                 let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+                if is_under_way(entry.record.state) {
+                    continue;
+                }
                 entry.record.state.wish(Wish::Start).map_err(|why| {
                     Refusal::Refused(name.clone(), why.to_owned(), "see 'mailhaulctl queue'".to_owned())
                 })?;
             }
             let mut changes = Changes::default();
             for name in &names {
-                state.next_place += 1;
-                let place = state.next_place;
+                let place = state.next_place + 1;
                 let Some((_, entry)) = state.migration(name) else { continue };
+                if is_under_way(entry.record.state) {
+                    continue;
+                }
                 let completed_at = entry.record.completed_at;
                 entry.tally = None;
                 entry.record = MigrationRecord {
@@ -52,6 +57,7 @@ impl Manager {
                     ..MigrationRecord::default()
                 };
                 changes.migration(name, &entry.record);
+                state.next_place = place;
                 state.queue.insert(place, name.clone());
             }
             (means.journal.enqueue(changes), names)
@@ -339,6 +345,11 @@ impl Manager {
             tracing::error!(MIGRATION = name, "{failure}");
         }
     }
+}
+
+/// It waits for its turn or its next try, or runs.
+fn is_under_way(state: Stage) -> bool {
+    matches!(state, Stage::Queued | Stage::Checking | Stage::Running | Stage::Retrying)
 }
 
 async fn attempt(
