@@ -577,3 +577,34 @@ fn messages_that_vanish_and_come_meanwhile() {
     assert_eq!(tree.count(), 14, "what vanished there stays here");
     daemon.stop();
 }
+
+#[test]
+fn a_password_that_dies_on_the_way_puts_everything_back() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dead = AtomicBool::new(false);
+    let server = FakeImap::start(ordinary(), move |command, reply| {
+        // The second folder never opens: by then the first one has come, and the password is refused.
+        if command.name == "EXAMINE" && command.rest.ends_with(b"\"Work\"") {
+            dead.store(true, Ordering::SeqCst);
+            reply.untagged.clear();
+            reply.tagged.clear();
+            reply.then = Then::Close;
+        }
+        if dead.load(Ordering::SeqCst) && matches!(command.name.as_str(), "LOGIN" | "AUTHENTICATE") {
+            reply.untagged.clear();
+            reply.tagged(command, "NO [AUTHENTICATIONFAILED] no more");
+        }
+    });
+    let mut daemon = Daemon::new("[migrations]\nconnections = 1\n");
+    daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
+    daemon.start();
+    daemon.ctl(&["start", "alice-old"]).code(0);
+    let interrupted = daemon.migration_in("alice-old", &["retrying"], LONG);
+    assert_eq!(interrupted["messages_done"], 10, "what came is not forgotten: {interrupted:#}");
+    let migration = daemon.migration_in("alice-old", &["rolled-back", "failed", "completed"], LONG);
+    assert_eq!(migration["state"], "rolled-back", "{migration:#}");
+    assert!(migration["error"].as_str().unwrap().contains("alice"), "{migration:#}");
+    assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 0);
+    assert!(!daemon.maildir("alice").join(".Work").exists());
+    daemon.stop();
+}

@@ -12,6 +12,21 @@ use crate::failure::Failure;
 use crate::journal::{Changes, Side};
 use crate::message::{MessageRef, UidSet};
 
+/// Whether the run brought or made anything, or may have: the journal knows, whatever the last try saw.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) fn has_brought(means: &Means, account: &str) -> Result<bool, Failure> {
+    for (key, record) in means.journal.folders(account)? {
+        let done = means.journal.uids(account, key, Side::Done)?;
+        let before = means.journal.uids(account, key, Side::Before)?;
+        if record.made || record.subscribed || record.open || done != before {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What was here of a folder before the run.
 #[derive(Debug, Clone, Default)]
 struct Before {

@@ -56,6 +56,10 @@ impl Sums {
     /// Puts the numbers into a record; what is not known yet stays as it was.
     pub(super) fn keep(self, record: &mut MigrationRecord) {
         record.folders_total = self.folders_total.or(record.folders_total);
+        if self.folders_done == 0 && self.ledger.seen == 0 {
+            // A try that has seen no folder yet says nothing of what earlier tries did.
+            return;
+        }
         record.folders_done = self.folders_done;
         record.messages_total = self.messages_total.or(record.messages_total);
         record.bytes_total = self.bytes_total.or(record.bytes_total);

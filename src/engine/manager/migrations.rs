@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
 use super::super::migrate::{begin, migrate};
-use super::super::rollback::roll_back;
+use super::super::rollback::{has_brought, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, cut, now};
 use super::state::{Entry, Job, State, Work};
@@ -280,7 +280,7 @@ impl Manager {
                     retry(record, &failure);
                     false
                 }
-                Err(failure) => failed(record, failure, &means),
+                Err(failure) => failed(name, record, failure, &means),
             };
             log(account, record, result.as_ref().err());
             if ended {
@@ -374,7 +374,7 @@ async fn attempt(
 }
 
 /// What a failed try means. `true`: it ended for good, without anything to put back.
-fn failed(record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
+fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
     record.tries = record.tries.saturating_add(1);
     let since = now() - record.progress_at.unwrap_or_else(now);
     let given_up = since >= millis(means.settings.migrations.give_up_after);
@@ -389,7 +389,8 @@ fn failed(record: &mut MigrationRecord, failure: &Failure, means: &Means) -> boo
     }
     record.error = Some(cut(&failure.to_string()));
     record.next_try_at = None;
-    let brought = record.ledger.imported > 0 || record.folders_done > 0;
+    // In doubt it looks: putting back what is as it was changes nothing.
+    let brought = record.started_at.is_some() && has_brought(means, name).unwrap_or(true);
     if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
         record.state = Stage::RollingBack;
         record.tries = 0;
