@@ -47,7 +47,7 @@ const NEIGHBOURS: [(&str, &str); 5] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 19] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -68,7 +68,6 @@ const DOORS: [(&str, &[&str]); 19] = [
     ("sd_notify", &["systemd"]),
     ("signal_hook", &["daemon"]),
     // Errors are types; only where they end do they become words.
-    ("anyhow", &["daemon", "ctl", "bin"]),
 ];
 
 /// What values do not name: no runtime, no files, no network, no clock.
