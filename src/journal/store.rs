@@ -24,6 +24,8 @@ use crate::failure::{Failure, Kind};
 const CACHE: u64 = 16 * 1024 * 1024;
 /// How often the export follows the store.
 const EXPORT_EVERY: Duration = Duration::from_secs(300);
+/// How long a process that is just ending may still hold the store.
+const LEAVING: Duration = Duration::from_secs(10);
 const SENTINEL: &str = "meta/sentinel";
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Journal {
         let lock = lock(directory)?;
         let expected = export::generation(directory).map_err(|e| trouble(directory, &e))?;
         let known = export::read(directory);
-        let damage = match open_database(directory) {
+        let damage = match open_database(directory)? {
             Ok(db) => match examine(&db, expected, known.as_ref().ok()) {
                 Ok(sentinel) => return Self::start(directory, db, sentinel, lock, None),
                 Err(what) => {
@@ -102,7 +104,7 @@ impl Journal {
                 BTreeMap::new()
             }
         };
-        let db = open_database(directory).map_err(|what| {
+        let db = open_database(directory)?.map_err(|what| {
             Failure::new(Kind::Journal, format!("cannot make a new store: {what}"), "look at the disk")
         })?;
         let mut sentinel = fresh(directory, &db)?;
@@ -379,10 +381,37 @@ fn examine(
     }
 }
 
-fn open_database(directory: &Path) -> Result<sled::Db, String> {
+/// The database, or what is damaged about it. What is no damage (no permission, no descriptors, no space) is
+/// a failure: setting a sound store aside for it would throw its progress into doubt.
+fn open_database(directory: &Path) -> Result<Result<sled::Db, String>, Failure> {
     let path = directory.join("db");
-    guarded(|| sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(None).open())?
-        .map_err(|e| e.to_string())
+    let patience = Instant::now() + LEAVING;
+    loop {
+        let open = || sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(None).open();
+        match guarded(open) {
+            Ok(Ok(db)) => return Ok(Ok(db)),
+            // Only a holder that is just going can have it, since we hold the lock beside it: the kernel
+            // closes a killed process's files one by one, and sled closes its own from a thread.
+            Ok(Err(e)) if is_locked(&e) && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(Err(e)) if is_locked(&e) => {
+                return Err(Failure::new(
+                    Kind::Journal,
+                    format!("another process holds the store in {}", path.display()),
+                    "find it with 'fuser' and stop it",
+                ));
+            }
+            Ok(Err(sled::Error::Io(e))) if e.raw_os_error().is_some() => return Err(trouble(&path, &e)),
+            Ok(Err(e)) => return Ok(Err(e.to_string())),
+            Err(what) => return Ok(Err(what)),
+        }
+    }
+}
+
+/// sled tells a lock that another holds in words only.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"))
 }
 
 /// Runs what a damaged database may panic in. The panic's message goes to the log's hook as well.
@@ -498,6 +527,30 @@ mod tests {
         let _first = Journal::open(dir.path()).unwrap();
         let failure = Journal::open(dir.path()).unwrap_err();
         assert!(failure.words.contains("another mailhauld"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_is_just_going_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), 20).await;
+        // The opener's own thread of the journal above may still hold it, as a killed daemon's files may.
+        let held = {
+            let file = File::open(dir.path().join("db/db")).unwrap();
+            let mut file = Some(file);
+            loop {
+                match Flock::lock(file.take().unwrap(), FlockArg::LockExclusiveNonblock) {
+                    Ok(held) => break held,
+                    Err((back, _)) => file = Some(back),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let path = dir.path().to_owned();
+        let opening = std::thread::spawn(move || Journal::open(&path));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!opening.is_finished(), "a held store was opened, or taken for damaged");
+        drop(held);
+        assert_eq!(opening.join().unwrap().unwrap().rebuilt, None);
     }
 
     #[tokio::test]
