@@ -4,6 +4,7 @@
 //! [`maildir`] is Maildir++ on a local file system; [`landing`] is the thread that carries a stream of
 //! [`crate::message::Parcel`]s into it.
 
+pub mod fingerprint;
 pub mod landing;
 mod lines;
 pub mod maildir;

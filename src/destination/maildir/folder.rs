@@ -50,6 +50,25 @@ impl Folder {
         Ok(Folder { name: name.to_owned(), dir, cur, new, made })
     }
 
+    /// Opens the folder if it is there, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`Mailbox::open`].
+    pub fn open_existing(mailbox: &Mailbox, name: &str) -> Result<Option<Folder>, Failure> {
+        let own = if name.is_empty() { "." } else { name };
+        for path in [own.to_owned(), format!("{own}/cur"), format!("{own}/new")] {
+            match fstatat(mailbox.root(), path.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(_) => {}
+                Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+                Err(e) => return Err(mailbox.trouble(name, e)),
+            }
+        }
+        let dir = mailbox.open_directory(mailbox.root(), own)?;
+        let cur = mailbox.open_directory(dir.as_fd(), "cur")?;
+        let new = mailbox.open_directory(dir.as_fd(), "new")?;
+        Ok(Some(Folder { name: name.to_owned(), dir, cur, new, made: false }))
+    }
+
     /// Whether it was missing before.
     pub fn made(&self) -> bool {
         self.made

@@ -101,6 +101,19 @@ fn carried(word: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b))
 }
 
+/// The words behind a folder's letters, in the order of the letters; an empty one is a free letter.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn words(mailbox: &Mailbox, folder: &Folder) -> Result<Vec<String>, Failure> {
+    read(mailbox, folder)
+}
+
+/// Whether a Maildir can carry a keyword at all.
+pub(crate) fn fits(word: &str) -> bool {
+    carried(word)
+}
+
 fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
@@ -223,7 +236,7 @@ impl Drop for Lock<'_> {
 mod tests {
     use super::*;
 
-    fn words(list: &[&str]) -> Vec<String> {
+    fn list(list: &[&str]) -> Vec<String> {
         list.iter().map(|&w| w.to_owned()).collect()
     }
 
@@ -236,8 +249,8 @@ mod tests {
         std::fs::write(&file, "0 old\n2 $Forwarded\n").unwrap();
         let mut keywords = Keywords::default();
         let (letters, left) =
-            keywords.letters(&mailbox, &folder, &words(&["$forwarded", "new", "b\"ad"])).unwrap();
-        assert_eq!((letters.as_str(), left), ("cd", words(&["b\"ad"])));
+            keywords.letters(&mailbox, &folder, &list(&["$forwarded", "new", "b\"ad"])).unwrap();
+        assert_eq!((letters.as_str(), left), ("cd", list(&["b\"ad"])));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "0 old\n2 $Forwarded\n3 new\n");
         let many: Vec<String> = (0..40).map(|i| format!("k{i}")).collect();
         let (letters, left) = Keywords::default().letters(&mailbox, &folder, &many).unwrap();
@@ -254,7 +267,7 @@ mod tests {
         child.wait().unwrap();
         std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:{}", child.id(), host())).unwrap();
         assert!(is_dead(&folder));
-        let (letters, _) = Keywords::default().letters(&mailbox, &folder, &words(&["a"])).unwrap();
+        let (letters, _) = Keywords::default().letters(&mailbox, &folder, &list(&["a"])).unwrap();
         assert_eq!(letters, "a");
         std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:{}", std::process::id(), host()))
             .unwrap();

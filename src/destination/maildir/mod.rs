@@ -6,6 +6,7 @@
 //! owner of the mailbox.
 
 mod folder;
+mod inventory;
 mod keywords;
 mod mailbox;
 mod name;
@@ -13,9 +14,11 @@ mod place;
 mod rollback;
 mod subscriptions;
 mod twins;
+mod uidlist;
 
 pub use folder::Folder;
 pub(crate) use folder::entries;
+pub use inventory::{Held, directories, inventory};
 pub(crate) use keywords::Keywords;
 pub use mailbox::{Mailbox, path_for};
 pub use name::{FileName, Origin};

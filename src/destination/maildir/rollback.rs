@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::folder::{Folder, entries};
+use super::inventory::directories;
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use super::subscriptions::unsubscribe;
@@ -41,7 +42,7 @@ pub struct Undone {
 /// The mailbox cannot be written.
 pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
     let mut undone = Undone::default();
-    for name in folders(mailbox)? {
+    for name in directories(mailbox)? {
         let folder = Folder::open(mailbox, &name)?;
         let mut removed = 0;
         for directory in [&folder.cur, &folder.new] {
@@ -70,22 +71,6 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
     }
     fsync(mailbox.root()).map_err(|e| mailbox.trouble("", e))?;
     Ok(undone)
-}
-
-/// The directories of all folders, the inbox (empty) first.
-fn folders(mailbox: &Mailbox) -> Result<Vec<String>, Failure> {
-    let mut names: Vec<String> = entries(mailbox.root())
-        .map_err(|e| mailbox.trouble("", e))?
-        .into_iter()
-        .filter_map(|name| String::from_utf8(name).ok())
-        .filter(|name| name.len() > 1 && name.starts_with('.') && name != "..")
-        .filter(|name| {
-            mailbox.path().join(name).join("cur").is_dir() && !mailbox.path().join(name).is_symlink()
-        })
-        .collect();
-    names.sort();
-    names.insert(0, String::new());
-    Ok(names)
 }
 
 /// Removes a folder that holds no message; indexes that a server made there do not count.

@@ -1,0 +1,123 @@
+//! What two copies of a message have in common if they are the same: their octets, with every line end
+//! reduced to a line feed, as two stores may differ there. It refuses to keep the octets.
+
+use std::io::Read;
+
+use ring::digest::{Context, SHA256};
+
+/// Takes a message's octets as they come.
+pub struct Fingerprint {
+    context: Context,
+    /// The last octet was a carriage return that waits for what follows.
+    held: bool,
+    octets: u64,
+}
+
+/// The result: alike for alike messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Print {
+    /// SHA-256 of the reduced octets.
+    digest: [u8; 32],
+    /// Octets with CRLF line ends, as a server reports them.
+    pub octets: u64,
+}
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Fingerprint { context: Context::new(&SHA256), held: false, octets: 0 }
+    }
+}
+
+impl Fingerprint {
+    /// The next octets.
+    pub fn push(&mut self, data: &[u8]) {
+        let mut rest = data;
+        if self.held && !rest.is_empty() {
+            self.held = false;
+            if rest.first() != Some(&b'\n') {
+                self.add(b"\r");
+            }
+        }
+        while let Some(at) = memchr::memchr(b'\r', rest) {
+            let (line, end) = rest.split_at(at);
+            self.add(line);
+            rest = end.get(1..).unwrap_or_default();
+            match rest.first() {
+                None => self.held = true,
+                Some(b'\n') => {}
+                Some(_) => self.add(b"\r"),
+            }
+        }
+        self.add(rest);
+    }
+
+    fn add(&mut self, reduced: &[u8]) {
+        self.context.update(reduced);
+        self.octets += reduced.len() as u64 + memchr::memchr_iter(b'\n', reduced).count() as u64;
+    }
+
+    /// The end of the message.
+    pub fn finish(mut self) -> Print {
+        if std::mem::take(&mut self.held) {
+            self.add(b"\r");
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.context.finish().as_ref());
+        Print { digest, octets: self.octets }
+    }
+
+    /// Of everything that is left to read.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of(mut reader: impl Read) -> std::io::Result<Print> {
+        let mut print = Fingerprint::default();
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => return Ok(print.finish()),
+                Ok(count) => print.push(chunk.get(..count).unwrap_or_default()),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn print(parts: &[&[u8]]) -> Print {
+        let mut print = Fingerprint::default();
+        for part in parts {
+            print.push(part);
+        }
+        print.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn neither_chunks_nor_line_ends_matter(text in "[ab\r\n]{0,40}", at in 0usize..40) {
+            let text = text.as_bytes();
+            let (one, other) = text.split_at(at.min(text.len()));
+            prop_assert_eq!(print(&[text]), print(&[one, other]));
+            prop_assert_eq!(print(&[text]), Fingerprint::of(text).unwrap());
+        }
+
+        #[test]
+        fn two_stores_agree(text in "[ab\n]{0,40}") {
+            let wide = text.replace('\n', "\r\n");
+            prop_assert_eq!(print(&[text.as_bytes()]), print(&[wide.as_bytes()]));
+            prop_assert_eq!(print(&[text.as_bytes()]).octets, wide.len() as u64);
+        }
+    }
+
+    #[test]
+    fn what_differs_differs() {
+        assert_ne!(print(&[b"a\r\n"]), print(&[b"a\r\r"]));
+        assert_eq!(print(&[b"a\n\rb"]).octets, 5);
+        assert_eq!(print(&[b"a\r\nb\r"]).octets, 5);
+    }
+}
