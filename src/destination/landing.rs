@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::lines::{Lines, expand};
-use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, Twins, entries};
+use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, Twins, entries, taken};
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel};
@@ -63,8 +63,8 @@ impl From<Parcel> for Order {
 /// The answer to [`Order::Open`].
 #[derive(Debug, Default)]
 pub struct Opened {
-    /// The folder was missing before.
-    pub made: bool,
+    /// The keyword letters that are taken, bit by bit.
+    pub letters: u32,
     /// Messages of the origin that are here already.
     pub holds: BTreeSet<MessageRef>,
 }
@@ -298,8 +298,9 @@ impl Ground {
         let ask = look && !made;
         let holds = if ask { folder.holds(&self.mailbox, origin)? } else { BTreeSet::new() };
         self.twins = if ask { Twins::of(&self.mailbox, &folder, origin)? } else { Twins::default() };
+        let letters = taken(&self.mailbox, &folder)?;
         self.folder = Some((Arc::new(folder), Keywords::default()));
-        Ok(Opened { made, holds })
+        Ok(Opened { letters, holds })
     }
 
     fn take(&mut self, parcel: Parcel) -> Result<(), Failure> {

@@ -41,6 +41,8 @@ struct Progress {
     uidvalidity: u32,
     record: FolderRecord,
     done: UidSet,
+    /// Of those, what was here under other names.
+    adopted: UidSet,
     bytes_done: u64,
     sizes: BTreeMap<u32, u32>,
     changes: Changes,
@@ -65,10 +67,11 @@ impl FolderWork<'_> {
         let origin = Origin::imap(self.account, &folder.wire);
         let key = origin.folder;
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
+        let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
         let known = record.uidvalidity == examined.uidvalidity;
         if !known {
             // Other UIDs than before: what the old ones say does not count.
-            done = UidSet::new();
+            (done, adopted) = (UidSet::new(), UidSet::new());
         }
         let unsure = record.open || !known;
         let mut progress = Progress {
@@ -84,6 +87,7 @@ impl FolderWork<'_> {
                 ..record
             },
             done,
+            adopted,
             bytes_done: 0,
             sizes: listed.messages.iter().copied().collect(),
             changes: Changes::default(),
@@ -95,7 +99,9 @@ impl FolderWork<'_> {
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let opened = self.landing.open(&progress.record.directory, origin, unsure && missing).await?;
-        progress.record.made |= opened.made;
+        if missing {
+            progress.record.letters.get_or_insert(opened.letters);
+        }
         if unsure {
             let here = opened.holds.iter().filter_map(|held| match held {
                 MessageRef::Imap { uidvalidity, uid } if *uidvalidity == examined.uidvalidity => Some(*uid),
@@ -113,7 +119,7 @@ impl FolderWork<'_> {
         for (uid, size) in &listed.messages {
             if progress.done.contains(*uid) {
                 progress.bytes_done += u64::from(*size);
-                if before.contains(*uid) {
+                if before.contains(*uid) || progress.adopted.contains(*uid) {
                     progress.record.ledger.already_there += 1;
                 } else {
                     progress.record.ledger.imported += 1;
@@ -232,6 +238,9 @@ impl FolderWork<'_> {
         for receipt in &receipts {
             if let MessageRef::Imap { uid, .. } = receipt.message {
                 progress.done.insert(uid);
+                if receipt.adopted {
+                    progress.adopted.insert(uid);
+                }
                 announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
                 progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
             }
@@ -302,6 +311,7 @@ impl FolderWork<'_> {
         let mut changes = std::mem::take(&mut progress.changes);
         changes.folder(self.account, progress.key, &progress.record);
         changes.uids(self.account, progress.key, Side::Done, &progress.done);
+        changes.uids(self.account, progress.key, Side::Adopted, &progress.adopted);
         self.journal.commit(changes).await
     }
 }

@@ -12,7 +12,7 @@ use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
-use crate::destination::maildir::{Mailbox, Origin, place, subscribe};
+use crate::destination::maildir::{Folder, Mailbox, Origin, missing, place, subscribe};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -68,7 +68,8 @@ pub(super) async fn migrate(
         Ok(Arc::new(mailbox))
     })
     .await?;
-    let parts = plan(&means, &account, folders, work, run)?;
+    let mut parts = plan(&means, &account, folders, work, run)?;
+    intend(&means, &account, &mailbox, &mut parts).await?;
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -153,6 +154,24 @@ fn plan(
         parts.push_back(Part { folder, record, tries: 0 });
     }
     Ok(parts)
+}
+
+/// Which folders this run makes is recorded before it makes them: a rollback after a crash must know.
+async fn intend(
+    means: &Means,
+    account: &Account,
+    mailbox: &Mailbox,
+    parts: &mut VecDeque<Part>,
+) -> Result<(), Failure> {
+    let mut changes = Changes::default();
+    for part in parts {
+        if !part.record.made && !Folder::exists(mailbox, &part.record.directory) {
+            part.record.made = true;
+            let key = Origin::imap(&account.name, &part.folder.wire).folder;
+            changes.folder(&account.name, key, &part.record);
+        }
+    }
+    means.journal.commit(changes).await
 }
 
 /// A name as it is, as far as a record has room; whoever prints it makes its control characters visible.
@@ -289,10 +308,12 @@ async fn subscribe_all(
     wanted: Vec<(u64, String)>,
 ) -> Result<(), Failure> {
     let directories: Vec<String> = wanted.iter().map(|(_, directory)| directory.clone()).collect();
-    let added = blocking(move || subscribe(&mailbox, &directories)).await?;
+    let place = Arc::clone(&mailbox);
+    let added = blocking(move || missing(&place, &directories)).await?;
     if added.is_empty() {
         return Ok(());
     }
+    // Recorded before it is done: a rollback after a crash must know.
     let mut records = means.journal.folders(&account.name)?;
     let mut changes = Changes::default();
     for (key, directory) in wanted {
@@ -301,7 +322,9 @@ async fn subscribe_all(
             changes.folder(&account.name, key, record);
         }
     }
-    means.journal.commit(changes).await
+    means.journal.commit(changes).await?;
+    blocking(move || subscribe(&mailbox, &added)).await?;
+    Ok(())
 }
 
 /// A new run begins: what is here now is what a rollback goes back to.
@@ -315,6 +338,7 @@ pub(super) fn begin(means: &Means, account: &str, changes: &mut Changes) -> Resu
         record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;
+        record.letters = None;
         record.state = FolderState::Waiting;
         record.ledger = Ledger::default();
         changes.folder(account, key, &record);

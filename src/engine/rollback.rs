@@ -3,6 +3,7 @@
 //! there before, also what an earlier run of the same migration had brought.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{Means, blocking};
 use crate::account::Account;
@@ -51,7 +52,11 @@ impl Before {
 ///
 /// # Errors
 /// The destination or the journal cannot be written: to be tried again.
-pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone, Failure> {
+pub(super) async fn roll_back(
+    means: &Means,
+    account: &Account,
+    made_for: Option<PathBuf>,
+) -> Result<Undone, Failure> {
     let records = means.journal.folders(&account.name)?;
     let mut before: BTreeMap<u64, Before> = BTreeMap::new();
     for (key, record) in &records {
@@ -59,6 +64,7 @@ pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone
         before.insert(*key, Before { validity: record.before, now: record.uidvalidity, set });
     }
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
+    let letters = records.values().filter_map(|r| Some((r.directory.clone(), r.letters?))).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
     let path = means.mailbox_path(account)?;
     let mark = Origin::pop3(&account.name).account;
@@ -72,15 +78,24 @@ pub(super) async fn roll_back(means: &Means, account: &Account) -> Result<Undone
             }
             MessageRef::Pop3(_) => true,
         };
-        undo(&mailbox, &Undo { account: mark, stays: &stays, made, subscribed })
+        let work = Undo { account: mark, stays: &stays, letters, made, subscribed, mailbox: made_for };
+        undo(&mailbox, &work)
     })
     .await?;
     let mut changes = Changes::default();
     for (key, mut record) in records {
         let Before { validity, set, .. } = before.remove(&key).unwrap_or_default();
         changes.uids(&account.name, key, Side::Done, &set);
+        let adopted = means.journal.uids(&account.name, key, Side::Adopted)?;
+        changes.uids(
+            &account.name,
+            key,
+            Side::Adopted,
+            &adopted.iter().filter(|u| set.contains(*u)).collect(),
+        );
         record.made = false;
         record.subscribed = false;
+        record.letters = None;
         record.open = false;
         // If nothing of it was here before, the next run looks at the destination afresh.
         record.uidvalidity = if set.is_empty() { 0 } else { validity };

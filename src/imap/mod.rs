@@ -18,4 +18,4 @@ mod transport;
 
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, matches};
-pub use session::{Examined, Listed, Session};
+pub use session::{Detail, Examined, Listed, Session};

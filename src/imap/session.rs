@@ -1,7 +1,7 @@
 //! One connection: greeting, TLS, login, lists, and commands whose end is their own tagged answer. It refuses
 //! to send a password over a connection that should be protected and is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use async_imap::Client;
@@ -16,7 +16,7 @@ use super::response::{Response, Status};
 use super::transport::{SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
-use crate::message::Parcel;
+use crate::message::{Flags, Parcel};
 use crate::net::{Connector, Stream, io_failure};
 use crate::secret::Secret;
 
@@ -58,6 +58,19 @@ pub struct Listed {
     pub messages: Vec<(u32, u32)>,
     /// Messages that the server counts beyond those it lists.
     pub unlisted: u32,
+}
+
+/// What a folder's listing says of one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Its UID.
+    pub uid: u32,
+    /// RFC822.SIZE: a hint.
+    pub size: Option<u32>,
+    /// Its flags.
+    pub flags: Option<Flags>,
+    /// INTERNALDATE, seconds since 1970.
+    pub received: Option<i64>,
 }
 
 impl<T: From<Parcel> + Send + 'static> Session<T> {
@@ -338,6 +351,36 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         messages.dedup_by_key(|(uid, _)| *uid);
         let listed = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         Ok(Listed { messages, unlisted: exists.saturating_sub(listed) })
+    }
+
+    /// The same with flags and dates, for a comparison.
+    ///
+    /// # Errors
+    /// As [`Session::list_messages`].
+    pub async fn list_details(&mut self, examined: Examined) -> Result<Vec<Detail>, Failure> {
+        if examined.exists == 0 {
+            return Ok(Vec::new());
+        }
+        let tag = self.send(b"UID FETCH 1:* (UID RFC822.SIZE FLAGS INTERNALDATE)").await?;
+        let mut details: BTreeMap<u32, Detail> = BTreeMap::new();
+        let most = MOST_RESPONSES / 2;
+        let done = self
+            .finish(&tag, |response| {
+                if let Response::Fetch(item) = response
+                    && let Some(uid) = item.uid
+                    && (details.len() as u64) < most
+                {
+                    let detail = details.entry(uid).or_insert_with(|| Detail { uid, ..Detail::default() });
+                    detail.size = item.size.or(detail.size);
+                    detail.flags = item.flags.or(detail.flags.take());
+                    detail.received = item.received.or(detail.received);
+                }
+            })
+            .await?;
+        if !done.ok {
+            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
+        }
+        Ok(details.into_values().collect())
     }
 
     /// Says goodbye; nothing depends on the answer.

@@ -8,7 +8,7 @@
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
-//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
 //! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
 
@@ -159,6 +159,8 @@ pub enum Side {
     Done,
     /// What was there before this run: a rollback leaves it.
     Before,
+    /// What was at the destination under another name when it came, and was not brought again.
+    Adopted,
 }
 
 impl Side {
@@ -166,6 +168,7 @@ impl Side {
         match self {
             Side::Done => 'd',
             Side::Before => 'b',
+            Side::Adopted => 'a',
         }
     }
 }
@@ -252,6 +255,24 @@ pub struct MigrationRecord {
     pub ledger: Ledger,
     /// The last run ended as completed at that time.
     pub completed_at: Option<i64>,
+    /// The topmost directory that a run had to make for the mailbox.
+    pub made: Option<String>,
+    /// What a look at the destination said at the end of the run.
+    pub arrived: Option<Arrived>,
+}
+
+/// What a look at the destination said at the end of a run, by names and sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Arrived {
+    /// Messages of this run that are there.
+    pub here: u64,
+    /// Messages that this run brought and that are not there any more.
+    pub lost: u64,
+    /// Messages that are there more than once.
+    pub duplicated: u64,
+    /// Messages whose file has another size than when it came.
+    pub altered: u64,
 }
 
 impl Default for MigrationRecord {
@@ -274,6 +295,8 @@ impl Default for MigrationRecord {
             bytes_done: 0,
             ledger: Ledger::default(),
             completed_at: None,
+            made: None,
+            arrived: None,
         }
     }
 }
@@ -311,6 +334,8 @@ pub struct FolderRecord {
     pub made: bool,
     /// A run of this migration subscribed it.
     pub subscribed: bool,
+    /// The keyword letters that were taken before the run, bit by bit; `None`: not looked at yet.
+    pub letters: Option<u32>,
     /// Something may have landed that was not recorded: ask the destination.
     pub open: bool,
     /// The run that the numbers belong to: its beginning.

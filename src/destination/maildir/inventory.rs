@@ -106,7 +106,7 @@ pub fn inventory(mailbox: &Mailbox, folder: &Folder) -> Result<Vec<Held>, Failur
 }
 
 /// A name before and after `:2,`.
-fn halves(file: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn halves(file: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memmem::find(file, b":2,") {
         Some(at) => (file.get(..at).unwrap_or_default(), file.get(at + 3..).unwrap_or_default()),
         None => (file, b""),

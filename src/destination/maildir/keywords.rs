@@ -11,7 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::folder::Folder;
+use super::folder::{Folder, entries};
 use super::mailbox::Mailbox;
 use crate::failure::{Failure, Kind};
 
@@ -78,20 +78,23 @@ impl Keywords {
                 self.names.push(word.clone());
             }
         }
-        let mut text = String::new();
-        for (at, name) in self.names.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
-            text.push_str(&format!("{at} {name}\n"));
-        }
-        let dir = folder.dir.as_fd();
-        let _ = unlinkat(dir, NEW, UnlinkatFlags::NoRemoveDir);
-        let mut file = mailbox.create(dir, NEW)?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(|e| mailbox.trouble(FILE, errno(&e)))?;
-        renameat(dir, NEW, dir, FILE)
-            .and_then(|()| nix::unistd::fsync(dir))
-            .map_err(|e| mailbox.trouble(FILE, e))
+        write(mailbox, folder, &self.names)
     }
+}
+
+/// Replaces the file, durably. Whoever calls has the lock.
+fn write(mailbox: &Mailbox, folder: &Folder, names: &[String]) -> Result<(), Failure> {
+    let mut text = String::new();
+    for (at, name) in names.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+        text.push_str(&format!("{at} {name}\n"));
+    }
+    let dir = folder.dir.as_fd();
+    let _ = unlinkat(dir, NEW, UnlinkatFlags::NoRemoveDir);
+    let mut file = mailbox.create(dir, NEW)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|e| mailbox.trouble(FILE, errno(&e)))?;
+    renameat(dir, NEW, dir, FILE).and_then(|()| nix::unistd::fsync(dir)).map_err(|e| mailbox.trouble(FILE, e))
 }
 
 /// RFC 3501, `flag-keyword`: an atom.
@@ -107,6 +110,49 @@ fn carried(word: &str) -> bool {
 /// The folder cannot be read.
 pub(super) fn words(mailbox: &Mailbox, folder: &Folder) -> Result<Vec<String>, Failure> {
     read(mailbox, folder)
+}
+
+/// The letters that are taken, bit by bit: `a` is the lowest.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn taken(mailbox: &Mailbox, folder: &Folder) -> Result<u32, Failure> {
+    let names = read(mailbox, folder)?;
+    Ok(names.iter().zip(0..26).filter(|(name, _)| !name.is_empty()).fold(0, |all, (_, at)| all | 1 << at))
+}
+
+/// Gives letters back that were not taken `before` and that no message has any more.
+///
+/// # Errors
+/// As [`Keywords::letters`].
+pub(super) fn give_back(mailbox: &Mailbox, folder: &Folder, before: u32) -> Result<(), Failure> {
+    let trouble = |e| mailbox.trouble(&folder.name, e);
+    if taken(mailbox, folder)? & !before == 0 {
+        return Ok(());
+    }
+    let _lock = Lock::take(mailbox, folder)?;
+    let mut names = read(mailbox, folder)?;
+    let mut used = before;
+    for directory in [&folder.cur, &folder.new] {
+        for file in entries(directory.as_fd()).map_err(trouble)? {
+            let info = memchr::memmem::find(&file, b":2,").and_then(|at| file.get(at + 3..));
+            let letters = info.unwrap_or_default().iter().filter(|letter| letter.is_ascii_lowercase());
+            used = letters.fold(used, |used, letter| used | 1 << (letter - b'a'));
+        }
+    }
+    for (name, at) in names.iter_mut().zip(0..26) {
+        if used & 1 << at == 0 {
+            name.clear();
+        }
+    }
+    if before == 0 && names.iter().all(String::is_empty) {
+        let dir = folder.dir.as_fd();
+        return match unlinkat(dir, FILE, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => nix::unistd::fsync(dir).map_err(trouble),
+            Err(e) => Err(trouble(e)),
+        };
+    }
+    write(mailbox, folder, &names)
 }
 
 /// Whether a Maildir can carry a keyword at all.
@@ -256,6 +302,14 @@ mod tests {
         let (letters, left) = Keywords::default().letters(&mailbox, &folder, &many).unwrap();
         assert_eq!((letters.len(), left.len()), (22, 18));
         assert!(!dir.path().join("m/.A").join(LOCK).exists());
+        std::fs::write(dir.path().join("m/.A/cur/1.x.h:2,Sd"), "").unwrap();
+        give_back(&mailbox, &folder, 0b101).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "0 old\n2 $Forwarded\n3 new\n");
+        std::fs::remove_file(dir.path().join("m/.A/cur/1.x.h:2,Sd")).unwrap();
+        give_back(&mailbox, &folder, 0b101).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "0 old\n2 $Forwarded\n");
+        give_back(&mailbox, &folder, 0).unwrap();
+        assert!(!file.exists(), "there was none before");
     }
 
     #[test]

@@ -184,6 +184,27 @@ fn make_all(path: &Path, owner: Option<(Uid, Gid)>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The topmost directory that [`Mailbox::open`] would have to make for `path`; `None`: the mailbox is there.
+pub fn topmost_missing(path: &Path) -> Option<PathBuf> {
+    path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).last().map(Path::to_owned)
+}
+
+/// Removes the directories from `path` up to `topmost`, as far as they are empty.
+///
+/// # Errors
+/// One of them cannot be removed though it is empty.
+pub fn remove_made(path: &Path, topmost: &Path) -> Result<(), Failure> {
+    for directory in path.ancestors().take_while(|p| p.starts_with(topmost)) {
+        match std::fs::remove_dir(directory) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => break,
+            Err(e) => return Err(trouble(directory, &e)),
+        }
+    }
+    Ok(())
+}
+
 fn trouble(path: &Path, error: &std::io::Error) -> Failure {
     let path_shown = path.display();
     match error.raw_os_error().map(Errno::from_raw) {

@@ -4,14 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::folder::{Folder, entries};
-use super::inventory::directories;
-use super::mailbox::Mailbox;
+use super::inventory::{directories, halves};
+use super::keywords::give_back;
+use super::mailbox::{Mailbox, remove_made};
 use super::name::{FileName, Origin};
 use super::subscriptions::unsubscribe;
+use super::uidlist::copies;
 use crate::failure::Failure;
 use crate::message::MessageRef;
 
@@ -21,10 +24,14 @@ pub struct Undo<'u> {
     pub account: u64,
     /// Which of them stay, for they were here before.
     pub stays: &'u dyn Fn(Origin, MessageRef) -> bool,
+    /// Directories, with the keyword letters that were taken in them before, bit by bit.
+    pub letters: Vec<(String, u32)>,
     /// Directories that the account made.
     pub made: Vec<String>,
     /// Subscriptions that the account added.
     pub subscribed: Vec<String>,
+    /// The topmost directory that had to be made for the mailbox itself.
+    pub mailbox: Option<PathBuf>,
 }
 
 /// What was undone.
@@ -43,11 +50,13 @@ pub struct Undone {
 pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
     let mut undone = Undone::default();
     for name in directories(mailbox)? {
-        let folder = Folder::open(mailbox, &name)?;
+        let Some(folder) = Folder::open_existing(mailbox, &name)? else { continue };
+        let copies = copies(mailbox, &folder)?;
         let mut removed = 0;
         for directory in [&folder.cur, &folder.new] {
             for entry in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&name, e))? {
-                if let Some(file) = FileName::parse(&entry)
+                let whose = FileName::parse(&entry).or_else(|| copies.get(halves(&entry).0).cloned());
+                if let Some(file) = whose
                     && file.origin.account == work.account
                     && !(work.stays)(file.origin, file.message)
                 {
@@ -62,6 +71,11 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
         }
         undone.messages += removed;
     }
+    for (name, before) in &work.letters {
+        if let Some(folder) = Folder::open_existing(mailbox, name)? {
+            give_back(mailbox, &folder, *before)?;
+        }
+    }
     unsubscribe(mailbox, &work.subscribed)?;
     let made: BTreeSet<&String> = work.made.iter().filter(|name| !name.is_empty()).collect();
     for name in made {
@@ -70,11 +84,25 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
         }
     }
     fsync(mailbox.root()).map_err(|e| mailbox.trouble("", e))?;
+    if let Some(topmost) = &work.mailbox
+        && clear_if_empty(mailbox, "")?
+    {
+        remove_made(mailbox.path(), topmost)?;
+    }
     Ok(undone)
 }
 
 /// Removes a folder that holds no message; indexes that a server made there do not count.
 fn remove_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
+    if !clear_if_empty(mailbox, name)? {
+        return Ok(false);
+    }
+    unlinkat(mailbox.root(), name, UnlinkatFlags::RemoveDir).map_err(|e| mailbox.trouble(name, e))?;
+    Ok(true)
+}
+
+/// Empties a folder's directory, the inbox's for an empty name, unless a message or a stranger's file is in it.
+fn clear_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
     let folder = Folder::open(mailbox, name)?;
     for directory in [&folder.cur, &folder.new] {
         if !entries(directory.as_fd()).map_err(|e| mailbox.trouble(name, e))?.is_empty() {
@@ -102,7 +130,6 @@ fn remove_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
         };
         unlinkat(dir, file.as_slice(), flag).map_err(|e| mailbox.trouble(name, e))?;
     }
-    unlinkat(mailbox.root(), name, UnlinkatFlags::RemoveDir).map_err(|e| mailbox.trouble(name, e))?;
     Ok(true)
 }
 
@@ -131,13 +158,23 @@ mod tests {
         let work = Undo {
             account: Origin::imap("a", b"X").account,
             stays: &stays,
+            letters: vec![(".Own".to_owned(), 0)],
             made: vec![".Made".to_owned(), ".Own".to_owned()],
             subscribed: Vec::new(),
+            mailbox: Some(root.clone()),
         };
-        assert_eq!(undo(&mailbox, &work).unwrap(), Undone { messages: 2, folders: 1 });
+        std::fs::write(root.join(".Own/dovecot-keywords"), "0 brought\n").unwrap();
+        let copied = format!("3 V1 N9\n7 G{} :9.M1P1.host,S=1\n", name(5).split(',').next().unwrap());
+        std::fs::write(root.join(".Own/dovecot-uidlist"), copied).unwrap();
+        std::fs::write(root.join(".Own/cur/9.M1P1.host,S=1:2,S"), "copied by the member").unwrap();
+        assert_eq!(undo(&mailbox, &work).unwrap(), Undone { messages: 3, folders: 1 });
+        assert!(!root.join(".Own/dovecot-keywords").exists());
         assert!(!root.join(".Made").exists());
         assert!(root.join(".Own/cur/1.M1P1.host:2,S").exists());
         assert!(root.join(".Own/cur").join(name(3)).exists());
         assert_eq!(undo(&mailbox, &work).unwrap(), Undone::default());
+        std::fs::remove_dir_all(root.join(".Own")).unwrap();
+        undo(&mailbox, &work).unwrap();
+        assert!(!root.exists() && dir.path().exists(), "the mailbox was made for it");
     }
 }

@@ -42,6 +42,17 @@ pub fn subscribe(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String
     Ok(added)
 }
 
+/// Those of the folders that are not subscribed.
+///
+/// # Errors
+/// The mailbox cannot be read.
+pub fn missing(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String>, Failure> {
+    let lines = read(mailbox)?;
+    let second = lines.is_empty() || lines.first().is_some_and(|l| l == VERSION_2);
+    let there: BTreeSet<String> = lines.into_iter().collect();
+    Ok(directories.iter().filter(|d| !there.contains(&entry(d, second))).cloned().collect())
+}
+
 /// Takes subscriptions back that [`subscribe`] had added.
 ///
 /// # Errors

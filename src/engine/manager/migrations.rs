@@ -12,10 +12,11 @@ use super::super::backoff::{CREDENTIAL_TRIES, pause};
 use super::super::migrate::{begin, migrate};
 use super::super::rollback::{has_brought, roll_back};
 use super::super::tally::{Sums, Tally};
-use super::super::{Means, cut, now};
+use super::super::{Means, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Migrate};
+use crate::destination::maildir::topmost_missing;
 use crate::failure::{Again, Failure, Kind};
 use crate::journal::{Changes, MigrationRecord};
 use crate::migration::{State as Stage, Wish};
@@ -192,7 +193,8 @@ impl Manager {
             return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
         };
         let tally = Arc::new(Tally::default());
-        let run = self.begin_try(&means, account, &tally).await?;
+        let made = topmost(&means, account).await?;
+        let run = self.begin_try(&means, account, &tally, made).await?;
         let landings = TaskTracker::new();
         let attempt = attempt(&means, account, work, run, &self.total, &tally, &landings);
         let attempt = std::panic::AssertUnwindSafe(attempt);
@@ -207,8 +209,14 @@ impl Manager {
         result.map(|()| tally.sums())
     }
 
-    /// The run begins with its first try.
-    async fn begin_try(&self, means: &Means, account: &Account, tally: &Arc<Tally>) -> Result<i64, Failure> {
+    /// The run begins with its first try; `made` is the topmost directory that its mailbox lacks.
+    async fn begin_try(
+        &self,
+        means: &Means,
+        account: &Account,
+        tally: &Arc<Tally>,
+        made: Option<String>,
+    ) -> Result<i64, Failure> {
         let (written, run) = {
             let mut state = self.lock();
             let Some((_, entry)) = state.migration(&account.name) else {
@@ -223,6 +231,7 @@ impl Manager {
                     let run = now();
                     entry.record.started_at = Some(run);
                     entry.record.progress_at = Some(run);
+                    entry.record.made = made;
                     tracing::info!(
                         MIGRATION = account.name,
                         MEMBER = account.member.to_string(),
@@ -299,7 +308,11 @@ impl Manager {
     }
 
     async fn put_back(&self, account: &Account) -> Result<String, Failure> {
-        let undone = roll_back(&self.means(), account).await?;
+        let made = {
+            let mut state = self.lock();
+            state.migration(&account.name).and_then(|(_, entry)| entry.record.made.clone())
+        };
+        let undone = roll_back(&self.means(), account, made.map(Into::into)).await?;
         Ok(format!(
             "the destination is as it was: {} messages and {} folders removed",
             undone.messages, undone.folders
@@ -390,7 +403,8 @@ fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &M
     record.error = Some(cut(&failure.to_string()));
     record.next_try_at = None;
     // In doubt it looks: putting back what is as it was changes nothing.
-    let brought = record.started_at.is_some() && has_brought(means, name).unwrap_or(true);
+    let mailbox_made = record.made.as_ref().is_some_and(|path| std::path::Path::new(path).exists());
+    let brought = record.started_at.is_some() && (mailbox_made || has_brought(means, name).unwrap_or(true));
     if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
         record.state = Stage::RollingBack;
         record.tries = 0;
@@ -408,6 +422,14 @@ fn retry(record: &mut MigrationRecord, failure: &Failure) {
     record.state = Stage::Retrying;
     record.error = Some(cut(&failure.to_string()));
     record.next_try_at = Some(now() + millis(pause(failure, record.tries, rand::random())));
+}
+
+/// The topmost directory that the account's mailbox lacks. A path too long for a record counts as there: it
+/// would stay after a rollback, empty.
+async fn topmost(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
+    let path = means.mailbox_path(account)?;
+    let missing = blocking(move || Ok(topmost_missing(&path))).await?;
+    Ok(missing.and_then(|path| path.into_os_string().into_string().ok()).filter(|path| path.len() < 400))
 }
 
 fn millis(time: Duration) -> i64 {
