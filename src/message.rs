@@ -165,6 +165,23 @@ impl UidSet {
         }
     }
 
+    /// Takes all of `other` out.
+    pub fn subtract(&mut self, other: &UidSet) {
+        for (start, end) in other.ranges() {
+            let below = self.0.range(..start).next_back().map(|(s, e)| (*s, *e)).filter(|(_, e)| *e >= start);
+            let inside: Vec<(u32, u32)> = self.0.range(start..=end).map(|(s, e)| (*s, *e)).collect();
+            for (s, e) in below.into_iter().chain(inside) {
+                self.0.remove(&s);
+                if s < start {
+                    self.0.insert(s, start - 1);
+                }
+                if e > end {
+                    self.0.insert(end + 1, e);
+                }
+            }
+        }
+    }
+
     /// Whether a UID is in the set.
     pub fn contains(&self, uid: u32) -> bool {
         self.0.range(..=uid).next_back().is_some_and(|(_, e)| *e >= uid)
@@ -239,13 +256,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_uid_set_is_a_set(ops in prop::collection::vec((0u8..3, 0u32..60, 0u32..9), 0..80)) {
+        fn a_uid_set_is_a_set(ops in prop::collection::vec((0u8..4, 0u32..60, 0u32..9), 0..80)) {
             let (mut set, mut model) = (UidSet::new(), BTreeSet::new());
             for (op, uid, more) in ops {
                 match op {
                     0 => { prop_assert_eq!(set.insert(uid), model.insert(uid)); }
                     1 => { set.remove(uid); model.remove(&uid); }
-                    _ => { set.insert_range(uid, uid + more); model.extend(uid..=uid + more); }
+                    2 => { set.insert_range(uid, uid + more); model.extend(uid..=uid + more); }
+                    _ => {
+                        let other: UidSet = (uid..=uid + more).filter(|u| u % 3 != 0).collect();
+                        set.subtract(&other);
+                        model.retain(|u| !other.contains(*u));
+                    }
                 }
             }
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());

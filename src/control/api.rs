@@ -64,6 +64,8 @@ pub struct Run {
     pub bytes: u64,
     /// What went wrong, and what to do.
     pub error: Option<String>,
+    /// What became of the messages, one by one.
+    pub ledger: Ledger,
 }
 
 /// A migration, as `queue` and `history` show it.
@@ -108,6 +110,42 @@ pub struct Migration {
     pub next_try_at: Option<String>,
     /// Whether what came is still there, in words, for one that failed or was cancelled.
     pub outcome: Option<String>,
+    /// What became of the messages of all folders, one by one.
+    pub ledger: Ledger,
+    /// What a look at the destination said at the end of a completed run.
+    pub arrived: Option<Arrived>,
+}
+
+/// What became of messages: seen = imported + already_there + skipped + failed + vanished.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Ledger {
+    /// Listed by the source.
+    pub seen: u64,
+    /// Brought by this run.
+    pub imported: u64,
+    /// At the destination before this run.
+    pub already_there: u64,
+    /// Left out on purpose.
+    pub skipped: u64,
+    /// Tried in vain.
+    pub failed: u64,
+    /// Gone from the source when they were asked for.
+    pub vanished: u64,
+    /// Whether the sum is right so far. A run cannot end as `completed` or `ok` while it is not.
+    pub adds_up: bool,
+}
+
+/// A look at the destination by names and sizes, in messages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Arrived {
+    /// Brought by this run and there.
+    pub here: u64,
+    /// Brought by this run and not there any more.
+    pub lost: u64,
+    /// There more than once.
+    pub duplicated: u64,
+    /// With another size than when they came.
+    pub altered: u64,
 }
 
 /// One folder of a migration.
@@ -127,6 +165,8 @@ pub struct Folder {
     pub messages_skipped: u64,
     /// Messages tried in vain.
     pub messages_failed: u64,
+    /// What became of the messages, one by one.
+    pub ledger: Ledger,
     /// What had to change on the way: a name, a keyword that does not fit.
     pub note: Option<String>,
 }
@@ -262,6 +302,58 @@ pub struct PollProgress {
     pub bytes_done: u64,
 }
 
+/// One reply of `Verify`: the numbers so far; the last one has the findings. In messages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Verified {
+    /// The account.
+    pub name: String,
+    /// Whether both sides are alike; null until the end.
+    pub ok: Option<bool>,
+    /// Why they could not be compared.
+    pub error: Option<String>,
+    /// Folders compared so far.
+    pub folders: u64,
+    /// At the source.
+    pub source: u64,
+    /// The same on both sides.
+    pub alike: u64,
+    /// Those whose octets were read on both sides.
+    pub read: u64,
+    /// Brought, and not here any more.
+    pub lost: u64,
+    /// Here more than once.
+    pub duplicated: u64,
+    /// With other octets, size, flags, date or folder.
+    pub altered: u64,
+    /// Here in one of the migration's folders, and not at the source.
+    pub foreign: u64,
+    /// New at the source since the last run.
+    pub not_brought: u64,
+    /// Not given by the source, and so not compared.
+    pub unread: u64,
+    /// Left out by the last run, with reasons that `show` lists.
+    pub left_out: u64,
+    /// Here, and deleted at the source since.
+    pub gone: u64,
+    /// What was found; at most 10,000 are listed.
+    pub findings: Vec<Finding>,
+}
+
+/// A message that is not as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Finding {
+    /// The folder at the source.
+    pub folder: String,
+    /// UID or UIDL; for a foreign message its file name.
+    pub id: String,
+    /// `lost`, `duplicated`, `altered`, `foreign`, `not-brought` or `unread`.
+    pub what: String,
+    /// Octets, where known.
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
 /// `Enable`, `Disable`, `Pause`, `Resume`, `Cancel`: what is so now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Done {
@@ -343,6 +435,13 @@ pub trait Manager {
         all: bool,
         wait: bool,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Polled, Error>>>>;
+    /// Compares source and destination, message by message; with `bodies` octet by octet.
+    #[zlink(more)]
+    async fn verify(
+        &mut self,
+        name: &str,
+        bodies: bool,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Verified, Error>>>>;
     /// Automatic import on; failures are forgotten.
     async fn enable(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
     /// Automatic import off.

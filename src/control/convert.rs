@@ -3,10 +3,11 @@
 use super::api;
 use crate::account::{Account, Job};
 use crate::config::Broken;
-use crate::engine::{Checked, Details, MigrationView, PollView, Refusal, View};
+use crate::engine::{Checked, Details, Finding, MigrationView, PollView, Refusal, Verified, View};
 use crate::failure::Failure;
 use crate::journal::{FolderRecord, FolderState, MigrationRecord, RunRecord, SkippedRecord};
 use crate::message::FolderPath;
+use crate::migration::Ledger;
 
 /// RFC 3339 in UTC with milliseconds, from milliseconds since 1970.
 pub(super) fn time(millis: i64) -> String {
@@ -37,6 +38,7 @@ pub(super) fn account(view: &View) -> api::Account {
                         deleted: 0,
                         bytes: view.record.bytes_done,
                         error: view.record.error.clone(),
+                        ledger: self::ledger(ledger),
                     }
                 });
             account.next_run_at = view.record.next_try_at.map(time);
@@ -107,6 +109,7 @@ pub(super) fn run(record: &RunRecord) -> api::Run {
         deleted: record.deleted,
         bytes: record.bytes,
         error: record.error.clone(),
+        ledger: ledger(&record.ledger),
     }
 }
 
@@ -137,6 +140,56 @@ pub(super) fn record(name: &str, record: &MigrationRecord, position: Option<u64>
         error: record.error.clone(),
         next_try_at: record.next_try_at.map(time),
         outcome: record.outcome.clone(),
+        ledger: self::ledger(ledger),
+        arrived: record.arrived.map(|arrived| api::Arrived {
+            here: arrived.here,
+            lost: arrived.lost,
+            duplicated: arrived.duplicated,
+            altered: arrived.altered,
+        }),
+    }
+}
+
+pub(super) fn ledger(ledger: &Ledger) -> api::Ledger {
+    api::Ledger {
+        seen: ledger.seen,
+        imported: ledger.imported,
+        already_there: ledger.already_there,
+        skipped: ledger.skipped,
+        failed: ledger.failed,
+        vanished: ledger.vanished,
+        adds_up: ledger.adds_up(),
+    }
+}
+
+pub(super) fn verified(name: &str, sum: &Verified) -> api::Verified {
+    api::Verified {
+        name: name.to_owned(),
+        ok: None,
+        error: None,
+        folders: sum.folders,
+        source: sum.source,
+        alike: sum.alike,
+        read: sum.read,
+        lost: sum.lost,
+        duplicated: sum.duplicated,
+        altered: sum.altered,
+        foreign: sum.foreign,
+        not_brought: sum.not_brought,
+        unread: sum.unread,
+        left_out: sum.left_out,
+        gone: sum.gone,
+        findings: Vec::new(),
+    }
+}
+
+pub(super) fn finding(finding: &Finding) -> api::Finding {
+    api::Finding {
+        folder: finding.folder.clone(),
+        id: finding.id.clone(),
+        what: finding.what.as_str().to_owned(),
+        size: finding.size,
+        reason: finding.reason.clone(),
     }
 }
 
@@ -160,6 +213,7 @@ fn folder(record: &FolderRecord) -> api::Folder {
         messages_done: ledger.imported + ledger.already_there,
         messages_skipped: ledger.skipped + ledger.vanished,
         messages_failed: ledger.failed,
+        ledger: self::ledger(ledger),
         note: record.note.clone(),
     }
 }

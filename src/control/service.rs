@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use zlink::Reply;
 
 use super::api::{
-    Account, Accounts, Checked, Done, Error, Folder, Migration, Migrations, PollProgress, Polled, Progress,
-    Reloaded, Run, Shown, Skipped, Status,
+    Account, Accounts, Arrived, Checked, Done, Error, Finding, Folder, Ledger, Migration, Migrations,
+    PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified,
 };
 use super::{convert, streams};
 use crate::engine::{Manager, View};
@@ -54,7 +54,7 @@ impl Service {
 
 #[zlink::service(
     interface = "io.mailhaul.Manager",
-    types = [Account, Run, Migration, Folder, Skipped, PollProgress],
+    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding],
     vendor = "Mailhaul",
     product = "mailhauld",
     version = env!("CARGO_PKG_VERSION"),
@@ -140,6 +140,19 @@ impl Service {
     ) -> impl Stream<Item = Result<Reply<Polled>, Error>> + Unpin + use<> {
         match self.admit().and_then(|manager| Ok((manager, manager.ask_polls(&names, all)?))) {
             Ok((manager, asked)) => streams::poll(manager, asked, wait),
+            Err(error) => streams::refused(error),
+        }
+    }
+
+    #[zlink(more)]
+    async fn verify(
+        &self,
+        _more: bool,
+        name: String,
+        bodies: bool,
+    ) -> impl Stream<Item = Result<Reply<Verified>, Error>> + Unpin + use<> {
+        match self.admit().and_then(|manager| Ok((manager, manager.to_verify(&name)?))) {
+            Ok((manager, account)) => streams::verify(manager, account, bodies),
             Err(error) => streams::refused(error),
         }
     }

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use zlink::Reply;
 
-use super::api::{Checked, Error, Migration, PollProgress, Polled, Progress};
+use super::api::{Checked, Error, Migration, PollProgress, Polled, Progress, Verified};
 use super::convert;
 use crate::account::Account;
 use crate::engine::{Asked, Manager, View};
@@ -66,6 +66,35 @@ pub(super) fn check(manager: &Arc<Manager>, accounts: Vec<Arc<Account>>) -> Repl
                 return;
             }
         }
+    })
+}
+
+pub(super) fn verify(manager: &Arc<Manager>, account: Arc<Account>, bodies: bool) -> Replies<Verified> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let name = account.name.as_str();
+        let compared = manager.verify(&account, bodies, |sum| {
+            // Whoever reads slowly misses numbers, never the end.
+            let _ = feed.try_send((convert::verified(name, sum), true));
+        });
+        let result = tokio::select! {
+            result = compared => result,
+            () = feed.closed() => return,
+        };
+        let last = match result {
+            Ok(sum) => Verified {
+                ok: Some(sum.is_good()),
+                findings: sum.findings.iter().map(convert::finding).collect(),
+                ..convert::verified(name, &sum)
+            },
+            Err(failure) => Verified {
+                name: name.to_owned(),
+                ok: Some(false),
+                error: Some(failure.to_string()),
+                ..Verified::default()
+            },
+        };
+        let _ = feed.send((last, false)).await;
     })
 }
 

@@ -24,6 +24,17 @@ const ABOUT: &str = "Controls mailhauld, which collects and moves mail";
 const AFTER: &str = "Exit status: 0 done; 1 the work failed or a part of it did; 2 usage; 3 the daemon cannot be \
                      reached; 4 not permitted; 5 no such account.";
 
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For a person
+    Text,
+    /// As `show --json`
+    Json,
+    /// A page that needs nothing else
+    Html,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// The daemon: version, accounts by state, what runs, rates
@@ -109,6 +120,22 @@ pub(super) enum Verb {
         /// Leave what came
         #[arg(long)]
         keep: bool,
+    },
+    /// Compares source and destination, message by message
+    Verify {
+        /// The account
+        name: String,
+        /// Read every message on both sides and compare the octets
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// What became of every message, to be kept or handed on
+    Report {
+        /// The account
+        name: String,
+        /// How it is written
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
     },
     /// Migrations that wait and run, in order
     Queue,

@@ -10,6 +10,7 @@ mod moments;
 mod poll;
 mod queue;
 mod reload;
+mod report;
 mod screen;
 mod show;
 mod start;
@@ -19,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -93,6 +95,8 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::Cancel { names, keep } => {
             switch::run(connection, screen, switch::To::Cancelled { keep }, &names).await
         }
+        Verb::Verify { name, bodies } => verify::run(connection, screen, &name, bodies).await,
+        Verb::Report { name, format } => report::run(connection, screen, &name, format).await,
         Verb::Queue => queue::queue(connection, screen).await,
         Verb::History => queue::history(connection, screen).await,
         Verb::Watch { name } => watch::run(connection, screen, name.as_deref()).await,

@@ -1,6 +1,6 @@
 //! `show`: one account whole, folder by folder, with what was not brought and why.
 
-use crate::control::api::{Account, Manager, Migration, Run, Shown};
+use crate::control::api::{Account, Arrived, Ledger, Manager, Migration, Run, Shown};
 
 use super::Outcome;
 use super::connection::{Connection, answer};
@@ -82,9 +82,39 @@ fn tell_account(screen: &mut Screen, account: &Account) {
     }
 }
 
+/// The sum that has to come out.
+pub(super) fn ledger(ledger: &Ledger) -> String {
+    format!(
+        "{} seen = {} imported + {} already there + {} skipped + {} failed + {} vanished{}",
+        ledger.seen,
+        ledger.imported,
+        ledger.already_there,
+        ledger.skipped,
+        ledger.failed,
+        ledger.vanished,
+        if ledger.adds_up { "" } else { ", not complete yet" }
+    )
+}
+
+/// What the look at the end said.
+pub(super) fn arrived(arrived: &Arrived) -> String {
+    let mut words = format!("{} of this run are in place", count(arrived.here, "message"));
+    for (number, what) in [
+        (arrived.lost, "not there any more"),
+        (arrived.duplicated, "there more than once"),
+        (arrived.altered, "with another size than when they came"),
+    ] {
+        if number > 0 {
+            words.push_str(&format!(", {number} {what}"));
+        }
+    }
+    words
+}
+
 fn tell_run(screen: &mut Screen, run: &Run) {
     let when = moment(screen, run.finished_at.as_deref());
     field(screen, "last run", Some(&format!("{}, {when}: {}", run.result, brought(run))));
+    field(screen, "ledger", Some(&ledger(&run.ledger)).filter(|_| run.ledger.seen > 0).map(String::as_str));
     field(screen, "error", run.error.as_deref());
 }
 
@@ -119,6 +149,12 @@ fn tell_migration(screen: &mut Screen, migration: &Migration) {
             field(screen, title, Some(&shown));
         }
     }
+    field(
+        screen,
+        "ledger",
+        Some(&ledger(&migration.ledger)).filter(|_| migration.ledger.seen > 0).map(String::as_str),
+    );
+    field(screen, "arrived", migration.arrived.as_ref().map(arrived).as_deref());
     field(screen, "outcome", migration.outcome.as_deref());
     field(screen, "error", migration.error.as_deref());
 }

@@ -18,7 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::lines::{Lines, expand};
-use super::maildir::{FileName, Folder, Keywords, Mailbox, Origin, Twins, entries, taken};
+use super::maildir::{
+    Candidate, FileName, Folder, Keywords, Mailbox, Origin, Orphans, Twins, entries, taken,
+};
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel};
@@ -43,6 +45,8 @@ pub enum Order {
         origin: Origin,
         /// Whether to look which of them are here already, by name, and from then on by content, too.
         look: bool,
+        /// Copies whose message the source has elsewhere now.
+        orphans: Option<Arc<Orphans>>,
         /// The answer.
         reply: oneshot::Sender<Opened>,
     },
@@ -131,9 +135,15 @@ impl Landing {
     ///
     /// # Errors
     /// What stopped the landing.
-    pub async fn open(&self, directory: &str, origin: Origin, look: bool) -> Result<Opened, Failure> {
+    pub async fn open(
+        &self,
+        directory: &str,
+        origin: Origin,
+        look: bool,
+        orphans: Option<Arc<Orphans>>,
+    ) -> Result<Opened, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.send(Order::Open { directory: directory.to_owned(), origin, look, reply }).await?;
+        self.send(Order::Open { directory: directory.to_owned(), origin, look, orphans, reply }).await?;
         match answer.await {
             Ok(opened) => Ok(opened),
             Err(_) => Err(self.failure().await),
@@ -244,6 +254,7 @@ struct Ground {
     folder: Option<(Arc<Folder>, Keywords)>,
     /// What was in the folder before and may be what comes now, if somebody doubts it.
     twins: Twins,
+    orphans: Option<Arc<Orphans>>,
     adopted: Vec<Receipt>,
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Staged>,
@@ -262,6 +273,7 @@ impl Ground {
             counter: 0,
             folder: None,
             twins: Twins::default(),
+            orphans: None,
             adopted: Vec::new(),
             current: None,
             complete: BTreeMap::new(),
@@ -273,7 +285,8 @@ impl Ground {
         while let Some(order) = inbox.blocking_recv() {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
-                Order::Open { directory, origin, look, reply } => {
+                Order::Open { directory, origin, look, orphans, reply } => {
+                    self.orphans = orphans;
                     let opened = self.open(&directory, origin, look)?;
                     let _ = reply.send(opened);
                 }
@@ -363,7 +376,11 @@ impl Ground {
         };
         let octets = staged.lines.wire_size(staged.written);
         if let Some(file) = &staged.file
-            && self.twins.take(folder, message, octets, file)
+            && {
+                let staged = Candidate { file, stored: staged.written, wire: octets };
+                self.twins.take(folder, staged)
+                    || self.orphans.as_ref().is_some_and(|orphans| orphans.take(&self.mailbox, staged))
+            }
         {
             self.adopted.push(Receipt { message, octets, keywords_left: Vec::new(), adopted: true });
             self.remove(&staged.name, true);
@@ -520,7 +537,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
         let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open(".F", Origin::imap("a", b"F"), true).await.unwrap();
+        landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
         let mut flags = Flags { seen: true, keywords: vec!["$Forwarded".to_owned()], ..Flags::default() };
         send(&landing, 1, &[b"a: b\r", b"\n\r\nbody\r\n"]).await;
         landing.place(placement(1, 7, flags.clone())).await.unwrap();
@@ -531,7 +548,7 @@ mod tests {
         send(&landing, 3, &[b"never named"]).await;
         landing.discard(3).await.unwrap();
         // The folder is asked again, which also waits for the orders above.
-        let opened = landing.open(".F", Origin::imap("a", b"F"), true).await.unwrap();
+        let opened = landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
         assert!(opened.holds.is_empty());
         assert!(files(&root.join(".F/cur")).is_empty());
         let answer = landing.commit().await.unwrap();
@@ -548,7 +565,7 @@ mod tests {
         assert!(files(&root.join("tmp")).is_empty());
         let modified = std::fs::metadata(root.join(".F/cur").join(&cur[0])).unwrap().modified().unwrap();
         assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
-        let opened = landing.open(".F", Origin::imap("a", b"F"), true).await.unwrap();
+        let opened = landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
         assert_eq!(opened.holds.len(), 2);
     }
 
@@ -557,9 +574,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
         let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open("", Origin::pop3("a"), false).await.unwrap();
+        landing.open("", Origin::pop3("a"), false, None).await.unwrap();
         send(&landing, 1, &[b"x"]).await;
-        landing.open("", Origin::pop3("a"), false).await.unwrap();
+        landing.open("", Origin::pop3("a"), false, None).await.unwrap();
         assert_eq!(files(&root.join("tmp")).len(), 1);
         let failure = landing.place(placement(5, 5, Flags::default())).await;
         assert!(failure.is_ok(), "the order itself is taken");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::board::Board;
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
@@ -32,6 +33,16 @@ pub(super) struct FolderWork<'w> {
     pub(super) tally: &'w Arc<Tally>,
     /// The run: its beginning.
     pub(super) run: i64,
+    pub(super) board: &'w Board,
+}
+
+/// What became of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// Everything that can be brought has been.
+    Done,
+    /// It has new mail, and the other folders have to be listed first.
+    Later,
 }
 
 /// The state of a folder while it is being brought.
@@ -61,7 +72,7 @@ impl FolderWork<'_> {
         session: &mut Session<Order>,
         folder: &SourceFolder,
         record: FolderRecord,
-    ) -> Result<(), Failure> {
+    ) -> Result<Brought, Failure> {
         let examined = session.examine(&folder.wire).await?;
         let listed = session.list_messages(examined).await?;
         let origin = Origin::imap(self.account, &folder.wire);
@@ -97,8 +108,13 @@ impl FolderWork<'_> {
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
         progress.record.ledger.seen = seen;
 
+        let uids = listed.messages.iter().map(|(uid, _)| *uid).collect();
+        self.board.listed(key, examined.uidvalidity, uids);
+        let orphans = self.board.found_orphans();
+
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
-        let opened = self.landing.open(&progress.record.directory, origin, unsure && missing).await?;
+        let opened =
+            self.landing.open(&progress.record.directory, origin, unsure && missing, orphans).await?;
         if missing {
             progress.record.letters.get_or_insert(opened.letters);
         }
@@ -113,6 +129,9 @@ impl FolderWork<'_> {
         }
         let todo: Vec<(u32, u32)> =
             listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
+        if !todo.is_empty() && self.board.is_surveying() {
+            return Ok(Brought::Later);
+        }
         // What earlier tries of this run brought was brought by this run.
         let same = progress.record.before == examined.uidvalidity;
         let before = if same { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
@@ -138,7 +157,8 @@ impl FolderWork<'_> {
         self.tell(&progress, false);
 
         if todo.is_empty() {
-            return self.finish(&mut progress).await;
+            self.finish(&mut progress).await?;
+            return Ok(Brought::Done);
         }
         progress.record.open = true;
         self.save(&mut progress).await?;
@@ -149,7 +169,8 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
-        self.finish(&mut progress).await
+        self.finish(&mut progress).await?;
+        Ok(Brought::Done)
     }
 
     async fn fetch(

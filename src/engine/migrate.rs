@@ -2,17 +2,19 @@
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::folder::FolderWork;
+use super::arrival::arrived;
+use super::board::{Board, Part};
+use super::folder::{Brought, FolderWork};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
-use crate::destination::maildir::{Folder, Mailbox, Origin, missing, place, subscribe};
+use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, missing, place, subscribe};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -21,13 +23,6 @@ use crate::migration::Ledger;
 
 /// A folder that cannot be read is tried so often in one try of the migration.
 const FOLDER_TRIES: u32 = 2;
-
-/// A folder's part of the plan.
-struct Part {
-    folder: SourceFolder,
-    record: FolderRecord,
-    tries: u32,
-}
 
 /// Everything the workers of one try share.
 struct Shared {
@@ -38,7 +33,7 @@ struct Shared {
     tally: Arc<Tally>,
     landings: TaskTracker,
     run: i64,
-    parts: Mutex<VecDeque<Part>>,
+    board: Arc<Board>,
 }
 
 /// One try. `run` is the beginning of the run that the try belongs to.
@@ -56,7 +51,9 @@ pub(super) async fn migrate(
 ) -> Result<(), Failure> {
     let secret = means.secret(&account).await?;
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
-    let folders = chosen(session.folders().await?, work);
+    let folders = session.folders().await?;
+    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let folders = chosen(folders, work);
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);
@@ -82,18 +79,50 @@ pub(super) async fn migrate(
         .min(account.source.max_connections.unwrap_or(usize::MAX))
         .min(parts.len())
         .max(1);
+    let known = parts.iter().any(|part| part.record.uidvalidity != 0);
+    let place = Arc::clone(&mailbox);
+    let survey = known || blocking(move || Orphans::any(&place, mark)).await?;
+    let board = Board::new(parts, survey, at_source, Arc::clone(&mailbox), mark);
     let shared = Arc::new(Shared {
         means: Arc::clone(&means),
         account: Arc::clone(&account),
         mailbox: Arc::clone(&mailbox),
         meter,
-        tally,
+        tally: Arc::clone(&tally),
         landings,
         run,
-        parts: Mutex::new(parts),
+        board,
     });
     work_all(&shared, session, secret, most).await?;
+    if tally.sums().ledger.imported > 0 {
+        look_again(&means, &account, Arc::clone(&mailbox), &tally).await?;
+    }
     subscribe_all(&means, &account, mailbox, subscribed).await
+}
+
+/// The look at the destination at the end. What is not there any more was durable when it was recorded:
+/// somebody took it away since. That is told, and is not undone against the member's will.
+async fn look_again(
+    means: &Means,
+    account: &Account,
+    mailbox: Arc<Mailbox>,
+    tally: &Tally,
+) -> Result<(), Failure> {
+    let arrived = arrived(means, account, mailbox).await?;
+    if arrived.lost + arrived.duplicated + arrived.altered > 0 {
+        tracing::warn!(
+            MIGRATION = account.name,
+            MEMBER = account.member.to_string(),
+            "of what this run brought, {} messages are not here any more, {} are here more than once, and {} \
+             have another size: 'mailhaulctl verify {}' tells which",
+            arrived.lost,
+            arrived.duplicated,
+            arrived.altered,
+            account.name
+        );
+    }
+    tally.arrived(arrived);
+    Ok(())
 }
 
 /// The folders that the definition asks for.
@@ -221,7 +250,7 @@ async fn work_all(
             failed.get_or_insert(failure);
         }
     }
-    let left = shared.parts.lock().map(|parts| parts.len()).unwrap_or(0);
+    let left = shared.board.left();
     match failed {
         // The other workers may have brought what the broken one left.
         Some(failure) if left > 0 || failure.reach() == Reach::Us => Err(failure),
@@ -240,34 +269,25 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         meter: &shared.meter,
         tally: &shared.tally,
         run: shared.run,
+        board: &shared.board,
     };
-    loop {
-        let next = shared.parts.lock().ok().and_then(|mut parts| parts.pop_front());
-        let Some(mut part) = next else { break };
+    while let Some(mut claim) = shared.board.next().await? {
+        let Some(part) = claim.part() else { continue };
         match work.bring(&mut session, &part.folder, part.record.clone()).await {
-            Ok(()) => {}
+            Ok(Brought::Done) => claim.finish(),
+            Ok(Brought::Later) => claim.put_off(),
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
-                if part.tries < FOLDER_TRIES {
-                    put_back(&shared, part);
-                } else {
-                    give_up(&shared, &part, &failure).await?;
+                if part.tries >= FOLDER_TRIES {
+                    give_up(&shared, part, &failure).await?;
+                    claim.finish();
                 }
             }
-            Err(failure) => {
-                put_back(&shared, part);
-                return Err(failure);
-            }
+            Err(failure) => return Err(failure),
         }
     }
     session.close().await;
     Ok(())
-}
-
-fn put_back(shared: &Shared, part: Part) {
-    if let Ok(mut parts) = shared.parts.lock() {
-        parts.push_back(part);
-    }
 }
 
 /// A folder that cannot be read: told, and counted as one message that failed.

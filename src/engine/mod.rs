@@ -2,7 +2,9 @@
 //! what runs. The spine is always the same: look what is there, stage, commit, record that it landed, and
 //! only then settle with the source. It refuses to speak a protocol or to write a file itself.
 
+mod arrival;
 mod backoff;
+mod board;
 mod folder;
 mod identity;
 mod manager;
@@ -11,6 +13,7 @@ mod migrate;
 mod poll;
 mod rollback;
 mod tally;
+mod verify;
 
 use crate::account::Account;
 use crate::config::Environment;
@@ -24,6 +27,7 @@ use crate::settings::{Destination, Settings};
 pub use manager::{
     Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
 };
+pub use verify::{Finding, Verified, What};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.
 #[derive(Debug, Clone)]

@@ -117,7 +117,7 @@ async fn run(
         .await?;
         let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
-        let opened = landing.open(&directory, origin, unsure).await?;
+        let opened = landing.open(&directory, origin, unsure, None).await?;
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) =
             fresh.into_iter().partition(|m| opened.holds.contains(&MessageRef::Pop3(m.id)));
@@ -194,7 +194,7 @@ fn too_large(limit: u64) -> String {
     )
 }
 
-fn shown(message: &Listed) -> String {
+pub(super) fn shown(message: &Listed) -> String {
     match &message.uidl {
         Some(uidl) => {
             let text: String = uidl
@@ -223,7 +223,7 @@ fn key_of(shown: &str, number: u32) -> String {
     if plain { shown.to_owned() } else { format!("{:016x}-{number}", Origin::pop3(shown).account) }
 }
 
-fn directory_of(mailbox: &[String]) -> String {
+pub(super) fn directory_of(mailbox: &[String]) -> String {
     let folder = [((), FolderPath(mailbox.to_vec()))];
     place(&folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
 }

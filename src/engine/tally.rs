@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::now;
-use crate::journal::MigrationRecord;
+use crate::journal::{Arrived, MigrationRecord};
 use crate::migration::Ledger;
 
 /// The numbers of a try, for everybody who looks.
@@ -20,6 +20,7 @@ struct Numbers {
     counted: Option<u64>,
     folders: BTreeMap<u64, FolderNumbers>,
     progress_at: Option<i64>,
+    arrived: Option<Arrived>,
 }
 
 /// The numbers of one folder.
@@ -50,6 +51,8 @@ pub(crate) struct Sums {
     pub ledger: Ledger,
     /// The last time that something landed or a folder was done.
     pub progress_at: Option<i64>,
+    /// What the look at the end said.
+    pub arrived: Option<Arrived>,
 }
 
 impl Sums {
@@ -65,6 +68,7 @@ impl Sums {
         record.bytes_total = self.bytes_total.or(record.bytes_total);
         record.bytes_done = self.bytes_done;
         record.ledger = self.ledger;
+        record.arrived = self.arrived;
     }
 }
 
@@ -75,6 +79,7 @@ impl Tally {
             checked: numbers.checked,
             folders_total: numbers.folders_total,
             progress_at: numbers.progress_at,
+            arrived: numbers.arrived,
             ..Sums::default()
         };
         let mut bytes = 0;
@@ -110,6 +115,11 @@ impl Tally {
     /// What the source counts in all folders, if it tells.
     pub(super) fn counted(&self, messages: Option<u64>) {
         self.with(|numbers| numbers.counted = messages);
+    }
+
+    /// What the look at the end said.
+    pub(super) fn arrived(&self, arrived: Arrived) {
+        self.with(|numbers| numbers.arrived = Some(arrived));
     }
 
     /// A folder's numbers changed.

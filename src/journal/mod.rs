@@ -11,7 +11,7 @@ mod records;
 mod store;
 
 pub use records::{
-    Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
+    Arrived, Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
     SourceRecord,
 };
 pub use store::{Journal, Opened};

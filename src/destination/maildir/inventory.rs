@@ -113,6 +113,16 @@ pub(super) fn halves(file: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// `,S=` of a file's name: the octets that it had when it came.
+pub fn told_size(file: &[u8]) -> Option<u64> {
+    field(halves(file).0, ",S=")
+}
+
+/// `,W=` of a file's name: the octets that it had on the wire.
+pub fn wire_size(file: &[u8]) -> Option<u64> {
+    field(halves(file).0, ",W=")
+}
+
 /// A number in a name, such as `,S=10`.
 pub(super) fn field(base: &[u8], key: &str) -> Option<u64> {
     let at = memchr::memmem::find(base, key.as_bytes())?;

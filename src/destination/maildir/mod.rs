@@ -18,11 +18,12 @@ mod uidlist;
 
 pub use folder::Folder;
 pub(crate) use folder::entries;
-pub use inventory::{Held, directories, inventory};
+pub use inventory::{Held, directories, inventory, told_size, wire_size};
 pub(crate) use keywords::{Keywords, fits, taken};
 pub use mailbox::{Mailbox, path_for, remove_made, topmost_missing};
 pub use name::{FileName, Origin};
 pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
 pub use subscriptions::{missing, subscribe, unsubscribe};
-pub(crate) use twins::Twins;
+pub use twins::Orphans;
+pub(crate) use twins::{Staged as Candidate, Twins};

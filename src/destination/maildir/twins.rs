@@ -1,16 +1,19 @@
-//! Messages that are in a folder already under names that say nothing of the source: brought by another
-//! tool, or by us before the source changed its UIDVALIDITY. What comes and is the same, octet for octet,
-//! is not brought again. It refuses to compare what has another size, and counts every file once.
+//! Messages that are here already under names that say nothing of where the source has them now: brought by
+//! another tool, or by us before the source moved them, renamed their folder or changed its UIDVALIDITY. What
+//! comes and is the same, octet for octet, is not brought again. It refuses to compare what has another size,
+//! and counts every file once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstatat};
 
 use super::folder::{Folder, entries};
+use super::inventory::{directories, told_size, wire_size};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use crate::failure::Failure;
@@ -21,55 +24,143 @@ use crate::message::MessageRef;
 struct Twin {
     in_new: bool,
     file: Vec<u8>,
-    /// What its name says of its source, if it is one of ours from the same source folder.
-    message: Option<MessageRef>,
 }
 
-/// Possible twins by their size on the wire.
+/// A message that has come and waits for its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Staged<'s> {
+    /// Its octets as they are stored.
+    pub(crate) file: &'s File,
+    /// How many those are.
+    pub(crate) stored: u64,
+    /// How many it had on the wire.
+    pub(crate) wire: u64,
+}
+
+/// Possible twins in one folder.
 #[derive(Debug, Default)]
-pub(crate) struct Twins(BTreeMap<u64, Vec<Twin>>);
+pub(crate) struct Twins {
+    /// By the size on the wire.
+    by_wire: BTreeMap<u64, Vec<Twin>>,
+    /// Those whose name does not tell it, by the size of the file.
+    by_file: BTreeMap<u64, Vec<Twin>>,
+}
 
 impl Twins {
-    /// What is in `folder`; only files whose name tells their size count.
+    /// What is in `folder` besides the messages that `origin` numbers as it does now.
     pub(crate) fn of(mailbox: &Mailbox, folder: &Folder, origin: Origin) -> Result<Twins, Failure> {
-        let mut twins: BTreeMap<u64, Vec<Twin>> = BTreeMap::new();
+        let mut twins = Twins::default();
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
-                let name = FileName::parse(&file);
-                let message = name.filter(|n| n.origin == origin).map(|n| n.message);
+                // Ours are known by their names, or are orphans: see there.
+                if FileName::parse(&file).is_some_and(|n| n.origin.account == origin.account) {
+                    continue;
+                }
                 if let Some(size) = wire_size(&file) {
-                    twins.entry(size).or_default().push(Twin { in_new, file, message });
+                    twins.by_wire.entry(size).or_default().push(Twin { in_new, file });
+                    continue;
+                }
+                let size = told_size(&file).or_else(|| {
+                    let status = fstatat(directory.as_fd(), file.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW);
+                    status.ok().and_then(|status| u64::try_from(status.st_size).ok())
+                });
+                if let Some(size) = size {
+                    twins.by_file.entry(size).or_default().push(Twin { in_new, file });
                 }
             }
         }
-        Ok(Twins(twins))
+        Ok(twins)
     }
 
     /// Whether `staged` is here already; its twin is used up by that.
-    pub(crate) fn take(&mut self, folder: &Folder, message: MessageRef, size: u64, staged: &File) -> bool {
-        let Some(candidates) = self.0.get_mut(&size) else { return false };
-        let found = candidates.iter().position(|twin| {
-            // A message of the same numbering is another message, however alike.
-            let other = twin.message.is_none_or(|m| numbering(m) != numbering(message));
-            other && is_same(folder, twin, staged).unwrap_or(false)
-        });
-        found.map(|at| candidates.swap_remove(at)).is_some()
+    pub(crate) fn take(&mut self, folder: &Folder, staged: Staged<'_>) -> bool {
+        let same = |twin: &Twin| is_same(folder, twin, staged.file).unwrap_or(false);
+        // A file may have the line ends of the wire or those of a store.
+        take(&mut self.by_wire, staged.wire, same)
+            || take(&mut self.by_file, staged.stored, same)
+            || take(&mut self.by_file, staged.wire, same)
     }
 }
 
-/// Within one numbering, different references are different messages.
-fn numbering(message: MessageRef) -> Option<u32> {
-    match message {
-        MessageRef::Imap { uidvalidity, .. } => Some(uidvalidity),
-        MessageRef::Pop3(_) => None,
+fn take<T>(pool: &mut BTreeMap<u64, Vec<T>>, size: u64, same: impl Fn(&T) -> bool) -> bool {
+    let Some(candidates) = pool.get_mut(&size) else { return false };
+    let found = candidates.iter().position(same);
+    found.map(|at| candidates.swap_remove(at)).is_some()
+}
+
+/// Copies that an account brought, anywhere in the mailbox, whose message the source no longer has where it
+/// was: by their size on the wire. Shared by all landings of a run, so that each is found once.
+#[derive(Debug, Default)]
+pub struct Orphans(Mutex<BySize>);
+
+/// A file and the directory that it is in, by the size on the wire.
+type BySize = BTreeMap<u64, Vec<(Arc<str>, Twin)>>;
+
+impl Orphans {
+    /// Those of `account` in `mailbox` that the source does not have any more.
+    ///
+    /// # Errors
+    /// The mailbox cannot be read.
+    pub fn of(
+        mailbox: &Mailbox,
+        account: u64,
+        is_there: impl Fn(Origin, MessageRef) -> bool,
+    ) -> Result<Orphans, Failure> {
+        let mut found = BySize::new();
+        each(mailbox, account, |directory, name, file, in_new| {
+            if !is_there(name.origin, name.message)
+                && let Some(size) = wire_size(&file)
+            {
+                found.entry(size).or_default().push((Arc::clone(directory), Twin { in_new, file }));
+            }
+            true
+        })?;
+        Ok(Orphans(Mutex::new(found)))
+    }
+
+    /// Whether the mailbox holds anything that `account` brought.
+    ///
+    /// # Errors
+    /// The mailbox cannot be read.
+    pub fn any(mailbox: &Mailbox, account: u64) -> Result<bool, Failure> {
+        let mut any = false;
+        each(mailbox, account, |_, _, _, _| {
+            any = true;
+            false
+        })?;
+        Ok(any)
+    }
+
+    /// Whether `staged` is here already; the orphan is used up by that.
+    pub(crate) fn take(&self, mailbox: &Mailbox, staged: Staged<'_>) -> bool {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&mut pool, staged.wire, |(directory, twin)| {
+            let folder = Folder::open_existing(mailbox, directory).ok().flatten();
+            folder.is_some_and(|folder| is_same(&folder, twin, staged.file).unwrap_or(false))
+        })
     }
 }
 
-/// `,W=` of a Maildir name: the size with CRLF line ends.
-fn wire_size(name: &[u8]) -> Option<u64> {
-    let name = std::str::from_utf8(name).ok()?;
-    let value = name.split(":2,").next()?.split(",W=").nth(1)?;
-    value.split(',').next()?.parse().ok()
+/// Every file of `account`, until `told` has enough.
+fn each(
+    mailbox: &Mailbox,
+    account: u64,
+    mut told: impl FnMut(&Arc<str>, FileName, Vec<u8>, bool) -> bool,
+) -> Result<(), Failure> {
+    for name in directories(mailbox)? {
+        let Some(folder) = Folder::open_existing(mailbox, &name)? else { continue };
+        let directory: Arc<str> = name.as_str().into();
+        for (place, in_new) in [(&folder.cur, false), (&folder.new, true)] {
+            for file in entries(place.as_fd()).map_err(|e| mailbox.trouble(&name, e))? {
+                if let Some(whose) = FileName::parse(&file).filter(|n| n.origin.account == account)
+                    && !told(&directory, whose, file, in_new)
+                {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_same(folder: &Folder, twin: &Twin, staged: &File) -> std::io::Result<bool> {
@@ -118,13 +209,7 @@ impl Octets {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_from_names() {
-        assert_eq!(wire_size(b"1.M2P3.host,S=10,W=12:2,S"), Some(12));
-        assert_eq!(wire_size(b"1.M2P3.host,W=7"), Some(7));
-        assert_eq!(wire_size(b"1.M2P3.host:2,,W=7"), None);
-    }
+    use crate::message::Flags;
 
     #[test]
     fn a_twin_is_found_once_whatever_its_line_ends() {
@@ -132,15 +217,46 @@ mod tests {
         let root = dir.path().join("m");
         let mailbox = Mailbox::open(&root).unwrap();
         let folder = Folder::open(&mailbox, "").unwrap();
-        std::fs::write(root.join("cur/1.x.host,S=5,W=7:2,"), "a\nb\rc\n").unwrap();
-        let staged = root.join("tmp/s");
-        std::fs::write(&staged, "a\r\nb\rc\r\n").unwrap();
-        let file = File::open(&staged).unwrap();
+        let path = root.join("tmp/s");
+        std::fs::write(&path, "a\r\nb\rc\r\n").unwrap();
+        let file = File::open(&path).unwrap();
         let origin = Origin::imap("a", b"f");
-        let message = MessageRef::Imap { uidvalidity: 1, uid: 1 };
-        let mut twins = Twins::of(&mailbox, &folder, origin).unwrap();
-        assert!(!twins.take(&folder, message, 8, &file), "another size");
-        assert!(twins.take(&folder, message, 7, &file));
-        assert!(!twins.take(&folder, message, 7, &file), "used up");
+        let staged = |wire| Staged { file: &file, stored: 6, wire };
+        for (name, content) in
+            [("1.x.h,S=6,W=8:2,", "a\nb\rc\n"), ("2.x.h:2,", "a\nb\rc\n"), ("3.x.h", "a\r\nb\rc\r\n")]
+        {
+            let place = root.join("cur").join(name);
+            std::fs::write(&place, content).unwrap();
+            let mut twins = Twins::of(&mailbox, &folder, origin).unwrap();
+            let other = Staged { file: &file, stored: 7, wire: 9 };
+            assert!(!twins.take(&folder, other), "{name}: another size");
+            assert!(twins.take(&folder, staged(8)), "{name}");
+            assert!(!twins.take(&folder, staged(8)), "{name}: used up");
+            std::fs::remove_file(place).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_orphan_is_found_wherever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("m");
+        let mailbox = Mailbox::open(&root).unwrap();
+        Folder::open(&mailbox, ".Old").unwrap();
+        let origin = Origin::imap("a", b"Old");
+        assert!(!Orphans::any(&mailbox, origin.account).unwrap());
+        for uid in [1, 2] {
+            let message = MessageRef::Imap { uidvalidity: 1, uid };
+            let name = FileName { origin, message }.full(9, 2, 3, &Flags::default(), "");
+            std::fs::write(root.join(".Old/cur").join(name), "x\n").unwrap();
+        }
+        let path = root.join("tmp/s");
+        std::fs::write(&path, "x\n").unwrap();
+        let file = File::open(&path).unwrap();
+        let staged = Staged { file: &file, stored: 2, wire: 3 };
+        let there = |_: Origin, m: MessageRef| m == MessageRef::Imap { uidvalidity: 1, uid: 2 };
+        let orphans = Orphans::of(&mailbox, origin.account, there).unwrap();
+        assert!(Orphans::any(&mailbox, origin.account).unwrap());
+        assert!(orphans.take(&mailbox, staged));
+        assert!(!orphans.take(&mailbox, staged), "the other one is where it was");
     }
 }

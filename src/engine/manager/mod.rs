@@ -8,6 +8,7 @@ mod migrations;
 mod once;
 mod polls;
 mod state;
+mod verify;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};

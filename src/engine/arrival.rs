@@ -1,0 +1,80 @@
+//! The look at the destination at the end of a run, by names and sizes: is everything there that this run
+//! brought, and once? It refuses to read a message.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+
+use super::{Means, blocking};
+use crate::account::Account;
+use crate::destination::maildir::{FileName, Folder, Mailbox, Origin, directories, entries, told_size};
+use crate::failure::Failure;
+use crate::journal::{Arrived, Side};
+use crate::message::{MessageRef, UidSet};
+
+/// What a folder should hold of this run.
+#[derive(Debug, Default)]
+struct Expected {
+    uidvalidity: u32,
+    uids: UidSet,
+    found: UidSet,
+}
+
+/// Looks for everything that the run brought, wherever in the mailbox it is by now.
+///
+/// # Errors
+/// The journal or the mailbox cannot be read.
+pub(super) async fn arrived(
+    means: &Means,
+    account: &Account,
+    mailbox: Arc<Mailbox>,
+) -> Result<Arrived, Failure> {
+    let name = account.name.as_str();
+    let mut expected: BTreeMap<u64, Expected> = BTreeMap::new();
+    for (key, record) in means.journal.folders(name)? {
+        let mut uids = means.journal.uids(name, key, Side::Done)?;
+        let mut without = means.journal.uids(name, key, Side::Adopted)?;
+        if record.before == record.uidvalidity {
+            without.extend(&means.journal.uids(name, key, Side::Before)?);
+        }
+        uids.subtract(&without);
+        expected.insert(key, Expected { uidvalidity: record.uidvalidity, uids, found: UidSet::new() });
+    }
+    let mark = Origin::pop3(name).account;
+    blocking(move || look(&mailbox, mark, expected)).await
+}
+
+fn look(mailbox: &Mailbox, account: u64, mut expected: BTreeMap<u64, Expected>) -> Result<Arrived, Failure> {
+    let mut arrived = Arrived::default();
+    for directory in directories(mailbox)? {
+        let Some(folder) = Folder::open_existing(mailbox, &directory)? else { continue };
+        for place in [&folder.cur, &folder.new] {
+            for file in entries(place.as_fd()).map_err(|e| mailbox.trouble(&directory, e))? {
+                let Some(FileName { origin, message: MessageRef::Imap { uidvalidity, uid } }) =
+                    FileName::parse(&file).filter(|name| name.origin.account == account)
+                else {
+                    continue;
+                };
+                let Some(folder) = expected.get_mut(&origin.folder) else { continue };
+                if uidvalidity != folder.uidvalidity || !folder.uids.contains(uid) {
+                    continue;
+                }
+                if !folder.found.insert(uid) {
+                    arrived.duplicated += 1;
+                    continue;
+                }
+                arrived.here += 1;
+                let size =
+                    fstatat(place.as_fd(), file.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW).map(|s| s.st_size);
+                if let (Ok(size), Some(told)) = (size, told_size(&file)) {
+                    arrived.altered += u64::from(u64::try_from(size) != Ok(told));
+                }
+            }
+        }
+    }
+    arrived.lost = expected.values().map(|folder| folder.uids.len() - folder.found.len()).sum();
+    Ok(arrived)
+}

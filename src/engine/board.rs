@@ -1,0 +1,184 @@
+//! The folders of one try: who takes which, and what is put off. After an earlier run, folders with new mail
+//! are put off until every folder has been listed: only then is it known which copies here belong to a
+//! message that the source no longer has where it was, so that a moved message or a renamed folder is
+//! recognised. It refuses to lose a folder: one that is taken and not finished goes back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::blocking;
+use crate::destination::maildir::{Mailbox, Origin, Orphans};
+use crate::failure::Failure;
+use crate::imap::SourceFolder;
+use crate::journal::FolderRecord;
+use crate::message::{MessageRef, UidSet};
+
+/// A folder's part of the plan.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) folder: SourceFolder,
+    pub(super) record: FolderRecord,
+    pub(super) tries: u32,
+}
+
+/// The board.
+#[derive(Debug)]
+pub(super) struct Board {
+    inner: Mutex<Inner>,
+    moved: Notify,
+    mailbox: Arc<Mailbox>,
+    account: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    parts: VecDeque<Part>,
+    later: VecDeque<Part>,
+    busy: usize,
+    surveying: bool,
+    /// Every folder at the source, whether it is migrated or not.
+    at_source: BTreeSet<u64>,
+    listed: BTreeMap<u64, (u32, UidSet)>,
+    orphans: Option<Arc<Orphans>>,
+}
+
+/// A folder that somebody works on.
+#[derive(Debug)]
+pub(super) struct Claim {
+    board: Arc<Board>,
+    part: Option<Part>,
+}
+
+impl Board {
+    /// `survey`: an earlier run may have brought mail; `at_source`: the keys of all folders there.
+    pub(super) fn new(
+        parts: VecDeque<Part>,
+        survey: bool,
+        at_source: BTreeSet<u64>,
+        mailbox: Arc<Mailbox>,
+        account: u64,
+    ) -> Arc<Board> {
+        let inner = Inner { parts, surveying: survey, at_source, ..Inner::default() };
+        Arc::new(Board { inner: Mutex::new(inner), moved: Notify::new(), mailbox, account })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next folder; `None`: there is nothing left to do.
+    ///
+    /// # Errors
+    /// The mailbox cannot be read.
+    pub(super) async fn next(self: &Arc<Self>) -> Result<Option<Claim>, Failure> {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let look = {
+                let mut inner = self.lock();
+                if let Some(part) = inner.parts.pop_front() {
+                    inner.busy += 1;
+                    return Ok(Some(Claim { board: Arc::clone(self), part: Some(part) }));
+                }
+                if inner.busy > 0 {
+                    None
+                } else if inner.later.is_empty() {
+                    return Ok(None);
+                } else {
+                    inner.busy += 1;
+                    Some((std::mem::take(&mut inner.listed), inner.at_source.clone()))
+                }
+            };
+            match look {
+                None => moved.await,
+                Some((listed, at_source)) => {
+                    let claim = Claim { board: Arc::clone(self), part: None };
+                    let orphans = self.orphans(listed, at_source).await?;
+                    let mut inner = self.lock();
+                    inner.orphans = Some(Arc::new(orphans));
+                    inner.surveying = false;
+                    inner.parts = std::mem::take(&mut inner.later);
+                    drop(inner);
+                    drop(claim);
+                }
+            }
+        }
+    }
+
+    async fn orphans(
+        &self,
+        listed: BTreeMap<u64, (u32, UidSet)>,
+        at_source: BTreeSet<u64>,
+    ) -> Result<Orphans, Failure> {
+        let (mailbox, account) = (Arc::clone(&self.mailbox), self.account);
+        blocking(move || {
+            let is_there = |origin: Origin, message: MessageRef| match (listed.get(&origin.folder), message) {
+                (Some((validity, set)), MessageRef::Imap { uidvalidity, uid }) => {
+                    uidvalidity == *validity && set.contains(uid)
+                }
+                // Nobody could list it, or nobody wanted to: it may be there.
+                (None, MessageRef::Imap { .. }) => at_source.contains(&origin.folder),
+                // Polled under the same name before it became a migration.
+                (_, MessageRef::Pop3(_)) => false,
+            };
+            Orphans::of(&mailbox, account, is_there)
+        })
+        .await
+    }
+
+    /// Whether folders with new mail are put off for now.
+    pub(super) fn is_surveying(&self) -> bool {
+        self.lock().surveying
+    }
+
+    /// The copies here whose message the source no longer has where it was, once that is known.
+    pub(super) fn found_orphans(&self) -> Option<Arc<Orphans>> {
+        self.lock().orphans.clone()
+    }
+
+    /// What a folder holds at the source.
+    pub(super) fn listed(&self, folder: u64, uidvalidity: u32, uids: UidSet) {
+        let mut inner = self.lock();
+        if inner.surveying {
+            inner.listed.insert(folder, (uidvalidity, uids));
+        }
+    }
+
+    /// Folders that nobody finished.
+    pub(super) fn left(&self) -> usize {
+        let inner = self.lock();
+        inner.parts.len() + inner.later.len() + inner.busy
+    }
+}
+
+impl Claim {
+    /// The folder.
+    pub(super) fn part(&mut self) -> Option<&mut Part> {
+        self.part.as_mut()
+    }
+
+    /// It is finished, or given up.
+    pub(super) fn finish(mut self) {
+        self.part = None;
+    }
+
+    /// It is put off until every folder has been listed.
+    pub(super) fn put_off(mut self) {
+        if let Some(part) = self.part.take() {
+            self.board.lock().later.push_back(part);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut inner = self.board.lock();
+        inner.parts.extend(self.part.take());
+        inner.busy -= 1;
+        drop(inner);
+        self.board.moved.notify_waiters();
+    }
+}

@@ -1,0 +1,372 @@
+//! Source and destination side by side, message by message: what is missing here, here twice, changed, or
+//! unknown to the source. It refuses to change either side, and to call alike what it could not look at.
+
+mod bodies;
+mod compare;
+mod here;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use self::compare::{Doubt, Known, Side, There, compare, shown, tell};
+use self::here::{Copy, Here, prints};
+use super::{Means, blocking, identity, migrate, poll};
+use crate::account::{Account, Job, Migrate, Poll};
+use crate::destination::fingerprint::Print;
+use crate::destination::maildir::Origin;
+use crate::failure::{Failure, Reach};
+use crate::imap::{Session, SourceFolder};
+use crate::journal::Side as Set;
+use crate::message::{FolderPath, MessageRef, Parcel};
+use crate::pop3;
+
+/// So many findings are listed; the numbers count all of them.
+pub(super) const MOST_FINDINGS: usize = 10_000;
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// It was brought and is not here.
+    Lost,
+    /// It is here more than once.
+    Duplicated,
+    /// Octets, size, flags, date or folder are not those of the source.
+    Altered,
+    /// It is here and the source does not have it.
+    Foreign,
+    /// It is new at the source since the last run.
+    NotBrought,
+    /// The source does not give it, so it could not be compared.
+    Unread,
+}
+
+impl What {
+    /// As the control protocol writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Lost => "lost",
+            What::Duplicated => "duplicated",
+            What::Altered => "altered",
+            What::Foreign => "foreign",
+            What::NotBrought => "not-brought",
+            What::Unread => "unread",
+        }
+    }
+}
+
+/// One message that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The folder at the source, for people.
+    pub folder: String,
+    /// UID or UIDL; for a foreign message its file name.
+    pub id: String,
+    /// What is wrong.
+    pub what: What,
+    /// Octets, where known.
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
+/// The outcome of a comparison, in messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// At the source.
+    pub source: u64,
+    /// The same here, as far as was asked.
+    pub alike: u64,
+    /// Octets were read on both sides for so many.
+    pub read: u64,
+    /// See [`What`]; so for the next five.
+    pub lost: u64,
+    /// See [`What::Duplicated`].
+    pub duplicated: u64,
+    /// See [`What::Altered`].
+    pub altered: u64,
+    /// See [`What::Foreign`].
+    pub foreign: u64,
+    /// See [`What::NotBrought`].
+    pub not_brought: u64,
+    /// See [`What::Unread`].
+    pub unread: u64,
+    /// Left out by the last run, with reasons that `show` tells: nothing is wrong with that.
+    pub left_out: u64,
+    /// Here, and deleted at the source since: nothing is wrong with that.
+    pub gone: u64,
+    /// Folders compared.
+    pub folders: u64,
+    /// What was found, at most [`MOST_FINDINGS`].
+    pub findings: Vec<Finding>,
+}
+
+impl Verified {
+    /// Whether both sides are alike.
+    pub fn is_good(&self) -> bool {
+        self.lost + self.duplicated + self.altered + self.foreign + self.not_brought + self.unread == 0
+    }
+
+    fn find(&mut self, finding: Finding) {
+        let number = match finding.what {
+            What::Lost => &mut self.lost,
+            What::Duplicated => &mut self.duplicated,
+            What::Altered => &mut self.altered,
+            What::Foreign => &mut self.foreign,
+            What::NotBrought => &mut self.not_brought,
+            What::Unread => &mut self.unread,
+        };
+        *number += 1;
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Compares one account. `bodies`: reads every message on both sides. `told` is called folder by folder.
+///
+/// # Errors
+/// The source or the destination cannot be read.
+pub(super) async fn verify(
+    means: &Means,
+    account: &Account,
+    bodies: bool,
+    told: &mut (impl FnMut(&Verified) + Send),
+) -> Result<Verified, Failure> {
+    match &account.job {
+        Job::Migrate(work) => imap(means, account, work, bodies, told).await,
+        Job::Poll(work) => pop3(means, account, work, bodies).await,
+    }
+}
+
+async fn imap(
+    means: &Means,
+    account: &Account,
+    work: &Migrate,
+    bodies: bool,
+    told: &mut (impl FnMut(&Verified) + Send),
+) -> Result<Verified, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session: Session<Parcel> = Session::open(&means.connector, &account.source, &secret).await?;
+    drop(secret);
+    let folders = migrate::chosen(session.folders().await?, work);
+    let records = means.journal.folders(&account.name)?;
+    let mut left_out: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for (key, id, _) in means.journal.skipped(&account.name)? {
+        left_out.entry(key).or_default().insert(id);
+    }
+    let path = means.mailbox_path(account)?;
+    let directories: BTreeSet<String> = records.values().map(|r| r.directory.clone()).collect();
+    let mut here = look(&path, account, directories).await?;
+    let mut sum = Verified::default();
+    for folder in &folders {
+        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let record = records.get(&key).filter(|r| r.uidvalidity != 0);
+        let skipped = left_out.remove(&key).unwrap_or_default();
+        let name = folder.path.to_string();
+        let (validity, messages) =
+            match details(means, account, &mut session, folder, key, record, &skipped).await {
+                Ok(found) => found,
+                Err(failure) if failure.reach() == Reach::Folder => {
+                    sum.find(Finding {
+                        folder: name,
+                        id: "(folder)".to_owned(),
+                        what: What::Unread,
+                        size: None,
+                        reason: failure.words,
+                    });
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+        let directory = record.map(|r| r.directory.as_str());
+        let side = Side { name: &name, key, directory, messages: &messages, mirror: true };
+        let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
+        if !doubts.is_empty() {
+            let mut wanted: Vec<(u32, u32)> =
+                doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
+            wanted.sort_unstable();
+            let theirs = bodies::imap(&mut session, &wanted).await?;
+            let id = |message: MessageRef| match message {
+                MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
+                _ => 0,
+            };
+            settle(&path, &side, doubts, &theirs, id, &mut sum).await?;
+        }
+        tell_strangers(&path, &side, strangers, &mut sum).await?;
+        sum.folders += 1;
+        told(&sum);
+    }
+    session.close().await;
+    Ok(sum)
+}
+
+async fn look(path: &Path, account: &Account, folders: BTreeSet<String>) -> Result<Here, Failure> {
+    let (path, mark) = (path.to_owned(), Origin::pop3(&account.name).account);
+    blocking(move || Here::look(&path, mark, &folders)).await
+}
+
+fn wanted(message: &There) -> Option<(u32, u32)> {
+    match message.message {
+        MessageRef::Imap { uid, .. } => {
+            Some((uid, message.size.and_then(|s| u32::try_from(s).ok()).unwrap_or(0)))
+        }
+        MessageRef::Pop3(_) => None,
+    }
+}
+
+/// The messages of a folder, with what the journal says of each.
+async fn details(
+    means: &Means,
+    account: &Account,
+    session: &mut Session<Parcel>,
+    folder: &SourceFolder,
+    key: u64,
+    record: Option<&crate::journal::FolderRecord>,
+    skipped: &BTreeSet<String>,
+) -> Result<(u32, Vec<There>), Failure> {
+    let examined = session.examine(&folder.wire).await?;
+    let listed = session.list_details(examined).await?;
+    let same = record.is_some_and(|r| r.uidvalidity == examined.uidvalidity);
+    let (mut done, mut adopted) = Default::default();
+    if same {
+        done = means.journal.uids(&account.name, key, Set::Done)?;
+        adopted = means.journal.uids(&account.name, key, Set::Adopted)?;
+    }
+    let messages = listed
+        .into_iter()
+        .map(|detail| There {
+            message: MessageRef::Imap { uidvalidity: examined.uidvalidity, uid: detail.uid },
+            known: if adopted.contains(detail.uid) {
+                Known::Adopted
+            } else if done.contains(detail.uid) {
+                Known::Done
+            } else if same && skipped.contains(&detail.uid.to_string()) {
+                Known::LeftOut
+            } else {
+                Known::New
+            },
+            id: detail.uid.to_string(),
+            size: detail.size.map(u64::from),
+            flags: detail.flags,
+            received: detail.received,
+        })
+        .collect();
+    Ok((examined.uidvalidity, messages))
+}
+
+/// Compares octets.
+async fn settle(
+    path: &Path,
+    side: &Side<'_>,
+    doubts: Vec<Doubt>,
+    theirs: &BTreeMap<u64, Print>,
+    id: impl Fn(MessageRef) -> u64,
+    sum: &mut Verified,
+) -> Result<(), Failure> {
+    let copies: Vec<Copy> = doubts.iter().map(|doubt| doubt.copy.clone()).collect();
+    let place = path.to_owned();
+    let ours = blocking(move || prints(&place, &copies)).await?;
+    for (doubt, ours) in doubts.iter().zip(ours) {
+        let Some(message) = side.messages.get(doubt.at) else { continue };
+        let altered_already = doubt.copy.held.told.is_some_and(|told| told != doubt.copy.held.size);
+        match (theirs.get(&id(message.message)), ours) {
+            (Some(theirs), Some(ours)) => {
+                sum.read += 1;
+                if *theirs != ours && !altered_already {
+                    sum.alike -= u64::from(doubt.counted);
+                    let words = format!(
+                        "its octets are not those of the source ({} here, {} there)",
+                        ours.octets, theirs.octets
+                    );
+                    tell(sum, side, message, What::Altered, words);
+                }
+            }
+            (None, _) => {
+                sum.alike -= u64::from(doubt.counted);
+                tell(
+                    sum,
+                    side,
+                    message,
+                    What::Unread,
+                    "the source does not give it, so its octets were not compared".to_owned(),
+                );
+            }
+            (_, None) => {
+                sum.alike -= u64::from(doubt.counted);
+                tell(sum, side, message, What::Lost, "its file cannot be read".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is in the folder and belongs to no message of the source: a second copy, or foreign.
+async fn tell_strangers(
+    path: &Path,
+    side: &Side<'_>,
+    strangers: Vec<Copy>,
+    sum: &mut Verified,
+) -> Result<(), Failure> {
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    let (place, directory) = (path.to_owned(), side.directory.unwrap_or_default().to_owned());
+    let files = strangers.clone();
+    let counts = blocking(move || here::alike(&place, &directory, &files)).await?;
+    for (copy, alike) in strangers.into_iter().zip(counts) {
+        let place = shown(&copy.directory);
+        let (what, reason) = if alike > 1 {
+            (What::Duplicated, format!("{place} has the same octets {alike} times"))
+        } else {
+            (What::Foreign, format!("it is in {place} here and the source does not have it"))
+        };
+        let id = String::from_utf8_lossy(&copy.held.file).chars().take(200).collect();
+        sum.find(Finding { folder: side.name.to_owned(), id, what, size: Some(copy.held.size), reason });
+    }
+    Ok(())
+}
+
+async fn pop3(means: &Means, account: &Account, work: &Poll, bodies: bool) -> Result<Verified, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
+    drop(secret);
+    let listed = session.list().await?;
+    let identities = identity::identify(&mut session, &listed).await?;
+    let (known, _) = means.journal.identities(&account.name)?;
+    let skipped: BTreeSet<String> =
+        means.journal.skipped(&account.name)?.into_iter().map(|(_, _, record)| record.id).collect();
+    let mut numbers = BTreeMap::new();
+    let messages: Vec<There> = listed
+        .iter()
+        .zip(identities)
+        .map(|(message, identity)| {
+            let id = poll::shown(message);
+            // What has no identity was left out for that.
+            let reference = MessageRef::Pop3(identity.unwrap_or_default());
+            numbers.insert(reference, message.number);
+            let known = match identity {
+                Some(identity) if known.contains(&identity) => Known::Done,
+                _ if skipped.contains(&id) => Known::LeftOut,
+                _ => Known::New,
+            };
+            There { message: reference, id, size: message.size, flags: None, received: None, known }
+        })
+        .collect();
+    let path = means.mailbox_path(account)?;
+    let directory = poll::directory_of(&work.mailbox);
+    let mut here = look(&path, account, BTreeSet::from([directory.clone()])).await?;
+    let name = FolderPath(work.mailbox.clone()).to_string();
+    let mut sum = Verified::default();
+    let side = Side { name: &name, key: 0, directory: Some(&directory), messages: &messages, mirror: false };
+    let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
+    if !doubts.is_empty() {
+        let asked: Vec<u32> =
+            doubts.iter().filter_map(|d| numbers.get(&messages.get(d.at)?.message)).copied().collect();
+        let theirs = bodies::pop3(&mut session, &asked).await?;
+        let id = |message: MessageRef| numbers.get(&message).copied().unwrap_or(0).into();
+        settle(&path, &side, doubts, &theirs, id, &mut sum).await?;
+    }
+    let _ = session.quit().await;
+    sum.folders = 1;
+    Ok(sum)
+}
