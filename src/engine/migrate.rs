@@ -12,7 +12,7 @@ use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
-use crate::destination::maildir::{Mailbox, Origin, place, subscribe};
+use crate::destination::maildir::{Folder, Mailbox, Origin, place, subscribe};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -69,6 +69,7 @@ pub(super) async fn migrate(
     })
     .await?;
     let parts = plan(&means, &account, folders, work, run)?;
+    let parts = intend(&means, &account, &mailbox, parts).await?;
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -152,6 +153,34 @@ fn plan(
         };
         parts.push_back(Part { folder, record, tries: 0 });
     }
+    Ok(parts)
+}
+
+/// Folders that are missing are recorded as made before they are: whoever stops us in between, a rollback
+/// knows of them.
+async fn intend(
+    means: &Means,
+    account: &Account,
+    mailbox: &Arc<Mailbox>,
+    mut parts: VecDeque<Part>,
+) -> Result<VecDeque<Part>, Failure> {
+    let mailbox = Arc::clone(mailbox);
+    let (parts, missing) = blocking(move || {
+        let mut missing = Vec::new();
+        for part in &mut parts {
+            if !part.record.made && !Folder::exists(&mailbox, &part.record.directory) {
+                part.record.made = true;
+                missing.push((part.folder.wire.clone(), part.record.clone()));
+            }
+        }
+        Ok((parts, missing))
+    })
+    .await?;
+    let mut changes = Changes::default();
+    for (wire, record) in missing {
+        changes.folder(&account.name, Origin::imap(&account.name, &wire).folder, &record);
+    }
+    means.journal.commit(changes).await?;
     Ok(parts)
 }
 
