@@ -12,7 +12,7 @@ use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
-use crate::destination::maildir::{Folder, Mailbox, Origin, place, subscribe};
+use crate::destination::maildir::{Folder, Mailbox, Origin, place, subscribe, unsubscribed};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -311,6 +311,7 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
     Ok(())
 }
 
+/// As with folders, the journal knows first.
 async fn subscribe_all(
     means: &Means,
     account: &Account,
@@ -318,19 +319,21 @@ async fn subscribe_all(
     wanted: Vec<(u64, String)>,
 ) -> Result<(), Failure> {
     let directories: Vec<String> = wanted.iter().map(|(_, directory)| directory.clone()).collect();
-    let added = blocking(move || subscribe(&mailbox, &directories)).await?;
-    if added.is_empty() {
+    let there = Arc::clone(&mailbox);
+    let missing = blocking(move || unsubscribed(&there, &directories)).await?;
+    if missing.is_empty() {
         return Ok(());
     }
     let mut records = means.journal.folders(&account.name)?;
     let mut changes = Changes::default();
     for (key, directory) in wanted {
-        if let Some(record) = records.get_mut(&key).filter(|_| added.contains(&directory)) {
+        if let Some(record) = records.get_mut(&key).filter(|_| missing.contains(&directory)) {
             record.subscribed = true;
             changes.folder(&account.name, key, record);
         }
     }
-    means.journal.commit(changes).await
+    means.journal.commit(changes).await?;
+    blocking(move || subscribe(&mailbox, &missing)).await.map(drop)
 }
 
 /// A new run begins: what is here now is what a rollback goes back to.

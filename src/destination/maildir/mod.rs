@@ -21,5 +21,5 @@ pub use mailbox::{Mailbox, path_for};
 pub use name::{FileName, Origin};
 pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
-pub use subscriptions::{subscribe, unsubscribe};
+pub use subscriptions::{subscribe, unsubscribe, unsubscribed};
 pub(crate) use twins::Twins;
