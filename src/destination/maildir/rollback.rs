@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::folder::{Folder, entries};
+use super::keywords::tidy;
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use super::subscriptions::unsubscribe;
@@ -60,6 +61,7 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
             }
         }
         undone.messages += removed;
+        tidy(mailbox, &folder)?;
     }
     unsubscribe(mailbox, &work.subscribed)?;
     let made: BTreeSet<&String> = work.made.iter().filter(|name| !name.is_empty()).collect();

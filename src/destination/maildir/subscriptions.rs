@@ -57,6 +57,8 @@ pub fn subscribe(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String
 /// # Errors
 /// The mailbox cannot be written.
 pub fn unsubscribe(mailbox: &Mailbox, directories: &[String]) -> Result<(), Failure> {
+    // Somebody who was killed may have left a list that never became the list.
+    let _ = unlinkat(mailbox.root(), NEW, UnlinkatFlags::NoRemoveDir);
     if directories.is_empty() {
         return Ok(());
     }
