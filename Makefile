@@ -17,7 +17,7 @@ help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
-	@echo 'make soak       100 kill -9 each of two polls and a migration; KILLS=1000 for more'
+	@echo 'make soak       1000 kill -9 each of two polls, a migration and a rollback (an hour); KILLS='
 	@echo 'make test-systemd'
 	@echo '                as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
@@ -46,7 +46,7 @@ test-systemd: rust
 	$(CARGO) build --release --locked
 	@tests/tools/systemd-box.sh '$(BUILT)'
 
-KILLS = 100
+KILLS = 1000
 soak: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1

@@ -1,5 +1,6 @@
 //! `kill -9` at random moments, again and again, on the same state: the daemon starts every time, and in
-//! the end every message is here once. `MAILHAUL_KILLS` sets how often, `MAILHAUL_SEED` repeats a run.
+//! the end every message is here once, or, where a migration was cancelled, everything is as it was before.
+//! `MAILHAUL_KILLS` sets how often, `MAILHAUL_SEED` repeats a run. It refuses kills that came too late for all.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
 
@@ -9,12 +10,14 @@ mod daemon;
 mod dovecot;
 mod maildir;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, imap_migrate, pop3_poll};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use dovecot::Dovecot;
 use maildir::{Tree, count, same};
 use rand::rngs::StdRng;
@@ -98,17 +101,21 @@ fn judge(what: &str, rounds: &Rounds, source: &Corpus, daemon: &Daemon) {
     let lost = of(|(there, here)| *there > 0 && here < there);
     let duplicated = of(|(there, here)| *there > 0 && here > there);
     let altered = of(|(there, _)| *there == 0);
+    report(what, rounds, source.put.len(), (lost, duplicated, altered));
+    assert_eq!((lost, duplicated, altered), (0, 0, 0), "{what}\n{}", daemon.log_tail(60));
+    assert!(rounds.in_time > 0, "no kill came in time to disturb anything");
+}
+
+fn report(what: &str, rounds: &Rounds, messages: usize, harm: (usize, usize, usize)) {
+    let (lost, duplicated, altered) = harm;
     eprintln!(
-        "{what}: {} kills, {} with messages to come, {} between two of them; {} messages: {lost} lost, {duplicated} duplicated, \
-         {altered} altered; slowest start {:.2} s",
+        "{what}: {} kills, {} in time, {} of them between two messages; {messages} messages: {lost} lost, \
+         {duplicated} duplicated, {altered} altered; slowest time to ready {:.2} s",
         rounds.kills,
         rounds.in_time,
         rounds.moved,
-        source.put.len(),
         rounds.slowest.as_secs_f64()
     );
-    assert_eq!((lost, duplicated, altered), (0, 0, 0), "{what}\n{}", daemon.log_tail(60));
-    assert!(rounds.in_time > 0, "no kill came in time to disturb anything");
 }
 
 fn poll(what: &str, keep: bool) {
@@ -170,5 +177,113 @@ fn a_migration() {
     let before = Tree::files(&daemon.maildir("alice"));
     daemon.migrate("alice-old");
     same("the files after a further run", &before, &Tree::files(&daemon.maildir("alice")));
+    daemon.stop();
+}
+
+/// Everything of a mailbox that somebody could miss.
+#[derive(Debug, PartialEq)]
+struct Picture {
+    /// Name, inode and date of each message, so flags and keywords too.
+    files: BTreeSet<String>,
+    contents: Vec<String>,
+    folders: BTreeSet<String>,
+    subscriptions: Option<Vec<u8>>,
+}
+
+impl Picture {
+    fn take(home: &Path) -> Picture {
+        let tree = Tree::read(home);
+        let mut contents = tree.contents();
+        contents.sort();
+        let hidden = |name: &String| name.starts_with('.');
+        let names = fs::read_dir(home).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        Picture {
+            files: Tree::files(home).into_iter().collect(),
+            contents,
+            folders: names.filter(hidden).collect(),
+            subscriptions: fs::read(home.join("subscriptions")).ok(),
+        }
+    }
+
+    /// Messages lost, left over, and other than they were.
+    fn harm(&self, after: &Picture) -> (usize, usize, usize) {
+        let count = |all: &[String], sha: &String| all.iter().filter(|other| *other == sha).count();
+        let fewer = |one: &[String], other: &[String]| {
+            let distinct: BTreeSet<&String> = one.iter().collect();
+            distinct.into_iter().map(|sha| count(one, sha).saturating_sub(count(other, sha))).sum()
+        };
+        let altered = self.files.symmetric_difference(&after.files).count();
+        (fewer(&self.contents, &after.contents), fewer(&after.contents, &self.contents), altered)
+    }
+}
+
+/// Cancelled on the way, and killed while it puts the destination back, until it has done so.
+#[test]
+fn a_rollback() {
+    let what = "rollback";
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.fill(2 * PENDING);
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("alice-old", "alice", dovecot.imap, LOGIN, ""));
+    let home = daemon.maildir("alice");
+    let mut own = Corpus::at(&home).from(50_000);
+    for folder in ["", ".Sent", ".Archive.2024", ".Own"] {
+        own.add(folder, 20);
+    }
+    own.subscribe(&[".Own", ".Sent"]);
+    let mut before = Picture::take(&home);
+    let mut random = random(what);
+    let mut rounds = Rounds::default();
+    let (mut brought, mut harm, mut longest) = (0, (0, 0, 0), 40);
+    rounds.slowest = daemon.start();
+    while rounds.kills < kills() {
+        daemon.ctl(&["start", "alice-old"]).code(0);
+        let enough = before.files.len() + random.random_range(1..600);
+        eventually("some have arrived", Duration::from_secs(60), || (count(&home) > enough).then_some(()));
+        if daemon.ctl(&["cancel", "alice-old"]).code != 0 {
+            // It was faster: what an earlier run brought stays from now on.
+            daemon.migration_in("alice-old", &["completed"], Duration::from_secs(60));
+            before = Picture::take(&home);
+            FOLDERS.iter().for_each(|folder| source.add(folder, PENDING / 10));
+            continue;
+        }
+        let mut last = count(&home);
+        brought += last - before.files.len();
+        loop {
+            sleep(Duration::from_millis(random.random_range(0..longest)));
+            daemon.kill();
+            rounds.kills += 1;
+            let here = count(&home);
+            rounds.in_time += usize::from(here > before.files.len());
+            rounds.moved += usize::from(here > before.files.len() && here < last);
+            // So that about every other kill comes in the middle.
+            longest = if here > before.files.len() { longest * 5 / 4 } else { longest * 3 / 4 }.clamp(8, 400);
+            last = here;
+            if random.random_bool(0.5) {
+                // It goes on by itself, before anybody can ask it anything.
+                daemon.spawn();
+                continue;
+            }
+            rounds.slowest = rounds.slowest.max(daemon.start());
+            if daemon.migration("alice-old")["state"] == "cancelled" || here == before.files.len() {
+                break;
+            }
+        }
+        daemon.migration_in("alice-old", &["cancelled"], Duration::from_secs(60));
+        let after = Picture::take(&home);
+        let (lost, left, altered) = before.harm(&after);
+        harm = (harm.0 + lost, harm.1 + left, harm.2 + altered);
+        if after != before {
+            report(what, &rounds, brought, harm);
+            assert_eq!(after, before, "the destination is as it was\n{}", daemon.log_tail(60));
+        }
+    }
+    report(what, &rounds, brought, harm);
+    assert!(rounds.moved > 0, "no kill came in the middle of putting back");
+    // And the source can still be brought, whole.
+    daemon.migrate("alice-old");
+    let all: Vec<String> = source.put.iter().chain(&own.put).cloned().collect();
+    same("octets", &all, &Tree::read(&home).contents());
     daemon.stop();
 }

@@ -14,7 +14,7 @@ use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::landing::{Landing, Order, clear_tmp};
-use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, missing, place, subscribe};
+use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, place, subscribe, unsubscribed};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -65,8 +65,8 @@ pub(super) async fn migrate(
         Ok(Arc::new(mailbox))
     })
     .await?;
-    let mut parts = plan(&means, &account, folders, work, run)?;
-    intend(&means, &account, &mailbox, &mut parts).await?;
+    let parts = plan(&means, &account, folders, work, run)?;
+    let parts = intend(&means, &account, &mailbox, parts).await?;
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -185,22 +185,32 @@ fn plan(
     Ok(parts)
 }
 
-/// Which folders this run makes is recorded before it makes them: a rollback after a crash must know.
+/// Folders that are missing are recorded as made before they are: whoever stops us in between, a rollback
+/// knows of them.
 async fn intend(
     means: &Means,
     account: &Account,
-    mailbox: &Mailbox,
-    parts: &mut VecDeque<Part>,
-) -> Result<(), Failure> {
-    let mut changes = Changes::default();
-    for part in parts {
-        if !part.record.made && !Folder::exists(mailbox, &part.record.directory) {
-            part.record.made = true;
-            let key = Origin::imap(&account.name, &part.folder.wire).folder;
-            changes.folder(&account.name, key, &part.record);
+    mailbox: &Arc<Mailbox>,
+    mut parts: VecDeque<Part>,
+) -> Result<VecDeque<Part>, Failure> {
+    let mailbox = Arc::clone(mailbox);
+    let (parts, missing) = blocking(move || {
+        let mut missing = Vec::new();
+        for part in &mut parts {
+            if !part.record.made && !Folder::exists(&mailbox, &part.record.directory) {
+                part.record.made = true;
+                missing.push((part.folder.wire.clone(), part.record.clone()));
+            }
         }
+        Ok((parts, missing))
+    })
+    .await?;
+    let mut changes = Changes::default();
+    for (wire, record) in missing {
+        changes.folder(&account.name, Origin::imap(&account.name, &wire).folder, &record);
     }
-    means.journal.commit(changes).await
+    means.journal.commit(changes).await?;
+    Ok(parts)
 }
 
 /// A name as it is, as far as a record has room; whoever prints it makes its control characters visible.
@@ -321,6 +331,7 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
     Ok(())
 }
 
+/// As with folders, the journal knows first.
 async fn subscribe_all(
     means: &Means,
     account: &Account,
@@ -328,23 +339,22 @@ async fn subscribe_all(
     wanted: Vec<(u64, String)>,
 ) -> Result<(), Failure> {
     let directories: Vec<String> = wanted.iter().map(|(_, directory)| directory.clone()).collect();
-    let place = Arc::clone(&mailbox);
-    let added = blocking(move || missing(&place, &directories)).await?;
-    if added.is_empty() {
+    let there = Arc::clone(&mailbox);
+    let missing = blocking(move || unsubscribed(&there, &directories)).await?;
+    if missing.is_empty() {
         return Ok(());
     }
     // Recorded before it is done: a rollback after a crash must know.
     let mut records = means.journal.folders(&account.name)?;
     let mut changes = Changes::default();
     for (key, directory) in wanted {
-        if let Some(record) = records.get_mut(&key).filter(|_| added.contains(&directory)) {
+        if let Some(record) = records.get_mut(&key).filter(|_| missing.contains(&directory)) {
             record.subscribed = true;
             changes.folder(&account.name, key, record);
         }
     }
     means.journal.commit(changes).await?;
-    blocking(move || subscribe(&mailbox, &added)).await?;
-    Ok(())
+    blocking(move || subscribe(&mailbox, &missing)).await.map(drop)
 }
 
 /// A new run begins: what is here now is what a rollback goes back to.

@@ -15,6 +15,9 @@ use super::name::{FileName, Origin};
 use crate::failure::Failure;
 use crate::message::MessageRef;
 
+/// Courier's and Dovecot's mark of a folder that is not a mailbox of its own.
+const MARK: &str = "maildirfolder";
+
 /// An open folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -34,11 +37,12 @@ impl Folder {
         let made = if name.is_empty() { false } else { mailbox.make_directory(mailbox.root(), name)? };
         let own = if name.is_empty() { "." } else { name };
         let dir = mailbox.open_directory(mailbox.root(), own)?;
-        if made {
-            // Courier's and Dovecot's mark of a folder that is not a mailbox of its own.
-            drop(mailbox.create(dir.as_fd(), "maildirfolder")?);
+        // `cur` is made last: without it somebody was stopped on the way.
+        let missing = |file| fstatat(&dir, file, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
+        let mut fresh = made || missing("cur");
+        if fresh && !name.is_empty() && missing(MARK) {
+            drop(mailbox.create(dir.as_fd(), MARK)?);
         }
-        let mut fresh = made;
         for sub in ["tmp", "new", "cur"] {
             fresh |= mailbox.make_directory(dir.as_fd(), sub)?;
         }
@@ -110,4 +114,23 @@ pub(crate) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> 
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_begun_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::open(&dir.path().join("m")).unwrap();
+        std::fs::create_dir(dir.path().join("m/.A")).unwrap();
+        assert!(!Folder::open(&mailbox, ".A").unwrap().made());
+        for part in [MARK, "tmp", "new", "cur"] {
+            assert!(dir.path().join("m/.A").join(part).exists(), "{part}");
+        }
+        std::fs::remove_file(dir.path().join("m/.A").join(MARK)).unwrap();
+        Folder::open(&mailbox, ".A").unwrap();
+        assert!(!dir.path().join("m/.A").join(MARK).exists(), "a folder of others stays as it is");
+    }
 }

@@ -3,13 +3,13 @@
 //! twenty-seventh keyword: that one is reported as not carried.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::folder::{Folder, entries};
 use super::mailbox::Mailbox;
@@ -47,6 +47,7 @@ impl Keywords {
             return Ok((String::new(), Vec::new()));
         }
         if !self.read {
+            tidy(mailbox, folder)?;
             self.names = read(mailbox, folder)?;
             self.read = true;
         }
@@ -200,12 +201,8 @@ impl<'f> Lock<'f> {
     fn take(mailbox: &Mailbox, folder: &'f Folder) -> Result<Self, Failure> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            match mailbox.create(folder.dir.as_fd(), LOCK) {
-                Ok(mut file) => {
-                    // So that others can tell whether we still live, as Dovecot does.
-                    let _ = write!(file, "{}:{}", std::process::id(), host());
-                    return Ok(Lock(folder));
-                }
+            match make_lock(mailbox, folder) {
+                Ok(()) => return Ok(Lock(folder)),
                 Err(failure) => {
                     if is_dead(folder) {
                         let _ = unlinkat(folder.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
@@ -228,6 +225,46 @@ impl<'f> Lock<'f> {
             }
         }
     }
+}
+
+/// Makes the lock, with its holder in it, so that others can tell whether we still live, as Dovecot does. The
+/// holder is there as soon as the lock is, or a kill in between would lock everybody out for two minutes;
+/// only a file system that cannot link a file without a name gets the holder afterwards.
+fn make_lock(mailbox: &Mailbox, folder: &Folder) -> Result<(), Failure> {
+    let dir = folder.dir.as_fd();
+    let holder = format!("{}:{}", std::process::id(), host());
+    let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    if let Ok(file) = openat(dir, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut file = std::fs::File::from(file);
+        file.write_all(holder.as_bytes()).map_err(|e| mailbox.trouble(LOCK, errno(&e)))?;
+        match linkat(AT_FDCWD, name.as_str(), dir, LOCK, AtFlags::AT_SYMLINK_FOLLOW) {
+            Ok(()) => {
+                return mailbox.give_away(dir, LOCK).inspect_err(|_| {
+                    let _ = unlinkat(dir, LOCK, UnlinkatFlags::NoRemoveDir);
+                });
+            }
+            Err(Errno::EEXIST) => return Err(mailbox.trouble(LOCK, Errno::EEXIST)),
+            Err(_) => {}
+        }
+    }
+    let _ = write!(mailbox.create(dir, LOCK)?, "{holder}");
+    Ok(())
+}
+
+/// Removes what somebody who was killed left of a new list, and his lock; the list itself is whole.
+///
+/// # Errors
+/// The folder cannot be written, or Dovecot holds its lock for longer than ten seconds.
+pub(super) fn tidy(mailbox: &Mailbox, folder: &Folder) -> Result<(), Failure> {
+    let dir = folder.dir.as_fd();
+    if fstatat(dir, NEW, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+        let _lock = Lock::take(mailbox, folder)?;
+        let _ = unlinkat(dir, NEW, UnlinkatFlags::NoRemoveDir);
+    } else if is_dead(folder) {
+        let _ = unlinkat(dir, LOCK, UnlinkatFlags::NoRemoveDir);
+    }
+    Ok(())
 }
 
 /// Whether the holder of the lock is gone: its process does not exist on this host, or it is too old for
@@ -332,5 +369,30 @@ mod tests {
         assert!(is_dead(&folder), "it was made before we began");
         std::fs::write(dir.path().join("m/.A").join(LOCK), format!("{}:elsewhere", child.id())).unwrap();
         assert!(!is_dead(&folder), "who knows what lives elsewhere");
+    }
+
+    #[test]
+    fn a_lock_tells_its_holder_and_a_dead_one_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::open(&dir.path().join("m")).unwrap();
+        let folder = Folder::open(&mailbox, ".A").unwrap();
+        let file = |name: &str| dir.path().join("m/.A").join(name);
+        make_lock(&mailbox, &folder).unwrap();
+        let holder = format!("{}:{}", std::process::id(), host());
+        assert_eq!(std::fs::read_to_string(file(LOCK)).unwrap(), holder);
+        assert!(make_lock(&mailbox, &folder).is_err(), "it is held");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        for (lock, new) in [(true, true), (true, false), (false, true)] {
+            let _ = std::fs::remove_file(file(LOCK));
+            if lock {
+                std::fs::write(file(LOCK), format!("{}:{}", child.id(), host())).unwrap();
+            }
+            if new {
+                std::fs::write(file(NEW), "0 half").unwrap();
+            }
+            tidy(&mailbox, &folder).unwrap();
+            assert!(!file(LOCK).exists() && !file(NEW).exists(), "{lock} {new}");
+        }
     }
 }

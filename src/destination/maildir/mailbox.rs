@@ -137,13 +137,12 @@ impl Mailbox {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let file = openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|e| self.trouble(name, e))?;
-        if self.owner.is_some() {
-            self.give_away(directory, name)?;
-        }
+        self.give_away(directory, name)?;
         Ok(file.into())
     }
 
-    fn give_away(&self, parent: BorrowedFd<'_>, name: &str) -> Result<(), Failure> {
+    /// Gives what we made to the mailbox's owner, if we are root.
+    pub(super) fn give_away(&self, parent: BorrowedFd<'_>, name: &str) -> Result<(), Failure> {
         let Some((uid, gid)) = self.owner else { return Ok(()) };
         fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .map_err(|e| self.trouble(name, e))

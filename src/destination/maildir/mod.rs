@@ -24,6 +24,6 @@ pub use mailbox::{Mailbox, path_for, remove_made, topmost_missing};
 pub use name::{FileName, Origin};
 pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
-pub use subscriptions::{missing, subscribe, unsubscribe};
+pub use subscriptions::{subscribe, unsubscribe, unsubscribed};
 pub use twins::Orphans;
 pub(crate) use twins::{Staged as Candidate, Twins};

@@ -10,7 +10,7 @@ use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::folder::{Folder, entries};
 use super::inventory::{directories, halves};
-use super::keywords::give_back;
+use super::keywords::{give_back, tidy};
 use super::mailbox::{Mailbox, remove_made};
 use super::name::{FileName, Origin};
 use super::subscriptions::unsubscribe;
@@ -70,6 +70,7 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
             }
         }
         undone.messages += removed;
+        tidy(mailbox, &folder)?;
     }
     for (name, before) in &work.letters {
         if let Some(folder) = Folder::open_existing(mailbox, name)? {

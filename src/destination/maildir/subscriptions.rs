@@ -18,6 +18,16 @@ const NEW: &str = "subscriptions.mailhaul";
 const VERSION_2: &str = "V\t2";
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
+/// Those of these directories that are not subscribed: what [`subscribe`] would add.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn unsubscribed(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String>, Failure> {
+    let lines = read(mailbox)?;
+    let second = lines.is_empty() || lines.first().is_some_and(|l| l == VERSION_2);
+    Ok(directories.iter().filter(|d| !lines.contains(&entry(d, second))).cloned().collect())
+}
+
 /// Subscribes the folders with these directories (`.A.B`; empty for the inbox) and returns those that were
 /// not subscribed before.
 ///
@@ -42,22 +52,13 @@ pub fn subscribe(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String
     Ok(added)
 }
 
-/// Those of the folders that are not subscribed.
-///
-/// # Errors
-/// The mailbox cannot be read.
-pub fn missing(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String>, Failure> {
-    let lines = read(mailbox)?;
-    let second = lines.is_empty() || lines.first().is_some_and(|l| l == VERSION_2);
-    let there: BTreeSet<String> = lines.into_iter().collect();
-    Ok(directories.iter().filter(|d| !there.contains(&entry(d, second))).cloned().collect())
-}
-
 /// Takes subscriptions back that [`subscribe`] had added.
 ///
 /// # Errors
 /// The mailbox cannot be written.
 pub fn unsubscribe(mailbox: &Mailbox, directories: &[String]) -> Result<(), Failure> {
+    // Somebody who was killed may have left a list that never became the list.
+    let _ = unlinkat(mailbox.root(), NEW, UnlinkatFlags::NoRemoveDir);
     if directories.is_empty() {
         return Ok(());
     }
@@ -124,7 +125,9 @@ mod tests {
         let mailbox = Mailbox::open(&dir.path().join("m")).unwrap();
         let file = dir.path().join("m/subscriptions");
         let ours = list(&["", ".A.B", ".Entw&APw-rfe"]);
+        assert_eq!(unsubscribed(&mailbox, &ours).unwrap(), ours);
         assert_eq!(subscribe(&mailbox, &ours).unwrap(), ours);
+        assert!(unsubscribed(&mailbox, &ours).unwrap().is_empty());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "V\t2\n\nINBOX\nA\tB\nEntw&APw-rfe\n");
         assert!(subscribe(&mailbox, &ours).unwrap().is_empty());
         unsubscribe(&mailbox, &ours).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::state::{State, Work};
 use super::{Manager, Refusal, View};
+use crate::failure::{Failure, Kind};
 use crate::migration::{State as Stage, Wish};
 
 /// How often a migration that broke off is tried.
@@ -52,6 +53,14 @@ impl Manager {
             let migrations_done = migrations.iter().all(|name| self.is_over(name));
             if polls_done && migrations_done {
                 break;
+            }
+            if self.means().journal.has_failed() {
+                // Nothing can be recorded any more: to wait for the next try would be in vain.
+                return Err(Refusal::Failed(Failure::new(
+                    Kind::Journal,
+                    "the journal cannot be written any more",
+                    "check the disk of the state directory and its space; run it again",
+                )));
             }
             // The pauses between tries end without a change: look once a second, too.
             let second = std::time::Duration::from_secs(1);
