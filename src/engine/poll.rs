@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::{Means, blocking, identity, now};
 use crate::account::{Account, Poll};
 use crate::destination::landing::{Landing, Placement, Receipt, clear_tmp};
-use crate::destination::maildir::{Mailbox, Origin, place};
+use crate::destination::maildir::{Mailbox, Origin, Orphans, place};
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord, SourceRecord};
 use crate::message::{Flags, FolderPath, MessageRef};
@@ -115,9 +115,14 @@ async fn run(
             Ok(Arc::new(mailbox))
         })
         .await?;
+        let listed: BTreeSet<u128> =
+            here.iter().map(|(_, id)| *id).chain(fresh.iter().map(|m| m.id)).collect();
+        // New messages where known ones are gone may be the same ones with other UIDLs.
+        let renamed = known.iter().any(|id| !listed.contains(id));
+        let orphans = if unsure || renamed { Some(orphans(&mailbox, origin, listed).await?) } else { None };
         let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
-        let opened = landing.open(&directory, origin, unsure, None).await?;
+        let opened = landing.open(&directory, origin, unsure, orphans).await?;
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) =
             fresh.into_iter().partition(|m| opened.holds.contains(&MessageRef::Pop3(m.id)));
@@ -163,6 +168,21 @@ async fn run(
         Some(failure) => Err(failure),
         None => Ok(()),
     }
+}
+
+/// The account's messages here that the source does not list any more.
+async fn orphans(
+    mailbox: &Arc<Mailbox>,
+    origin: Origin,
+    listed: BTreeSet<u128>,
+) -> Result<Arc<Orphans>, Failure> {
+    let mailbox = Arc::clone(mailbox);
+    blocking(move || {
+        let is_there =
+            |_: Origin, message: MessageRef| matches!(message, MessageRef::Pop3(id) if listed.contains(&id));
+        Orphans::of(&mailbox, origin.account, is_there).map(Arc::new)
+    })
+    .await
 }
 
 enum Verdict {
