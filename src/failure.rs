@@ -120,6 +120,11 @@ impl Failure {
         }
     }
 
+    /// Whether the other side asks for fewer connections or requests.
+    pub fn asks_for_less(&self) -> bool {
+        matches!(self.kind, Kind::Throttled | Kind::InUse | Kind::Unavailable)
+    }
+
     /// Whether a poll that ended with this counts towards `max_failures`: the account's own causes do,
     /// throttling, our own network and our own destination do not.
     pub fn counts(&self) -> bool {

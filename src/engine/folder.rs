@@ -3,7 +3,7 @@
 //! It refuses to call a folder done while its numbers do not add up.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use super::tally::{FolderNumbers, Tally};
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Event, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Event, Fetch, Left, Session, SourceFolder};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -34,7 +34,11 @@ pub(super) struct FolderWork<'w> {
     /// The run: its beginning.
     pub(super) run: i64,
     pub(super) board: &'w Board,
+    pub(super) cares: &'w Cares,
 }
+
+/// What connections broke over, by folder.
+pub(super) type Cares = Mutex<BTreeMap<u64, Care>>;
 
 /// What became of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +166,9 @@ impl FolderWork<'_> {
         }
         progress.record.open = true;
         self.save(&mut progress).await?;
-        let fetched = self.fetch(session, folder, &mut progress, &todo).await;
+        let mut care = self.care(key).unwrap_or_default();
+        let fetched = self.fetch(session, folder, &mut progress, &todo, &mut care).await;
+        self.keep_care(key, care, fetched.is_ok());
         // Whatever happened, what was committed is recorded.
         while let Some(answer) = progress.waiting.pop_front() {
             let receipts = self.landing.settled(answer).await?;
@@ -179,8 +185,9 @@ impl FolderWork<'_> {
         folder: &SourceFolder,
         progress: &mut Progress,
         todo: &[(u32, u32)],
+        care: &mut Care,
     ) -> Result<(), Failure> {
-        let mut fetch = Fetch::start(session, todo, self.landing.orders().clone());
+        let mut fetch = Fetch::start(session, todo, self.landing.orders().clone(), care);
         let (mut count, mut octets, mut since) = (0usize, 0u64, Instant::now());
         let result = loop {
             let event = match fetch.next().await {
@@ -239,6 +246,19 @@ impl FolderWork<'_> {
             }
         }
         Ok(())
+    }
+
+    fn care(&self, folder: u64) -> Option<Care> {
+        self.cares.lock().ok()?.get(&folder).cloned()
+    }
+
+    fn keep_care(&self, folder: u64, care: Care, done: bool) {
+        let Ok(mut cares) = self.cares.lock() else { return };
+        if care.is_needed() && !done {
+            cares.insert(folder, care);
+        } else {
+            cares.remove(&folder);
+        }
     }
 
     fn except(

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::arrival::arrived;
 use super::board::{Board, Part};
-use super::folder::{Brought, FolderWork};
+use super::folder::{Brought, Cares, FolderWork};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut};
@@ -34,21 +34,33 @@ struct Shared {
     landings: TaskTracker,
     run: i64,
     board: Arc<Board>,
+    cares: Arc<Cares>,
 }
 
-/// One try. `run` is the beginning of the run that the try belongs to.
+/// What one try is given besides its account.
+#[derive(Debug, Clone)]
+pub(super) struct Try {
+    /// The beginning of the run that it belongs to.
+    pub(super) run: i64,
+    /// Connections that it may have.
+    pub(super) connections: usize,
+    pub(super) meter: Arc<Meter>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) landings: TaskTracker,
+    pub(super) cares: Arc<Cares>,
+}
+
+/// One try.
 ///
 /// # Errors
-/// What ended the try; what landed before is recorded.
+/// What ended it; what landed before is recorded.
 pub(super) async fn migrate(
     means: Arc<Means>,
     account: Arc<Account>,
     work: &Migrate,
-    run: i64,
-    meter: Arc<Meter>,
-    tally: Arc<Tally>,
-    landings: TaskTracker,
+    this: Try,
 ) -> Result<(), Failure> {
+    let Try { run, connections, meter, tally, landings, cares } = this;
     let secret = means.secret(&account).await?;
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
     let folders = session.folders().await?;
@@ -72,13 +84,7 @@ pub(super) async fn migrate(
         .filter(|part| part.folder.subscribed)
         .map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, part.record.directory.clone()))
         .collect();
-    let most = means
-        .settings
-        .migrations
-        .connections
-        .min(account.source.max_connections.unwrap_or(usize::MAX))
-        .min(parts.len())
-        .max(1);
+    let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
     let place = Arc::clone(&mailbox);
     let survey = known || blocking(move || Orphans::any(&place, mark)).await?;
@@ -92,6 +98,7 @@ pub(super) async fn migrate(
         landings,
         run,
         board,
+        cares,
     });
     work_all(&shared, session, secret, most).await?;
     if tally.sums().ledger.imported > 0 {
@@ -238,6 +245,7 @@ async fn work_all(
                 Ok(session) => worker(shared, session).await,
                 Err(failure) => {
                     tracing::debug!(ACCOUNT = shared.account.name, "one connection less: {failure}");
+                    shared.tally.refused();
                     Ok(())
                 }
             }
@@ -280,6 +288,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         tally: &shared.tally,
         run: shared.run,
         board: &shared.board,
+        cares: &shared.cares,
     };
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };

@@ -21,6 +21,7 @@ struct Numbers {
     folders: BTreeMap<u64, FolderNumbers>,
     progress_at: Option<i64>,
     arrived: Option<Arrived>,
+    refused: bool,
 }
 
 /// The numbers of one folder.
@@ -120,6 +121,16 @@ impl Tally {
     /// What the look at the end said.
     pub(super) fn arrived(&self, arrived: Arrived) {
         self.with(|numbers| numbers.arrived = Some(arrived));
+    }
+
+    /// The source allowed fewer connections than were wanted.
+    pub(super) fn refused(&self) {
+        self.with(|numbers| numbers.refused = true);
+    }
+
+    /// Whether the source allowed fewer connections than were wanted.
+    pub(super) fn was_refused(&self) -> bool {
+        self.0.lock().is_ok_and(|numbers| numbers.refused)
     }
 
     /// A folder's numbers changed.

@@ -7,6 +7,7 @@
 //! a FETCH or LIST that ended in NO, or in a closed socket, a complete one.
 
 mod answers;
+mod care;
 mod command;
 mod date;
 mod fetch;
@@ -16,6 +17,7 @@ mod response;
 mod session;
 mod transport;
 
+pub use care::Care;
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, matches};
 pub use session::{Detail, Examined, Listed, Session};

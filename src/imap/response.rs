@@ -105,7 +105,7 @@ fn item(attributes: &[AttributeValue<'_>]) -> Item {
             AttributeValue::Rfc822Size(value) => item.size = Some(*value),
             AttributeValue::Flags(list) => item.flags = Some(flags(list)),
             AttributeValue::InternalDate(text) => item.received = date::parse(text),
-            AttributeValue::BodySection { section: None, index: None, data: Some(data) }
+            AttributeValue::BodySection { section: None, index: _, data: Some(data) }
             | AttributeValue::Rfc822(Some(data)) => item.body = Some(data.to_vec()),
             _ => {}
         }

@@ -38,6 +38,8 @@ pub(super) struct Transport<T> {
     side_octets: usize,
     sink: Option<PollSender<T>>,
     pending: Option<Parcel>,
+    /// Bodies are parts of one message: only their octets are handed on, and counted here.
+    joined: Option<u64>,
 }
 
 impl<T> fmt::Debug for Transport<T> {
@@ -60,7 +62,25 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
             side_octets: 0,
             sink: None,
             pending: None,
+            joined: None,
         }
+    }
+
+    /// Bodies that come from now on are parts of one message that the caller begins and ends, or whole again.
+    pub(super) fn join_bodies(&mut self, join: bool) {
+        self.joined = join.then_some(0);
+    }
+
+    /// Counts octets of a part that came another way.
+    pub(super) fn count_joined(&mut self, octets: u64) {
+        if let Some(joined) = &mut self.joined {
+            *joined += octets;
+        }
+    }
+
+    /// Octets of parts since [`Transport::join_bodies`].
+    pub(super) fn joined(&self) -> u64 {
+        self.joined.unwrap_or(0)
     }
 
     /// Bodies go there from now on; without a receiver they are dropped.
@@ -164,8 +184,14 @@ impl<T: From<Parcel> + Send + 'static> AsyncRead for Transport<T> {
             this.start += before - data.len();
             match frame {
                 Some(Frame::Response(response)) => this.sort(response)?,
+                Some(Frame::Begin(_) | Frame::End) if this.joined.is_some() => {}
                 Some(Frame::Begin(number)) => this.pending = Some(Parcel::Begin(number)),
-                Some(Frame::Data(data)) => this.pending = Some(Parcel::Data(data)),
+                Some(Frame::Data(data)) => {
+                    if let Some(joined) = &mut this.joined {
+                        *joined += data.len() as u64;
+                    }
+                    this.pending = Some(Parcel::Data(data));
+                }
                 Some(Frame::End) => this.pending = Some(Parcel::End),
                 None => {
                     let mut space = ReadBuf::new(&mut this.read);

@@ -231,6 +231,8 @@ pub struct MigrationRecord {
     pub finished_at: Option<i64>,
     /// The last time that something landed.
     pub progress_at: Option<i64>,
+    /// Milliseconds without progress, as far as a daemon was there to try.
+    pub waited: i64,
     /// The next try.
     pub next_try_at: Option<i64>,
     /// Tries in vain since the last progress.
@@ -283,6 +285,7 @@ impl Default for MigrationRecord {
             started_at: None,
             finished_at: None,
             progress_at: None,
+            waited: 0,
             next_try_at: None,
             tries: 0,
             error: None,

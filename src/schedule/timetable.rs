@@ -28,6 +28,14 @@ impl Timetable {
         self.due.remove(name);
     }
 
+    /// The clock was set by so many milliseconds: everything is due as long from now as before.
+    pub fn shift(&mut self, by: i64) {
+        for at in self.due.values_mut() {
+            *at = at.saturating_add(by);
+        }
+        self.heap = self.due.iter().map(|(name, at)| Reverse((*at, name.clone()))).collect();
+    }
+
     /// When a name is due.
     pub fn when(&self, name: &str) -> Option<i64> {
         self.due.get(name).copied()
@@ -80,5 +88,16 @@ mod tests {
                 prop_assert_eq!(table.when(&name), Some(at));
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_pause() {
+        let mut table = Timetable::default();
+        table.set("a", 1_000);
+        table.set("b", 2_000);
+        table.shift(-86_400_000);
+        assert_eq!(table.take(999 - 86_400_000), None);
+        assert_eq!(table.take(1_000 - 86_400_000).as_deref(), Some("a"));
+        assert_eq!(table.when("b"), Some(2_000 - 86_400_000));
     }
 }

@@ -3,19 +3,19 @@
 //! each change is in the journal before it is told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
-use super::super::migrate::{begin, migrate};
+use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{has_brought, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};
-use crate::account::{Account, Job as AccountJob, Migrate};
+use crate::account::{Account, Job as AccountJob};
 use crate::destination::maildir::topmost_missing;
 use crate::failure::{Again, Failure, Kind};
 use crate::journal::{Changes, MigrationRecord};
@@ -51,6 +51,8 @@ impl Manager {
                 }
                 let completed_at = entry.record.completed_at;
                 entry.tally = None;
+                entry.cares = Arc::default();
+                entry.since = None;
                 entry.record = MigrationRecord {
                     state: Stage::Queued,
                     place,
@@ -88,7 +90,10 @@ impl Manager {
             entry.record.state = stage;
             entry.record.next_try_at = None;
             match wish {
-                Wish::Resume => entry.record.tries = 0,
+                Wish::Resume => {
+                    entry.record.tries = 0;
+                    entry.since = None;
+                }
                 Wish::Cancel { .. } => {
                     entry.record.cancelled = true;
                     entry.record.error = None;
@@ -196,7 +201,12 @@ impl Manager {
         let made = topmost(&means, account).await?;
         let run = self.begin_try(&means, account, &tally, made).await?;
         let landings = TaskTracker::new();
-        let attempt = attempt(&means, account, work, run, &self.total, &tally, &landings);
+        let attempt = migrate(
+            Arc::clone(&means),
+            Arc::clone(account),
+            &work,
+            self.a_try(&means, account, run, &tally, &landings),
+        );
         let attempt = std::panic::AssertUnwindSafe(attempt);
         let result = tokio::select! {
             result = futures_util::FutureExt::catch_unwind(attempt) => result.unwrap_or_else(|_| Err(
@@ -207,6 +217,29 @@ impl Manager {
         landings.close();
         landings.wait().await;
         result.map(|()| tally.sums())
+    }
+
+    /// What a try is given.
+    fn a_try(
+        &self,
+        means: &Means,
+        account: &Account,
+        run: i64,
+        tally: &Arc<Tally>,
+        landings: &TaskTracker,
+    ) -> Try {
+        let mut state = self.lock();
+        let most = means.settings.migrations.connections;
+        let connections = state.hosts.allowed(&account.source.host, most, now());
+        let cares = state.migration(&account.name).map(|(_, entry)| Arc::clone(&entry.cares));
+        Try {
+            run,
+            connections,
+            meter: Arc::clone(&self.total),
+            tally: Arc::clone(tally),
+            landings: landings.clone(),
+            cares: cares.unwrap_or_default(),
+        }
     }
 
     /// The run begins with its first try; `made` is the topmost directory that its mailbox lacks.
@@ -223,6 +256,7 @@ impl Manager {
                 return Err(Failure::new(Kind::Stopped, "its definition is gone", ""));
             };
             entry.tally = Some(Arc::clone(tally));
+            entry.since.get_or_insert_with(Instant::now);
             let mut changes = Changes::default();
             let run = match entry.record.started_at {
                 Some(run) => run,
@@ -260,9 +294,13 @@ impl Manager {
                 return;
             }
             let sums = entry.tally.as_deref().map(Tally::sums);
+            let less = entry.tally.as_deref().is_some_and(Tally::was_refused);
+            let since = entry.since.replace(Instant::now());
             let record = &mut entry.record;
+            record.waited = record.waited.saturating_add(since.map_or(0, |since| millis(since.elapsed())));
             if let Some(at) = sums.as_ref().and_then(|s| s.progress_at) {
                 record.progress_at = record.progress_at.max(Some(at));
+                record.waited = 0;
                 if result.is_err() {
                     record.tries = 0;
                 }
@@ -299,6 +337,9 @@ impl Manager {
             let place = record.place;
             if ended {
                 state.queue.remove(&place);
+            }
+            if less || result.as_ref().err().is_some_and(Failure::asks_for_less) {
+                state.hosts.halve(&account.source.host, now());
             }
             means.journal.enqueue(changes)
         };
@@ -365,32 +406,11 @@ fn is_under_way(state: Stage) -> bool {
     matches!(state, Stage::Queued | Stage::Checking | Stage::Running | Stage::Retrying)
 }
 
-async fn attempt(
-    means: &Arc<Means>,
-    account: &Arc<Account>,
-    work: Migrate,
-    run: i64,
-    total: &Arc<super::super::meter::Meter>,
-    tally: &Arc<Tally>,
-    landings: &TaskTracker,
-) -> Result<(), Failure> {
-    migrate(
-        Arc::clone(means),
-        Arc::clone(account),
-        &work,
-        run,
-        Arc::clone(total),
-        Arc::clone(tally),
-        landings.clone(),
-    )
-    .await
-}
-
 /// What a failed try means. `true`: it ended for good, without anything to put back.
 fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
     record.tries = record.tries.saturating_add(1);
-    let since = now() - record.progress_at.unwrap_or_else(now);
-    let given_up = since >= millis(means.settings.migrations.give_up_after);
+    // Counted by a clock that nobody sets, and only while we were there to try.
+    let given_up = record.waited >= millis(means.settings.migrations.give_up_after);
     let for_good = match failure.again() {
         Again::Never if failure.kind == Kind::Credentials => record.tries >= CREDENTIAL_TRIES,
         Again::Never => true,

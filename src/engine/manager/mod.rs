@@ -4,6 +4,8 @@
 
 mod accounts;
 mod check;
+mod clock;
+mod hosts;
 mod migrations;
 mod once;
 mod polls;
@@ -12,15 +14,16 @@ mod verify;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::clock::Clock;
 use self::state::State;
-use super::Means;
 use super::meter::Meter;
+use super::{Means, now};
 use crate::failure::Failure;
 
 pub use check::Checked;
@@ -56,6 +59,7 @@ pub struct Manager {
     stop: CancellationToken,
     total: Arc<Meter>,
     once: bool,
+    clock: Mutex<Clock>,
 }
 
 impl Manager {
@@ -70,6 +74,7 @@ impl Manager {
             stop: CancellationToken::new(),
             total: Arc::new(Meter::default()),
             once,
+            clock: Mutex::default(),
         })
     }
 
@@ -87,6 +92,11 @@ impl Manager {
     pub fn step(self: &Arc<Self>) {
         if self.stop.is_cancelled() {
             return;
+        }
+        let jump = self.clock.lock().map_or(0, |mut clock| clock.jump(now(), Instant::now()));
+        if jump != 0 {
+            tracing::warn!("the clock was set by {} s; every pause stays as long as it was", jump / 1000);
+            self.lock().shift(jump);
         }
         self.start_polls();
         self.start_migrations();

@@ -146,11 +146,10 @@ impl Manager {
             let account = Arc::clone(account);
             let Job::Poll(work) = account.job.clone() else { continue };
             let host = account.source.host.clone();
-            if state.hosts.get(&host).is_some_and(|count| *count >= per_host) {
+            if !state.hosts.take(&host, per_host, now) {
                 state.ready.push_back(name);
                 continue;
             }
-            *state.hosts.entry(host).or_default() += 1;
             state.polls_running += 1;
             let running = Running {
                 cancel: self.stop.child_token(),
@@ -193,11 +192,9 @@ impl Manager {
         let written = {
             let mut state = self.lock();
             state.polls_running = state.polls_running.saturating_sub(1);
-            if let Some(count) = state.hosts.get_mut(&account.source.host) {
-                *count -= 1;
-                if *count == 0 {
-                    state.hosts.remove(&account.source.host);
-                }
+            state.hosts.release(&account.source.host, ended_at);
+            if outcome.failure.as_ref().is_some_and(Failure::asks_for_less) {
+                state.hosts.halve(&account.source.host, ended_at);
             }
             let Some((account, entry)) = state.poll(name) else {
                 drop(state);

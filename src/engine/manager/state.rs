@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::folder::Cares;
 use super::super::meter::Meter;
 use super::super::tally::Tally;
+use super::hosts::Hosts;
 use crate::account::Account;
 use crate::config::Broken;
 use crate::journal::{Changes, MigrationRecord, PollRecord};
@@ -21,7 +24,7 @@ pub(super) struct State {
     pub(super) ready: VecDeque<String>,
     pub(super) polls_running: usize,
     /// Connections to each host, by polls.
-    pub(super) hosts: BTreeMap<String, usize>,
+    pub(super) hosts: Hosts,
     /// The queue: places and names of migrations that are open.
     pub(super) queue: BTreeMap<u64, String>,
     pub(super) next_place: u64,
@@ -55,6 +58,10 @@ pub(super) struct MigrationEntry {
     pub(super) job: Option<Job>,
     /// The numbers of the last try, after its end.
     pub(super) tally: Option<Arc<Tally>>,
+    /// What connections broke over in this run.
+    pub(super) cares: Arc<Cares>,
+    /// Time without progress is counted from here.
+    pub(super) since: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Event, Fetch, Session};
+use crate::imap::{Care, Event, Fetch, Session};
 use crate::message::Parcel;
 use crate::pop3;
 
@@ -52,7 +52,8 @@ pub(super) async fn imap(
 ) -> Result<BTreeMap<u64, Print>, Failure> {
     let (sink, prints) = printer();
     let mut pieces = Vec::with_capacity(messages.len());
-    let mut fetch = Fetch::start(session, messages, sink.clone());
+    let mut care = Care::default();
+    let mut fetch = Fetch::start(session, messages, sink.clone(), &mut care);
     while let Some(event) = fetch.next().await? {
         if let Event::Message(message) = event {
             pieces.push((u64::from(message.uid), message.piece));

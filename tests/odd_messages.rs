@@ -1,0 +1,150 @@
+//! One message that a server cannot give: it fails alone, told with its reason, and everything else comes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
+
+mod daemon;
+mod fake_imap;
+mod maildir;
+
+use std::time::Duration;
+
+use daemon::{Daemon, adds_up, imap_migrate};
+use fake_imap::{Command, FakeImap, Folder, Reply, Then};
+use maildir::{Tree, same, sha};
+use serde_json::Value;
+
+const ODD: u32 = 137;
+
+fn boxes() -> Vec<Folder> {
+    let mut work = Folder::new("Work", 450);
+    // Three parts, the last one full.
+    let odd = &mut work.mails[ODD as usize - 1].body;
+    odd.resize(3 * 65_536, b'x');
+    let end = odd.len();
+    odd[end - 2..].copy_from_slice(b"\r\n");
+    vec![Folder::new("INBOX", 30), work]
+}
+
+/// Runs one migration to its end; returns its object, what was skipped, what is here, and the server.
+fn run(hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static) -> (Value, Vec<Value>, Tree, FakeImap) {
+    let server = FakeImap::start(boxes(), hook);
+    let mut daemon = Daemon::new("[migrations]\nconnections = 2\n");
+    daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
+    daemon.start();
+    daemon.ctl(&["start", "alice-old"]).code(0);
+    let ended = ["completed", "failed", "rolled-back"];
+    let migration = daemon.migration_in("alice-old", &ended, Duration::from_secs(120));
+    assert_eq!(migration["state"], "completed", "{migration:#}");
+    adds_up(&migration);
+    let shown = daemon.show("alice-old");
+    let tree = Tree::read(&daemon.maildir("alice"));
+    daemon.stop();
+    (migration, shown["skipped"].as_array().unwrap().clone(), tree, server)
+}
+
+fn expected(server: &FakeImap, without: Option<u32>) -> Vec<String> {
+    let boxes = server.boxes();
+    let mails =
+        boxes.iter().flat_map(|folder| folder.mails.iter().map(|mail| (folder.name == b"Work", mail)));
+    mails.filter(|(work, mail)| !work || Some(mail.uid) != without).map(|(_, mail)| sha(&mail.body)).collect()
+}
+
+fn is_odd(command: &Command, reply: &mut Reply) -> bool {
+    command.is_in("Work") && command.wants_bodies() && reply.of(ODD).is_some()
+}
+
+fn in_parts(command: &Command) -> bool {
+    String::from_utf8_lossy(&command.rest).contains("]<")
+}
+
+/// What comes before the odd message comes; then the connection is gone.
+fn break_off(reply: &mut Reply) {
+    let start = format!("FETCH (UID {ODD} ");
+    let at = reply.untagged.iter().position(|line| String::from_utf8_lossy(line).contains(&start)).unwrap();
+    reply.untagged.truncate(at);
+    reply.tagged.clear();
+    reply.then = Then::Close;
+}
+
+#[track_caller]
+fn failed_alone(outcome: (Value, Vec<Value>, Tree, FakeImap), words: &str) -> FakeImap {
+    let (migration, skipped, tree, server) = outcome;
+    assert_eq!((&migration["messages_imported"], &migration["messages_failed"]), (&479.into(), &1.into()));
+    assert_eq!(skipped.len(), 1, "{skipped:#?}");
+    assert_eq!((&skipped[0]["folder"], &skipped[0]["id"]), (&"Work".into(), &ODD.to_string().into()));
+    assert_eq!(skipped[0]["size"], 3 * 65_536);
+    assert!(skipped[0]["reason"].as_str().unwrap().contains(words), "{skipped:#?}");
+    same("everything else", &expected(&server, Some(ODD)), &tree.contents());
+    server
+}
+
+#[track_caller]
+fn all_came(outcome: (Value, Vec<Value>, Tree, FakeImap)) {
+    let (migration, skipped, tree, server) = outcome;
+    assert_eq!(
+        (&migration["messages_imported"], skipped.len()),
+        (&480.into(), 0),
+        "{migration:#} {skipped:#?}"
+    );
+    same("everything", &expected(&server, None), &tree.contents());
+}
+
+#[test]
+fn a_message_that_breaks_every_connection() {
+    let server = failed_alone(
+        run(|command, reply| {
+            if is_odd(command, reply) {
+                break_off(reply);
+            }
+        }),
+        "the connection broke 3 times",
+    );
+    assert!(server.connections() <= 12, "{} connections", server.connections());
+}
+
+#[test]
+fn a_message_that_comes_in_parts_only() {
+    all_came(run(|command, reply| {
+        if is_odd(command, reply) && !in_parts(command) {
+            break_off(reply);
+        }
+    }));
+    all_came(run(|command, reply| {
+        if is_odd(command, reply) && !in_parts(command) {
+            reply.untagged.clear();
+            reply.tagged(command, "NO [SERVERBUG] it is too long for me");
+        }
+    }));
+}
+
+#[test]
+fn a_message_that_is_refused() {
+    let server = failed_alone(
+        run(|command, reply| {
+            if is_odd(command, reply) {
+                reply.untagged.clear();
+                reply.tagged(command, "NO [SERVERBUG] that one is damaged");
+            }
+        }),
+        "that one is damaged",
+    );
+    let fetches = server.body_fetches();
+    assert!(fetches < 40, "halves, not singles: {fetches}");
+}
+
+#[test]
+fn a_message_whose_answer_cannot_be_read() {
+    let server = failed_alone(
+        run(|command, reply| {
+            if command.is_in("Work")
+                && command.wants_bodies()
+                && let Some(line) = reply.of(ODD)
+            {
+                *line = format!("* 9 FETCH (UID {ODD} FLAGS (((\r\n").into_bytes();
+            }
+        }),
+        "no answer for it that can be read",
+    );
+    let fetches = server.body_fetches();
+    assert!(fetches < 60, "halves, not singles: {fetches}");
+}
