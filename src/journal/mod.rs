@@ -6,6 +6,7 @@
 //! Keys are text, values are JSON or text of less than about a kilobyte, all in one tree, so that one batch
 //! changes everything that belongs together.
 
+mod database;
 mod export;
 mod records;
 mod store;

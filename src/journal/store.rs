@@ -1,12 +1,11 @@
 //! The embedded store under the rules that make it safe: `fdatasync` after every flush (its own flush does
 //! not survive a power cut), one commit for everybody who waits, a sentinel with the number of records, a
-//! guarded open (a damaged database panics), a lock against a second daemon. It refuses large values.
+//! lock against a second daemon. It refuses large values.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -16,16 +15,13 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::database::{Database, guarded};
 use super::export;
 use super::records::Changes;
 use crate::failure::{Failure, Kind};
 
-/// The store's cache, octets; a hint to sled.
-const CACHE: u64 = 16 * 1024 * 1024;
 /// How often the export follows the store.
 const EXPORT_EVERY: Duration = Duration::from_secs(300);
-/// How long a process that is just ending may still hold the store.
-const LEAVING: Duration = Duration::from_secs(10);
 const SENTINEL: &str = "meta/sentinel";
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -38,7 +34,7 @@ struct Sentinel {
 /// The journal; clones share one store.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    db: sled::Db,
+    db: Database,
     commits: mpsc::Sender<Commit>,
     /// The committer has gone: nothing is recorded any more.
     gone: Arc<AtomicBool>,
@@ -80,7 +76,7 @@ impl Journal {
         let lock = lock(directory)?;
         let expected = export::generation(directory).map_err(|e| trouble(directory, &e))?;
         let known = export::read(directory);
-        let damage = match open_database(directory)? {
+        let damage = match Database::open(directory)? {
             Ok(db) => match examine(&db, expected, known.as_ref().ok()) {
                 Ok(sentinel) => return Self::start(directory, db, sentinel, lock, None),
                 Err(what) => {
@@ -104,7 +100,7 @@ impl Journal {
                 BTreeMap::new()
             }
         };
-        let db = open_database(directory)?.map_err(|what| {
+        let db = Database::open(directory)?.map_err(|what| {
             Failure::new(Kind::Journal, format!("cannot make a new store: {what}"), "look at the disk")
         })?;
         let mut sentinel = fresh(directory, &db)?;
@@ -115,7 +111,7 @@ impl Journal {
 
     fn start(
         directory: &Path,
-        db: sled::Db,
+        db: Database,
         sentinel: Option<Sentinel>,
         lock: Flock<File>,
         rebuilt: Option<String>,
@@ -202,7 +198,7 @@ impl Journal {
 }
 
 struct Committer {
-    db: sled::Db,
+    db: Database,
     directory: PathBuf,
     sentinel: Option<Sentinel>,
     exported: u64,
@@ -276,7 +272,7 @@ impl Committer {
 
 /// One batch: the changes and the sentinel that counts them, flushed and synced.
 fn apply(
-    db: &sled::Db,
+    db: &Database,
     directory: &Path,
     sentinel: &mut Option<Sentinel>,
     changes: &Changes,
@@ -301,7 +297,7 @@ fn apply(
     batch.insert(SENTINEL, text);
     let written = guarded(|| {
         db.apply_batch(batch)?;
-        db.flush().map(drop)
+        db.flush()
     });
     match written {
         Ok(Ok(())) => {}
@@ -324,7 +320,7 @@ fn sync(directory: &Path) -> std::io::Result<()> {
     File::open(directory.join("db").join("db"))?.sync_data()
 }
 
-fn fresh(directory: &Path, db: &sled::Db) -> Result<Option<Sentinel>, Failure> {
+fn fresh(directory: &Path, db: &Database) -> Result<Option<Sentinel>, Failure> {
     let generation = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(1);
     let sentinel = Sentinel { generation, sequence: 1, records: 0 };
     let text = serde_json::to_vec(&sentinel).map_err(|e| trouble(directory, &e.into()))?;
@@ -344,7 +340,7 @@ pub(super) fn sync_directory(directory: &Path) -> std::io::Result<()> {
 
 /// A database that opened may still be empty or cut short. `Ok(None)`: it is new.
 fn examine(
-    db: &sled::Db,
+    db: &Database,
     expected: Option<u64>,
     export: Option<&export::Export>,
 ) -> Result<Option<Sentinel>, String> {
@@ -379,50 +375,6 @@ fn examine(
         }
         _ => Ok(Some(sentinel)),
     }
-}
-
-/// The database, or what is damaged about it. What is no damage (no permission, no descriptors, no space) is
-/// a failure: setting a sound store aside for it would throw its progress into doubt.
-fn open_database(directory: &Path) -> Result<Result<sled::Db, String>, Failure> {
-    let path = directory.join("db");
-    let patience = Instant::now() + LEAVING;
-    loop {
-        let open = || sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(None).open();
-        match guarded(open) {
-            Ok(Ok(db)) => return Ok(Ok(db)),
-            // Only a holder that is just going can have it, since we hold the lock beside it: the kernel
-            // closes a killed process's files one by one, and sled closes its own from a thread.
-            Ok(Err(e)) if is_locked(&e) && Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(Err(e)) if is_locked(&e) => {
-                return Err(Failure::new(
-                    Kind::Journal,
-                    format!("another process holds the store in {}", path.display()),
-                    "find it with 'fuser' and stop it",
-                ));
-            }
-            Ok(Err(sled::Error::Io(e))) if e.raw_os_error().is_some() => return Err(trouble(&path, &e)),
-            Ok(Err(e)) => return Ok(Err(e.to_string())),
-            Err(what) => return Ok(Err(what)),
-        }
-    }
-}
-
-/// sled tells a lock that another holds in words only.
-fn is_locked(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(e) if e.to_string().contains("could not acquire lock"))
-}
-
-/// Runs what a damaged database may panic in. The panic's message goes to the log's hook as well.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()))
-            .unwrap_or_else(|| "it panicked".to_owned())
-    })
 }
 
 fn set_aside(directory: &Path) -> Result<PathBuf, Failure> {
@@ -462,7 +414,7 @@ fn lock(directory: &Path) -> Result<Flock<File>, Failure> {
     }
 }
 
-fn trouble(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn trouble(path: &Path, error: &std::io::Error) -> Failure {
     let kind = if error.kind() == std::io::ErrorKind::StorageFull { Kind::Full } else { Kind::Journal };
     Failure::new(
         kind,

@@ -237,7 +237,10 @@ fn make_lock(mailbox: &Mailbox, folder: &Folder) -> Result<(), Failure> {
     if let Ok(file) = openat(dir, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mut file = std::fs::File::from(file);
-        file.write_all(holder.as_bytes()).map_err(|e| mailbox.trouble(LOCK, errno(&e)))?;
+        // Synced, or after a power cut the lock may be there without its holder.
+        file.write_all(holder.as_bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(|e| mailbox.trouble(LOCK, errno(&e)))?;
         match linkat(AT_FDCWD, name.as_str(), dir, LOCK, AtFlags::AT_SYMLINK_FOLLOW) {
             Ok(()) => {
                 return mailbox.give_away(dir, LOCK).inspect_err(|_| {
@@ -311,7 +314,9 @@ fn host() -> String {
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        let _ = unlinkat(self.0.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
+        // One that stays would hold everybody up for as long as we live.
+        let gone = || unlinkat(self.0.dir.as_fd(), LOCK, UnlinkatFlags::NoRemoveDir);
+        let _ = gone().or_else(|_| gone());
     }
 }
 
