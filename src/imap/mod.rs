@@ -12,10 +12,13 @@ mod date;
 mod fetch;
 mod folders;
 mod framer;
+mod replay;
 mod response;
 mod session;
 mod transport;
 
+pub use date::parse as internal_date;
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, matches};
+pub use replay::{Heard, folder, replay};
 pub use session::{Examined, Listed, Session};
