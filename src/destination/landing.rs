@@ -46,6 +46,9 @@ pub enum Order {
         /// The answer.
         reply: oneshot::Sender<Opened>,
     },
+    /// Messages may have other names at their source than they had: what is here of the origin may be what
+    /// comes now, except for these, which are at the source under the names that are known.
+    Renamed(BTreeSet<MessageRef>),
     /// Names a complete message.
     Place(Box<Placement>),
     /// Drops a complete message.
@@ -138,6 +141,14 @@ impl Landing {
             Ok(opened) => Ok(opened),
             Err(_) => Err(self.failure().await),
         }
+    }
+
+    /// See [`Order::Renamed`]; more messages can be excepted later.
+    ///
+    /// # Errors
+    /// What stopped the landing.
+    pub async fn renamed(&self, except: BTreeSet<MessageRef>) -> Result<(), Failure> {
+        self.send(Order::Renamed(except)).await
     }
 
     /// Names a complete message.
@@ -277,6 +288,7 @@ impl Ground {
                     let opened = self.open(&directory, origin, look)?;
                     let _ = reply.send(opened);
                 }
+                Order::Renamed(except) => self.twins.renamed(&except),
                 Order::Place(placement) => self.place(*placement)?,
                 Order::Drop(piece) => {
                     if let Some(staged) = self.complete.remove(&piece) {

@@ -5,6 +5,6 @@
 //! [`crate::message::Parcel`]s into it.
 
 pub mod landing;
-mod lines;
+pub mod lines;
 pub mod maildir;
-mod received;
+pub mod received;

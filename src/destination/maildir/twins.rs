@@ -2,7 +2,7 @@
 //! tool, or by us before the source changed its UIDVALIDITY. What comes and is the same, octet for octet,
 //! is not brought again. It refuses to compare what has another size, and counts every file once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -27,7 +27,11 @@ struct Twin {
 
 /// Possible twins by their size on the wire.
 #[derive(Debug, Default)]
-pub(crate) struct Twins(BTreeMap<u64, Vec<Twin>>);
+pub(crate) struct Twins {
+    by_size: BTreeMap<u64, Vec<Twin>>,
+    /// A reference at the source may have come to mean another message.
+    renamed: bool,
+}
 
 impl Twins {
     /// What is in `folder`; only files whose name tells their size count.
@@ -42,15 +46,24 @@ impl Twins {
                 }
             }
         }
-        Ok(Twins(twins))
+        Ok(Twins { by_size: twins, renamed: false })
+    }
+
+    /// From now on every message counts whatever its name says of its source, except these.
+    pub(crate) fn renamed(&mut self, except: &BTreeSet<MessageRef>) {
+        for twins in self.by_size.values_mut() {
+            twins.retain(|twin| twin.message.is_none_or(|message| !except.contains(&message)));
+        }
+        self.renamed = true;
     }
 
     /// Whether `staged` is here already; its twin is used up by that.
     pub(crate) fn take(&mut self, folder: &Folder, message: MessageRef, size: u64, staged: &File) -> bool {
-        let Some(candidates) = self.0.get_mut(&size) else { return false };
+        let Some(candidates) = self.by_size.get_mut(&size) else { return false };
+        let renamed = self.renamed;
         let found = candidates.iter().position(|twin| {
             // A message of the same numbering is another message, however alike.
-            let other = twin.message.is_none_or(|m| numbering(m) != numbering(message));
+            let other = renamed || twin.message.is_none_or(|m| numbering(m) != numbering(message));
             other && is_same(folder, twin, staged).unwrap_or(false)
         });
         found.map(|at| candidates.swap_remove(at)).is_some()
