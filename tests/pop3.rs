@@ -273,18 +273,11 @@ async fn messages_come_whole_with_their_dots_in_a_window_and_one_by_one() {
         } else {
             asked.zip(replies.map(send)).flat_map(|(a, b)| [a, b]).collect()
         };
+        let steps = steps.into_iter().chain([expect("NOOP\r\n"), send("+OK\r\n")]).collect();
         let (mut session, server) = session(pipelining, steps).await;
         let (retrieval, parcels) = retrieve(&mut session, &[1, 2, 3, 4], None).await;
         assert_eq!(retrieval.broken, None);
-        assert_eq!(
-            retrieval.done,
-            [
-                (1, Retrieved::Whole { octets: 16 }),
-                (2, Retrieved::Refused("gone".to_owned())),
-                (3, Retrieved::Whole { octets: 0 }),
-                (4, Retrieved::Whole { octets: 3 }),
-            ]
-        );
+        assert_eq!(outcomes(&retrieval), ["1: 16 octets", "2: gone", "3: 0 octets", "4: 3 octets"]);
         let want = [
             Parcel::Begin(1),
             data("To: a\r\n\r\n.\r\n..\r\n"),
@@ -311,7 +304,7 @@ async fn a_cut_in_the_middle_keeps_what_came_before() {
     ];
     let (mut session, server) = session(true, steps).await;
     let (retrieval, parcels) = retrieve(&mut session, &[1, 2], None).await;
-    assert_eq!(retrieval.done, [(1, Retrieved::Whole { octets: 3 })]);
+    assert_eq!(outcomes(&retrieval), ["1: 3 octets"]);
     assert_eq!(retrieval.broken.unwrap().kind, Kind::Disconnected);
     assert_eq!(parcels.last(), Some(&Parcel::Abandon));
     assert_eq!(session.delete(&[1]).await.unwrap_err().kind, Kind::Disconnected);
@@ -330,16 +323,75 @@ async fn a_farewell_is_not_taken_for_a_refused_message() {
 }
 
 #[tokio::test]
-async fn a_message_beyond_the_limit_is_abandoned_and_named() {
+async fn a_message_beyond_the_limit_is_read_to_its_end_and_not_kept() {
+    let long = "+OK 3 octets\r\n".to_owned() + &"x".repeat(5_000) + "\r\n.\r\n";
+    let steps = vec![
+        expect("RETR 1\r\n"),
+        send(long),
+        expect("RETR 2\r\n"),
+        send("+OK\r\ny\r\n.\r\n"),
+        expect("NOOP\r\n"),
+        send("+OK\r\n"),
+    ];
+    let (mut session, server) = session(false, steps).await;
+    let (retrieval, parcels) = retrieve(&mut session, &[1, 2], Some(4_000)).await;
+    assert_eq!(retrieval.broken, None);
+    assert_eq!(outcomes(&retrieval), ["1: too large, 5002 octets", "2: 3 octets"]);
+    assert_eq!(parcels[1..], [Parcel::Abandon, Parcel::Begin(2), data("y\r\n"), Parcel::End]);
+    drop(session);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_without_end_ends_the_session_and_is_named() {
     let steps =
-        vec![expect("RETR 1\r\n"), send("+OK 3 octets\r\n".to_owned() + &"x".repeat(5_000)), Step::Hang];
+        vec![expect("RETR 1\r\n"), send("+OK 3 octets\r\n".to_owned() + &"x".repeat(9_000)), Step::Hang];
     let (mut session, server) = session(false, steps).await;
     let (retrieval, parcels) = retrieve(&mut session, &[1], Some(4_000)).await;
-    assert_eq!(retrieval.done, [(1, Retrieved::TooLarge)]);
+    assert!(outcomes(&retrieval)[0].starts_with("1: too large"), "{retrieval:?}");
     assert_eq!(retrieval.broken.unwrap().kind, Kind::Protocol);
     assert_eq!(parcels.last(), Some(&Parcel::Abandon));
     drop(session);
     server.finish().await;
+}
+
+#[tokio::test]
+async fn a_line_too_many_makes_nothing_of_the_batch_believed() {
+    // The refusal belongs to nothing, so that the first message would pass for the second.
+    let first = "-ERR by the way\r\n+OK\r\none\r\n.\r\n";
+    let steps = vec![
+        expect("RETR 1\r\n"),
+        expect("RETR 2\r\n"),
+        send(first),
+        expect("NOOP"),
+        send("+OK\r\ntwo\r\n.\r\n"),
+    ];
+    let (mut session, server) = session(true, steps).await;
+    let (retrieval, _) = retrieve(&mut session, &[1, 2], None).await;
+    assert_eq!(outcomes(&retrieval), [""; 0]);
+    assert_eq!(retrieval.broken.unwrap().kind, Kind::Protocol);
+    drop(session);
+    server.finish().await;
+    for shifted in ["+OK 7 octets\r\n", "-ERR x\r\n"] {
+        let answer = format!("+OK\r\n{shifted}Subject: x\r\n.\r\n");
+        let steps = vec![expect("RETR 1\r\n"), send(answer), expect("NOOP"), send("+OK\r\n")];
+        let (mut session, server) = self::session(true, steps).await;
+        let (retrieval, parcels) = retrieve(&mut session, &[1], None).await;
+        assert_eq!(outcomes(&retrieval), ["1: another reply stood before the message"]);
+        assert_eq!(parcels.last(), Some(&Parcel::Abandon));
+        drop(session);
+        server.finish().await;
+    }
+}
+
+/// What became of each message, in words.
+fn outcomes(retrieval: &Retrieval) -> Vec<String> {
+    let words = |retrieved: &Retrieved| match retrieved {
+        Retrieved::Whole { octets, .. } => format!("{octets} octets"),
+        Retrieved::Refused(words) => words.clone(),
+        Retrieved::TooLarge { octets } => format!("too large, {octets} octets"),
+    };
+    retrieval.done.iter().map(|(number, retrieved)| format!("{number}: {}", words(retrieved))).collect()
 }
 
 #[tokio::test]

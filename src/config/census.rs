@@ -117,8 +117,8 @@ impl Census {
     }
 
     /// Reads a file of definitions.
-    pub(super) fn take(&mut self, file: &Path, against: &Against<'_>) {
-        let text = match Text::read(file) {
+    pub(super) fn take(&mut self, file: &Path, text: Result<Text, Complaint>, against: &Against<'_>) {
+        let text = match text {
             Ok(text) => text,
             Err(complaint) => return self.whole(file, complaint.line, vec![complaint]),
         };

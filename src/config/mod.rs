@@ -96,19 +96,62 @@ pub struct Loaded {
 /// template that is wrong takes only the accounts down that name it.
 pub fn load(config_file: &Path, env: &Environment) -> Result<Loaded, Vec<Complaint>> {
     let complaints = RefCell::new(Vec::new());
-    let read = read_settings(config_file, env, &complaints);
+    let read = read_settings(config_file, Text::read(config_file), env, &complaints);
     let mut fatal = !complaints.borrow().is_empty();
 
     let mut templates = servers::built_in(&complaints);
     for file in census::files(&settings_file::beside(config_file, "servers.d"), &complaints) {
-        fatal |= !read_servers(&file, &complaints, &mut templates);
+        fatal |= !read_servers(Text::read(&file), &complaints, &mut templates);
     }
     let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
     let against = accounts::Against { destinations: &read.destinations, templates: &templates, env };
     for file in account_files(config_file, &read.settings, &complaints) {
-        census.take(&file, &against);
+        census.take(&file, Text::read(&file), &against);
     }
+    loaded(read.settings, census, complaints, fatal)
+}
 
+/// Reads files that are in memory: one of each kind, as they would lie in `/etc/mailhaul`.
+#[derive(Debug)]
+pub struct Reader {
+    built_in: servers::Templates,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader { built_in: servers::built_in(&RefCell::new(Vec::new())) }
+    }
+}
+
+impl Reader {
+    /// The settings, a file of server templates and a file of definitions, in any octets.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn read(&self, settings: &[u8], servers: &[u8], accounts: &[u8]) -> Result<Loaded, Vec<Complaint>> {
+        let complaints = RefCell::new(Vec::new());
+        let env = Environment::default();
+        let text = |name: &str, octets: &[u8]| Text::from_octets(Path::new(name), octets.to_vec());
+        let file = Path::new("/etc/mailhaul/mailhaul.toml");
+        let read = read_settings(file, Text::from_octets(file, settings.to_vec()), &env, &complaints);
+        let mut fatal = !complaints.borrow().is_empty();
+        let mut templates = self.built_in.clone();
+        fatal |= !read_servers(text("/etc/mailhaul/servers.d/a.toml", servers), &complaints, &mut templates);
+        let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
+        let against =
+            accounts::Against { destinations: &read.destinations, templates: &templates, env: &env };
+        let name = "/etc/mailhaul/accounts.d/a.toml";
+        census.take(Path::new(name), text(name, accounts), &against);
+        loaded(read.settings, census, complaints, fatal)
+    }
+}
+
+fn loaded(
+    settings: Settings,
+    census: census::Census,
+    complaints: RefCell<Vec<Complaint>>,
+    fatal: bool,
+) -> Result<Loaded, Vec<Complaint>> {
     let census::Census { accounts, broken, .. } = census;
     let mut complaints = complaints.into_inner();
     complaints.extend(broken.iter().flat_map(|broken| broken.complaints.iter().cloned()));
@@ -116,15 +159,16 @@ pub fn load(config_file: &Path, env: &Environment) -> Result<Loaded, Vec<Complai
         return Err(complaints);
     }
     let warnings = warnings(&accounts);
-    Ok(Loaded { settings: read.settings, accounts, broken, complaints, warnings })
+    Ok(Loaded { settings, accounts, broken, complaints, warnings })
 }
 
 fn read_settings(
     file: &Path,
+    text: Result<Text, Complaint>,
     env: &Environment,
     complaints: &RefCell<Vec<Complaint>>,
 ) -> settings_file::Read {
-    let text = Text::read(file).unwrap_or_else(|complaint| {
+    let text = text.unwrap_or_else(|complaint| {
         complaints.borrow_mut().push(complaint);
         Text::new(file, String::new())
     });
@@ -138,11 +182,11 @@ fn read_settings(
 
 /// Returns whether the file as a whole can be used.
 fn read_servers(
-    file: &Path,
+    text: Result<Text, Complaint>,
     complaints: &RefCell<Vec<Complaint>>,
     templates: &mut servers::Templates,
 ) -> bool {
-    let text = match Text::read(file) {
+    let text = match text {
         Ok(text) => text,
         Err(complaint) => {
             complaints.borrow_mut().push(complaint);

@@ -32,20 +32,12 @@ impl Text {
 
     /// Reads a regular file.
     pub(super) fn read(file: &Path) -> Result<Self, Complaint> {
-        let complain = |line, column, what: String, mend: &str| Complaint {
-            file: file.to_path_buf(),
-            line,
-            column,
-            key: "(file)".to_owned(),
-            what,
-            mend: mend.to_owned(),
-        };
         let unreadable = |error: std::io::Error| {
             let mend = match error.kind() {
                 std::io::ErrorKind::NotFound => "make it, or name another one",
                 _ => "let the daemon's user read it",
             };
-            complain(1, 1, format!("cannot be read: {}", reason(&error)), mend)
+            complaint(file, 1, 1, format!("cannot be read: {}", reason(&error)), mend)
         };
         // O_NONBLOCK: opening a FIFO must not wait for a writer.
         let mut opened = OpenOptions::new()
@@ -55,24 +47,24 @@ impl Text {
             .map_err(unreadable)?;
         let metadata = opened.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
-            return Err(complain(1, 1, "is not a regular file".to_owned(), "put a file there"));
+            return Err(complaint(file, 1, 1, "is not a regular file".to_owned(), "put a file there"));
         }
         let mut octets = Vec::new();
         opened.read_to_end(&mut octets).map_err(unreadable)?;
-        match String::from_utf8(octets) {
-            Ok(text) => {
-                let mut text = Text::new(file, text);
-                text.open_to_others = metadata.permissions().mode() & 0o077 != 0;
-                Ok(text)
-            }
-            Err(error) => {
-                let good = error.utf8_error().valid_up_to();
-                let start = error.as_bytes().get(..good).unwrap_or_default();
-                let before = Text::new(file, String::from_utf8_lossy(start).into_owned());
-                let (line, column) = before.place(good);
-                Err(complain(line, column, "is not UTF-8 here".to_owned(), "save the file as UTF-8"))
-            }
-        }
+        let mut text = Text::from_octets(file, octets)?;
+        text.open_to_others = metadata.permissions().mode() & 0o077 != 0;
+        Ok(text)
+    }
+
+    /// What stands in a file, as octets.
+    pub(super) fn from_octets(file: &Path, octets: Vec<u8>) -> Result<Self, Complaint> {
+        String::from_utf8(octets).map(|text| Text::new(file, text)).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let start = error.as_bytes().get(..good).unwrap_or_default();
+            let before = Text::new(file, String::from_utf8_lossy(start).into_owned());
+            let (line, column) = before.place(good);
+            complaint(file, line, column, "is not UTF-8 here".to_owned(), "save the file as UTF-8")
+        })
     }
 
     /// Line and column, both from 1; the column counts characters.
@@ -84,6 +76,12 @@ impl Text {
         // Octets that do not continue a character start one.
         (line, 1 + column.iter().filter(|octet| **octet & 0xC0 != 0x80).count())
     }
+}
+
+/// About a file as a whole, or one place in it.
+fn complaint(file: &Path, line: usize, column: usize, what: String, mend: &str) -> Complaint {
+    let (key, mend) = ("(file)".to_owned(), mend.to_owned());
+    Complaint { file: file.to_path_buf(), line, column, key, what, mend }
 }
 
 /// An operating system error in its own words, without the number that nobody looks up.

@@ -4,7 +4,7 @@
 
 /// Turns CRLF into LF as octets pass, and notices when that could not be undone.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     /// Carriage returns at the end of the last chunk, not written yet.
     held: usize,
     /// Line feeds so far, to know the size that a server will report.
@@ -19,7 +19,7 @@ impl Lines {
     /// Appends what is to be stored of `data` to `out`. `Err` at the first octet that makes the conversion
     /// irreversible: what was stored so far must be [`expand`]ed in place, then the rest given to
     /// [`Lines::push`] again, which keeps it as it is.
-    pub(super) fn push<'d>(&mut self, data: &'d [u8], out: &mut Vec<u8>) -> Result<(), &'d [u8]> {
+    pub fn push<'d>(&mut self, data: &'d [u8], out: &mut Vec<u8>) -> Result<(), &'d [u8]> {
         if self.raw {
             self.push_raw(data, out);
             return Ok(());
@@ -56,12 +56,12 @@ impl Lines {
     }
 
     /// Writes what was held back at the end of the message.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.release(out);
     }
 
     /// The size with CRLF line ends, as a server reports it, of a message stored in `stored` octets.
-    pub(super) fn wire_size(&self, stored: u64) -> u64 {
+    pub fn wire_size(&self, stored: u64) -> u64 {
         stored + if self.raw { self.bare } else { self.line_feeds }
     }
 
@@ -88,7 +88,7 @@ fn trailing_returns(data: &[u8]) -> usize {
 }
 
 /// Undoes the conversion of `stored`.
-pub(super) fn expand(stored: &[u8]) -> Vec<u8> {
+pub fn expand(stored: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(stored.len() + stored.len() / 32);
     let mut rest = stored;
     while let Some(at) = memchr::memchr(b'\n', rest) {

@@ -6,6 +6,6 @@
 
 pub mod fingerprint;
 pub mod landing;
-mod lines;
+pub mod lines;
 pub mod maildir;
-mod received;
+pub mod received;

@@ -4,10 +4,10 @@
 use mail_parser::DateTime;
 
 /// Headers beyond this are not looked at; octets.
-pub(super) const LONGEST_HEAD: usize = 64 * 1024;
+pub const LONGEST_HEAD: usize = 64 * 1024;
 
 /// The arrival in seconds since 1970, from the octets that a message begins with. `now` likewise.
-pub(super) fn arrival(head: &[u8], now: i64) -> Option<i64> {
+pub fn arrival(head: &[u8], now: i64) -> Option<i64> {
     let mut date = None;
     for (name, value) in Headers(head) {
         if name.eq_ignore_ascii_case(b"received") {

@@ -1,5 +1,6 @@
 //! Which POP3 message is which, over sessions: by its UIDL where that is good for it, else by its headers and
-//! size. It refuses a blank UIDL and one that stands twice in a listing: those would lose mail.
+//! size, else by all of its octets. It refuses a blank UIDL and one that stands twice in a listing: those
+//! would lose mail.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use crate::pop3::{Listed, Session};
 /// Header octets that make an identity.
 const HEAD: usize = 32 * 1024;
 
-/// The identity of each listed message, in the listing's order; `None`: it has none, for the server gives
-/// neither a UIDL nor headers.
+/// The identity of each listed message, in the listing's order; `None`: the server gives neither a UIDL nor
+/// headers, so it has to be fetched to be known, and [`Copies`] tells its identity then.
 pub(super) async fn identify(session: &mut Session, listed: &[Listed]) -> Result<Vec<Option<u128>>, Failure> {
     let mut seen: BTreeMap<&[u8], usize> = BTreeMap::new();
     for message in listed {
@@ -50,6 +51,20 @@ pub(super) async fn identify(session: &mut Session, listed: &[Listed]) -> Result
         *copy += 1;
     }
     Ok(identities)
+}
+
+/// Messages that are known by their octets alone, in the order of one session.
+#[derive(Debug, Default)]
+pub(super) struct Copies(BTreeMap<u128, u64>);
+
+impl Copies {
+    /// The identity of a message with that digest. Two messages alike to the octet are two messages.
+    pub(super) fn identity(&mut self, digest: u128) -> u128 {
+        let copy = self.0.entry(digest).or_default();
+        let identity = hash(&[b"whole", &digest.to_be_bytes(), &copy.to_be_bytes()]);
+        *copy += 1;
+        identity
+    }
 }
 
 /// 128 bits over parts that cannot run into each other.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use super::identity::{self, Copies};
 use super::meter::Meter;
-use super::{Means, blocking, identity, now};
+use super::{Means, blocking, now};
 use crate::account::{Account, Poll};
 use crate::destination::landing::{Landing, Placement, Receipt, clear_tmp};
 use crate::destination::maildir::{Mailbox, Origin, Orphans, place};
@@ -23,6 +24,8 @@ const BATCH: usize = 400;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
 /// A listing that shrank suddenly is not believed before so many milliseconds have gone.
 const SHRUNK_FOR: i64 = 24 * 3600 * 1000;
+/// A farewell on which nothing depends is waited for as long as this.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Exceptions that are listed for one account.
 const MOST_SKIPPED: usize = 20_000;
 
@@ -41,7 +44,8 @@ pub(super) struct Outcome {
 struct Message {
     number: u32,
     size: Option<u64>,
-    id: u128,
+    /// `None`: only its octets tell.
+    id: Option<u128>,
     shown: String,
 }
 
@@ -84,28 +88,29 @@ async fn run(
 
     let (mut known, chunks) = journal.identities(name)?;
     let mut chunks = chunks;
+    let earlier: BTreeMap<String, SkippedRecord> =
+        journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
+    let limit = means.settings.polling.max_message_size;
     let mut skipped = BTreeMap::new();
     let mut fresh = Vec::new();
     let mut here = Vec::new();
     outcome.ledger.seen = listed.len() as u64;
     for (message, id) in listed.iter().zip(identities) {
-        match judge(message, id, &known, means.settings.polling.max_message_size) {
+        match judge(message, id, &known, &earlier, limit) {
             Verdict::Known(id) => here.push((message.number, id)),
             Verdict::New(new) => fresh.push(new),
-            Verdict::Skip { reason, failed } => {
-                if failed {
-                    outcome.ledger.failed += 1;
-                } else {
-                    outcome.ledger.skipped += 1;
-                }
-                let record = skip_record(work, message, reason);
-                skipped.insert(key_of(&record.id, message.number), record);
+            Verdict::TooLarge { size, limit } => {
+                outcome.ledger.skipped += 1;
+                let folder = FolderPath(work.mailbox.clone()).to_string();
+                let record =
+                    SkippedRecord { folder, id: shown(message), size: Some(size), reason: too_large(limit) };
+                skipped.insert(key_of(id, &record.id, message.number), record);
             }
         }
     }
     outcome.ledger.already_there = here.len() as u64;
 
-    let mut broken = None;
+    let (mut broken, mut recognised) = (None, 0);
     if !fresh.is_empty() {
         let path = means.mailbox_path(account)?;
         let origin = Origin::pop3(name);
@@ -116,19 +121,21 @@ async fn run(
         })
         .await?;
         let listed: BTreeSet<u128> =
-            here.iter().map(|(_, id)| *id).chain(fresh.iter().map(|m| m.id)).collect();
+            here.iter().map(|(_, id)| *id).chain(fresh.iter().filter_map(|m| m.id)).collect();
         // New messages where known ones are gone may be the same ones with other UIDLs.
         let renamed = known.iter().any(|id| !listed.contains(id));
         let orphans = if unsure || renamed { Some(orphans(&mailbox, origin, listed).await?) } else { None };
         let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
-        let opened = landing.open(&directory, origin, unsure, orphans).await?;
+        let opened = landing.open(&directory, origin, unsure, orphans.clone()).await?;
         // A run that was killed may have brought some of them without telling.
-        let (adopted, wanted): (Vec<_>, Vec<_>) =
-            fresh.into_iter().partition(|m| opened.holds.contains(&MessageRef::Pop3(m.id)));
+        let (adopted, wanted): (Vec<_>, Vec<_>) = fresh
+            .into_iter()
+            .partition(|m| m.id.is_some_and(|id| opened.holds.contains(&MessageRef::Pop3(id))));
         outcome.ledger.already_there += adopted.len() as u64;
-        let adopted_ids: Vec<u128> = adopted.iter().map(|m| m.id).collect();
-        here.extend(adopted.iter().map(|m| (m.number, m.id)));
+        let adopted: Vec<(u32, u128)> = adopted.iter().filter_map(|m| Some((m.number, m.id?))).collect();
+        let adopted_ids: Vec<u128> = adopted.iter().map(|(_, id)| *id).collect();
+        here.extend(adopted);
         if !outcome.record.open {
             outcome.record.open = true;
             let mut changes = Changes::default();
@@ -143,11 +150,15 @@ async fn run(
             outcome,
             meter,
             here: &mut here,
+            holds: opened.holds,
+            orphans,
+            copies: Copies::default(),
+            recognised: 0,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
-        let limit = means.settings.polling.max_message_size;
         broken = carrier.bring(&mut session, &landing, origin, work, &wanted, limit, &mut skipped).await?;
+        recognised = carrier.recognised;
     }
 
     if broken.is_none() {
@@ -156,7 +167,7 @@ async fn run(
     let mut changes = Changes::default();
     if broken.is_none() {
         let listed: BTreeSet<u128> = here.iter().map(|(_, id)| *id).collect();
-        forget(&mut known, &listed, outcome);
+        forget(&mut known, &listed, recognised, outcome);
         outcome.record.open = false;
     }
     if before.as_ref() != Some(&outcome.record) {
@@ -188,29 +199,33 @@ async fn orphans(
 enum Verdict {
     Known(u128),
     New(Message),
-    Skip { reason: String, failed: bool },
+    TooLarge { size: u64, limit: u64 },
 }
 
-fn judge(message: &Listed, id: Option<u128>, known: &BTreeSet<u128>, limit: Option<u64>) -> Verdict {
-    let Some(id) = id else {
-        let reason =
-            "the server gives it neither a UIDL nor headers, so it could not be told from others".to_owned();
-        return Verdict::Skip { reason, failed: true };
-    };
-    if known.contains(&id) {
+fn judge(
+    message: &Listed,
+    id: Option<u128>,
+    known: &BTreeSet<u128>,
+    earlier: &BTreeMap<String, SkippedRecord>,
+    limit: Option<u64>,
+) -> Verdict {
+    if let Some(id) = id.filter(|id| known.contains(id)) {
         return Verdict::Known(id);
     }
-    if let (Some(limit), Some(size)) = (limit, message.size)
+    // What an earlier run found out counts more than what the list says.
+    let found = id.and_then(|_| earlier.get(&key_of(id, "", message.number))?.size);
+    let size = found.max(message.size);
+    if let (Some(limit), Some(size)) = (limit, size)
         && size > limit
     {
-        return Verdict::Skip { reason: too_large(limit), failed: false };
+        return Verdict::TooLarge { size, limit };
     }
     Verdict::New(Message { number: message.number, size: message.size, id, shown: shown(message) })
 }
 
 fn too_large(limit: u64) -> String {
     format!(
-        "it is larger than max_message_size ({limit} octets), so it was not fetched; it stays at the source"
+        "it is larger than max_message_size ({limit} octets), so it was not brought; it stays at the source"
     )
 }
 
@@ -228,19 +243,12 @@ pub(super) fn shown(message: &Listed) -> String {
     }
 }
 
-fn skip_record(work: &Poll, message: &Listed, reason: String) -> SkippedRecord {
-    SkippedRecord {
-        folder: FolderPath(work.mailbox.clone()).to_string(),
-        id: shown(message),
-        size: message.size,
-        reason,
+/// The key of an exception in the journal: the message's identity where it has one.
+fn key_of(id: Option<u128>, shown: &str, number: u32) -> String {
+    match id {
+        Some(id) => format!("{id:032x}"),
+        None => format!("{:016x}-{number}", Origin::pop3(shown).account),
     }
-}
-
-/// The key of an exception in the journal: short, and safe whatever the UIDL is.
-fn key_of(shown: &str, number: u32) -> String {
-    let plain = shown.len() <= 80 && shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if plain { shown.to_owned() } else { format!("{:016x}-{number}", Origin::pop3(shown).account) }
 }
 
 pub(super) fn directory_of(mailbox: &[String]) -> String {
@@ -258,6 +266,13 @@ struct Carrier<'c> {
     meter: &'c Meter,
     /// What is durable here and still at the source: number and identity.
     here: &'c mut Vec<(u32, u128)>,
+    /// What the folder held before, if somebody doubted it.
+    holds: BTreeSet<MessageRef>,
+    /// What is here and no longer listed under the name that it has here.
+    orphans: Option<Arc<Orphans>>,
+    copies: Copies,
+    /// Messages that were here under another name.
+    recognised: usize,
 }
 
 impl Carrier<'_> {
@@ -275,7 +290,8 @@ impl Carrier<'_> {
     ) -> Result<Option<Failure>, Failure> {
         let mut flags = Flags { recent: true, ..Flags::default() };
         flags.keywords.extend(work.icon.as_ref().map(|icon| format!("icon-{icon}")));
-        let numbers: BTreeMap<u128, u32> = wanted.iter().map(|m| (m.id, m.number)).collect();
+        let mut numbers: BTreeMap<u128, u32> =
+            wanted.iter().filter_map(|m| Some((m.id?, m.number))).collect();
         let mut waiting = None;
         let mut broken = None;
         for batch in batches(wanted) {
@@ -283,12 +299,23 @@ impl Carrier<'_> {
             let retrieval = session.retrieve(&asked, limit, landing.orders()).await;
             for (message, (_, retrieved)) in batch.iter().zip(&retrieval.done) {
                 match retrieved {
-                    Retrieved::Whole { .. } => {
+                    Retrieved::Whole { digest, .. } => {
+                        let id = match message.id {
+                            Some(id) => id,
+                            None => {
+                                let id = self.copies.identity(*digest);
+                                if self.is_here(landing, message.number, id).await? {
+                                    continue;
+                                }
+                                numbers.insert(id, message.number);
+                                id
+                            }
+                        };
                         landing
                             .place(Placement {
                                 piece: message.number.into(),
                                 origin,
-                                message: MessageRef::Pop3(message.id),
+                                message: MessageRef::Pop3(id),
                                 flags: flags.clone(),
                                 received: None,
                             })
@@ -299,9 +326,11 @@ impl Carrier<'_> {
                         let reason = format!("the server does not give it: {words}");
                         self.except(work, message, reason, skipped);
                     }
-                    Retrieved::TooLarge => {
+                    Retrieved::TooLarge { octets } => {
                         self.outcome.ledger.skipped += 1;
-                        self.except(work, message, too_large(limit.unwrap_or(0)), skipped);
+                        let message =
+                            Message { size: Some(*octets), shown: message.shown.clone(), ..*message };
+                        self.except(work, &message, too_large(limit.unwrap_or(0)), skipped);
                     }
                 }
             }
@@ -325,6 +354,24 @@ impl Carrier<'_> {
         Ok(broken)
     }
 
+    /// A message that had to be fetched to be known, and was known: it is dropped.
+    async fn is_here(&mut self, landing: &Landing, number: u32, id: u128) -> Result<bool, Failure> {
+        let held = self.holds.contains(&MessageRef::Pop3(id));
+        if !held && !self.known.contains(&id) {
+            return Ok(false);
+        }
+        landing.discard(number.into()).await?;
+        if let Some(orphans) = &self.orphans {
+            orphans.except(MessageRef::Pop3(id));
+        }
+        if held && !self.known.contains(&id) {
+            self.landed(&[id], &[]).await?;
+        }
+        self.outcome.ledger.already_there += 1;
+        self.here.push((number, id));
+        Ok(true)
+    }
+
     fn except(
         &self,
         work: &Poll,
@@ -334,7 +381,7 @@ impl Carrier<'_> {
     ) {
         let folder = FolderPath(work.mailbox.clone()).to_string();
         let record = SkippedRecord { folder, id: message.shown.clone(), size: message.size, reason };
-        skipped.insert(key_of(&message.shown, message.number), record);
+        skipped.insert(key_of(message.id, &message.shown, message.number), record);
     }
 
     async fn receive(&mut self, receipts: &[Receipt], numbers: &BTreeMap<u128, u32>) -> Result<(), Failure> {
@@ -364,6 +411,7 @@ impl Carrier<'_> {
         let count = brought.count() as u64;
         self.outcome.ledger.imported += count;
         self.outcome.ledger.already_there += receipts.len() as u64 - count;
+        self.recognised += receipts.iter().filter(|r| r.adopted).count();
         self.outcome.bytes += octets;
         self.meter.add(count, octets);
         Ok(())
@@ -396,7 +444,7 @@ async fn settle(
 ) -> Result<(), Failure> {
     if work.keep_original || here.is_empty() {
         // Nothing depends on the answer to QUIT, except at servers that count a message as fetched by it.
-        let _ = session.quit().await;
+        let _ = tokio::time::timeout(FAREWELL, session.quit()).await;
         return Ok(());
     }
     let numbers: Vec<u32> = here.iter().map(|(number, _)| *number).collect();
@@ -415,14 +463,15 @@ async fn settle(
 }
 
 /// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
-/// has to pass, since a server that is unwell lists an empty mailbox.
-fn forget(known: &mut BTreeSet<u128>, listed: &BTreeSet<u128>, outcome: &mut Outcome) {
+/// has to pass, since a server that is unwell lists an empty mailbox. As many as were `recognised` under new
+/// names may go at once.
+fn forget(known: &mut BTreeSet<u128>, listed: &BTreeSet<u128>, recognised: usize, outcome: &mut Outcome) {
     let gone = known.difference(listed).count();
     if gone == 0 {
         outcome.record.shrunk_at = None;
         return;
     }
-    let sudden = listed.is_empty() || gone * 2 > known.len();
+    let sudden = listed.is_empty() || (gone * 2 > known.len() && recognised < gone);
     let since = *outcome.record.shrunk_at.get_or_insert(now());
     if sudden && now() - since < SHRUNK_FOR {
         return;

@@ -6,7 +6,10 @@ use crate::failure::{Failure, Kind};
 
 /// Whether a response is a status response or a continuation, whose text is free.
 pub(super) fn is_status(response: &[u8]) -> bool {
-    response.starts_with(b"+") || status_of(response).is_some()
+    // Whatever its tag is made of, and whatever follows the word at once: the parser takes more than there are.
+    let word = response.splitn(3, |b| *b == b' ').nth(1).unwrap_or_default();
+    let starts = |status: &&[u8]| word.get(..status.len()).is_some_and(|w| w.eq_ignore_ascii_case(status));
+    response.starts_with(b"+") || [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(starts)
 }
 
 /// Whether this room reads the response itself.

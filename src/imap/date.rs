@@ -7,7 +7,7 @@ const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 /// Seconds since 1970. `None`: it is not a date.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let mut parts = text.trim().split_ascii_whitespace();
     let (date, time) = (parts.next()?, parts.next()?);
     let zone = parts.next().unwrap_or("+0000");

@@ -166,7 +166,7 @@ fn is_subscription(line: &ListLine) -> bool {
     line.subscribed && !line.attributes.iter().any(|a| a.eq_ignore_ascii_case("\\NoSelect"))
 }
 
-fn decode(name: &[u8], delimiter: Option<u8>, prefix: &[u8]) -> (FolderPath, Option<String>) {
+pub(super) fn decode(name: &[u8], delimiter: Option<u8>, prefix: &[u8]) -> (FolderPath, Option<String>) {
     if name.eq_ignore_ascii_case(b"INBOX") {
         return (FolderPath::inbox(), None);
     }

@@ -13,11 +13,14 @@ mod date;
 mod fetch;
 mod folders;
 mod framer;
+mod replay;
 mod response;
 mod session;
 mod transport;
 
 pub use care::Care;
+pub use date::parse as internal_date;
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, matches};
+pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};

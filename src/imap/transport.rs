@@ -24,6 +24,10 @@ const READ: usize = 128 * 1024;
 const SIDE_LINES: usize = 100_000;
 const SIDE_OCTETS: usize = 32 * 1024 * 1024;
 
+/// A response with more opening parentheses is not given to the parser, which goes one call deeper for each
+/// and would overflow the stack. What is asked for has fewer than ten.
+const LISTS: usize = 100;
+
 /// The transport; `T` is what the receiver of bodies takes.
 pub(super) struct Transport<T> {
     stream: Stream,
@@ -126,33 +130,50 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
     }
 
     /// Sorts a response: to the parser, or aside.
-    fn sort(&mut self, mut response: Vec<u8>) -> io::Result<()> {
-        if super::answers::is_status(&response) {
-            // The parser slices the text after a code by octets; and text is for people, who need no more.
-            for byte in &mut response {
-                if !matches!(byte, b' '..=b'~' | b'\r' | b'\n') {
-                    *byte = b'?';
-                }
+    fn sort(&mut self, response: Vec<u8>) -> io::Result<()> {
+        let response = match sort(response) {
+            Sorted::Parser(response) => {
+                self.out = response;
+                self.given = 0;
+                return Ok(());
             }
-        }
-        let readable = !super::answers::is_ours(&response)
-            && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
-        if readable {
-            self.out = response;
-            self.given = 0;
-            return Ok(());
-        }
-        if let Some(plain) = super::answers::plain_status(&response) {
-            self.out = plain;
-            self.given = 0;
-            return Ok(());
-        }
+            Sorted::Side(response) => response,
+        };
         self.side_octets += response.len();
         self.side.push_back(response);
         if self.side.len() > SIDE_LINES || self.side_octets > SIDE_OCTETS {
             return Err(io::Error::other(TooMuch));
         }
         Ok(())
+    }
+}
+
+/// Where a response goes.
+pub(super) enum Sorted {
+    /// To the parser, which can read it.
+    Parser(Vec<u8>),
+    /// Aside, for the readers of this room.
+    Side(Vec<u8>),
+}
+
+pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
+    if super::answers::is_status(&response) {
+        // The parser slices the text after a code by octets; and text is for people, who need no more.
+        for byte in &mut response {
+            if !matches!(byte, b' '..=b'~' | b'\r' | b'\n') {
+                *byte = b'?';
+            }
+        }
+    }
+    let readable = !super::answers::is_ours(&response)
+        && memchr::memchr_iter(b'(', &response).count() <= LISTS
+        && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
+    if readable {
+        return Sorted::Parser(response);
+    }
+    match super::answers::plain_status(&response) {
+        Some(plain) => Sorted::Parser(plain),
+        None => Sorted::Side(response),
     }
 }
 

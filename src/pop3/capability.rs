@@ -36,7 +36,7 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Takes in one line of the list; what it does not know, it passes over.
-    pub(super) fn line(&mut self, line: &[u8]) {
+    pub fn line(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split_ascii_whitespace();
         let Some(name) = words.next() else { return };

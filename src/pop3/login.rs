@@ -109,7 +109,7 @@ async fn ask(wire: &mut Wire) -> Result<Capabilities, Failure> {
     let mut capabilities = Capabilities::default();
     if is_ok(&wire.command("CAPA", Expect::Lines).await?) {
         capabilities.known = true;
-        wire.lines(CAPABILITIES, |line| {
+        wire.lines(CAPABILITIES, super::LINE_LIMIT, |line| {
             capabilities.line(line);
             Ok(())
         })

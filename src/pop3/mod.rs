@@ -4,6 +4,7 @@
 //! deletes only what it is told to.
 
 mod capability;
+mod listing;
 mod login;
 mod machine;
 mod refusal;
@@ -13,6 +14,7 @@ mod unstuff;
 mod wire;
 
 pub use capability::Capabilities;
+pub use listing::{LISTING_LIMIT, Listed, Listing};
 pub use machine::{Broken, Event, Expect, LINE_LIMIT, Machine, Reply, Status};
 pub use retrieve::{Retrieval, Retrieved};
-pub use session::{LISTING_LIMIT, Listed, Session};
+pub use session::Session;

@@ -2,9 +2,8 @@
 //! the deleting real. It refuses lists that contradict themselves, and to reconnect by itself: message
 //! numbers live only as long as the session.
 
-use std::collections::BTreeMap;
-
 use super::capability::Capabilities;
+use super::listing::{Listed, Listing};
 use super::login;
 use super::machine::{Expect, Reply};
 use super::refusal::{self, Scrub, Step};
@@ -14,25 +13,13 @@ use crate::failure::{Failure, Kind};
 use crate::net::Connector;
 use crate::secret::Secret;
 
-/// A maildrop may list so many messages.
-pub const LISTING_LIMIT: usize = 2_000_000;
 /// LIST or UIDL may have so many octets.
-const LISTING_OCTETS: u64 = 256 << 20;
+const LISTING_OCTETS: u64 = 48 << 20;
+/// One line of them; some servers put a whole Message-ID and more into a UIDL.
+const LISTING_LINE: usize = 64 << 10;
 /// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
 /// answers fit into the smallest socket buffers, so that both sides never wait for each other.
 const WINDOW: usize = 100;
-
-/// One message in the maildrop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its number, from 1 on, in this session only.
-    pub number: u32,
-    /// Octets as the server counts them: a hint. `None` if it did not say.
-    pub size: Option<u64>,
-    /// What names it over sessions (RFC 1939, 7), whole, up to 8 KiB. `None` if the server did not say.
-    /// Whether two messages share one is for the caller to find out.
-    pub uidl: Option<Vec<u8>>,
-}
 
 /// One login. Dropping it without [`Session::quit`] deletes nothing (RFC 1939, 6).
 #[derive(Debug)]
@@ -59,7 +46,7 @@ impl Session {
     /// one of both lists names is kept with what is known.
     pub async fn list(&mut self) -> Result<Vec<Listed>, Failure> {
         self.wire.check_idle()?;
-        let mut listed: BTreeMap<u32, Listed> = BTreeMap::new();
+        let mut listing = Listing::default();
         self.wire.expect(Expect::Lines);
         if self.capabilities.pipelining {
             self.wire.expect(Expect::Lines);
@@ -71,38 +58,19 @@ impl Session {
         if !is_ok(&reply) {
             return Err(self.refused("LIST", &reply));
         }
-        self.wire
-            .lines(LISTING_OCTETS, |line| {
-                let Some((entry, rest)) = entry(&mut listed, line)? else { return Ok(()) };
-                let size = rest.split(u8::is_ascii_whitespace).next().and_then(octets);
-                if entry.size.is_some() && entry.size != size {
-                    return Err("it lists one number twice");
-                }
-                entry.size = size;
-                Ok(())
-            })
-            .await?;
+        self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.size_line(line)).await?;
         if !self.capabilities.pipelining {
+            self.wire.check_quiet()?;
             self.wire.expect(Expect::Lines);
             self.wire.send(b"UIDL\r\n").await?;
         }
         let reply = self.wire.status().await?;
         if is_ok(&reply) {
-            self.wire
-                .lines(LISTING_OCTETS, |line| {
-                    let Some((entry, rest)) = entry(&mut listed, line)? else { return Ok(()) };
-                    match &entry.uidl {
-                        Some(before) if before != rest => return Err("it lists one number twice"),
-                        _ if rest.is_empty() => {}
-                        _ => entry.uidl = Some(rest.to_vec()),
-                    }
-                    Ok(())
-                })
-                .await?;
+            self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.uidl_line(line)).await?;
         } else if self.capabilities.uidl || refusal::kind(Step::Work("UIDL"), &reply) != Kind::Protocol {
             return Err(self.refused("UIDL", &reply));
         }
-        Ok(listed.into_values().collect())
+        Ok(listing.into_messages())
     }
 
     /// The header of each message, by TOP (RFC 1939, 7), up to `max_octets` of it; what is longer is cut
@@ -167,6 +135,7 @@ impl Session {
         }
         let more = window.refill();
         if !more.is_empty() {
+            self.wire.check_quiet()?;
             let mut lines = String::new();
             for number in more {
                 self.wire.expect(expect);
@@ -226,31 +195,6 @@ impl<'a> Window<'a> {
     }
 }
 
-/// The entry of a listing's line, made if it is new, and what follows its number.
-fn entry<'a, 'b>(
-    listed: &'a mut BTreeMap<u32, Listed>,
-    line: &'b [u8],
-) -> Result<Option<(&'a mut Listed, &'b [u8])>, &'static str> {
-    if line.is_empty() {
-        return Ok(None);
-    }
-    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-    let (number, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
-    // A line that names no message cannot be passed over: it may stand for one.
-    let number = octets(number).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
-    let number = number.ok_or("its list has a line without a message number")?;
-    if listed.len() >= LISTING_LIMIT && !listed.contains_key(&number) {
-        return Err("it lists more than 2,000,000 messages");
-    }
-    let entry = listed.entry(number).or_insert(Listed { number, size: None, uidl: None });
-    Ok(Some((entry, rest.trim_ascii())))
-}
-
-fn octets(digits: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(digits).ok()?;
-    if text.bytes().all(|octet| octet.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,16 +217,5 @@ mod tests {
         assert_eq!(batches, [4, 0, 2, 0, 2, 0, 2, 0, 0, 0, 0]);
         let mut alone = Window::new(&numbers, 1);
         assert_eq!((alone.refill(), alone.answered(), alone.refill()), (&[1][..], Some(1), &[2][..]));
-    }
-
-    #[test]
-    fn a_listing_line_is_read_or_refused() {
-        let mut listed = BTreeMap::new();
-        assert_eq!(entry(&mut listed, b"7 whqtswO00WBw418f9t5JxYwZ ").unwrap().unwrap().1.len(), 24);
-        assert!(entry(&mut listed, b"").unwrap().is_none());
-        for line in ["0 1", "x 1", "-1 1", "+1 1", "4294967296 1", "1e3 1"] {
-            assert!(entry(&mut listed, line.as_bytes()).is_err(), "{line}");
-        }
-        assert_eq!(listed.len(), 1);
     }
 }

@@ -88,6 +88,7 @@ impl Wire {
 
     /// Sends one command and reads its status line.
     pub(super) async fn command(&mut self, line: &str, expect: Expect) -> Result<Reply, Failure> {
+        self.check_quiet()?;
         self.expect(expect);
         self.send(format!("{line}\r\n").as_bytes()).await?;
         self.status().await
@@ -107,6 +108,7 @@ impl Wire {
         }
         line.extend_from_slice(argument);
         line.extend_from_slice(b"\r\n");
+        self.check_quiet()?;
         self.expect(Expect::Line);
         self.send(&line).await?;
         self.status().await
@@ -150,10 +152,11 @@ impl Wire {
         }
     }
 
-    /// Reads a body line by line, without line ends. A line may have 8 KiB, all lines `limit` octets.
+    /// Reads a body line by line, without line ends. A line may have `longest` octets, all lines `limit`.
     pub(super) async fn lines(
         &mut self,
         limit: u64,
+        longest: usize,
         mut take: impl FnMut(&[u8]) -> Result<(), &'static str>,
     ) -> Result<(), Failure> {
         let (mut rest, mut total) = (Vec::new(), 0u64);
@@ -168,7 +171,7 @@ impl Wire {
                 take(line.trim_ascii()).map_err(|why| self.protocol(why))?;
             }
             rest.drain(..complete);
-            if rest.len() > super::LINE_LIMIT {
+            if rest.len() > longest {
                 return Err(self.protocol("it sent a line without end"));
             }
         }
@@ -189,7 +192,7 @@ impl Wire {
 
     /// Before new work: nothing of earlier work is left. It is, if a caller dropped that halfway.
     pub(super) fn check_idle(&mut self) -> Result<(), Failure> {
-        self.check()?;
+        self.check_quiet()?;
         if self.machine.is_idle() {
             return Ok(());
         }
@@ -202,6 +205,15 @@ impl Wire {
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await {
             tracing::debug!(%error, host = self.host, "no orderly end of the connection");
         }
+    }
+
+    /// Before a command: what came since the last answer would be taken for the answer to this one.
+    pub(super) fn check_quiet(&mut self) -> Result<(), Failure> {
+        self.check()?;
+        if self.buffer.len() > self.start && self.machine.is_idle() {
+            return Err(self.protocol("it sent something that nobody asked for"));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Failure> {

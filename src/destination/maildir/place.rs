@@ -31,6 +31,8 @@ pub fn place<K: Ord + Clone>(
 ) -> BTreeMap<K, Placed> {
     let mut used: BTreeSet<String> = taken.values().cloned().collect();
     let mut places = BTreeMap::new();
+    // Where the search for a free name goes on: a server may list ten thousand names that become one.
+    let mut copies: BTreeMap<String, u32> = BTreeMap::new();
     // Names that need no change come first, so that they keep their own name in a clash.
     let (plain, changed): (Vec<_>, Vec<_>) = folders.iter().partition(|(_, path)| safe(path).1.is_none());
     for (key, path) in plain.into_iter().chain(changed) {
@@ -42,7 +44,7 @@ pub fn place<K: Ord + Clone>(
         }
         let (mut directory, mut note) = (directory_of(&levels), note);
         if used.contains(&directory) {
-            let mut copy = 2;
+            let copy = copies.entry(directory).or_insert(2);
             let free = loop {
                 let mut other = levels.clone();
                 if let Some(last) = other.last_mut() {
@@ -52,7 +54,7 @@ pub fn place<K: Ord + Clone>(
                 if !used.contains(&candidate) {
                     break candidate;
                 }
-                copy += 1;
+                *copy += 1;
             };
             note = Some(format!("another folder has the name {path_shown} here: this one goes to {free}"));
             directory = free;
@@ -73,12 +75,13 @@ fn safe(path: &FolderPath) -> (Vec<String>, Option<String>) {
     if whole.len() >= LONGEST {
         let digest = digest(&SHA256, whole.as_bytes());
         let tail: String = digest.as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect();
-        let mut short = String::new();
-        for c in levels.join(" ").chars() {
-            if mutf7::encode(&short).len() + 8 > LONGEST - 40 {
-                break;
+        let mut short: String = levels.join(" ").chars().take(LONGEST - 40).collect();
+        while mutf7::encode(&short).len() + 8 > LONGEST - 40 {
+            // A character has six octets at most in modified UTF-7.
+            let much = (mutf7::encode(&short).len() + 8 - (LONGEST - 40)).div_ceil(6);
+            for _ in 0..much {
+                short.pop();
             }
-            short.push(c);
         }
         short.push('_');
         short.push_str(&tail);

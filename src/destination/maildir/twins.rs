@@ -3,7 +3,7 @@
 //! comes and is the same, octet for octet, is not brought again. It refuses to compare what has another size,
 //! and counts every file once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -91,7 +91,11 @@ fn take<T>(pool: &mut BTreeMap<u64, Vec<T>>, size: u64, same: impl Fn(&T) -> boo
 /// Copies that an account brought, anywhere in the mailbox, whose message the source no longer has where it
 /// was: by their size on the wire. Shared by all landings of a run, so that each is found once.
 #[derive(Debug, Default)]
-pub struct Orphans(Mutex<BySize>);
+pub struct Orphans {
+    pool: Mutex<BySize>,
+    /// They turned out to be where they were.
+    except: Mutex<BTreeSet<MessageRef>>,
+}
 
 /// A file and the directory that it is in, by the size on the wire.
 type BySize = BTreeMap<u64, Vec<(Arc<str>, Twin)>>;
@@ -115,7 +119,7 @@ impl Orphans {
             }
             true
         })?;
-        Ok(Orphans(Mutex::new(found)))
+        Ok(Orphans { pool: Mutex::new(found), except: Mutex::default() })
     }
 
     /// Whether the mailbox holds anything that `account` brought.
@@ -131,10 +135,19 @@ impl Orphans {
         Ok(any)
     }
 
+    /// A message is at the source after all, under the name that it has here.
+    pub fn except(&self, message: MessageRef) {
+        self.except.lock().unwrap_or_else(PoisonError::into_inner).insert(message);
+    }
+
     /// Whether `staged` is here already; the orphan is used up by that.
     pub(crate) fn take(&self, mailbox: &Mailbox, staged: Staged<'_>) -> bool {
-        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let except = self.except.lock().unwrap_or_else(PoisonError::into_inner);
         take(&mut pool, staged.wire, |(directory, twin)| {
+            if FileName::parse(&twin.file).is_some_and(|name| except.contains(&name.message)) {
+                return false;
+            }
             let folder = Folder::open_existing(mailbox, directory).ok().flatten();
             folder.is_some_and(|folder| is_same(&folder, twin, staged.file).unwrap_or(false))
         })
