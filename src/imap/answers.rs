@@ -2,8 +2,6 @@
 //! NAMESPACE. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
 //! is not of its form is `None`.
 
-use crate::failure::{Failure, Kind};
-
 /// Whether a response is a status response or a continuation, whose text is free.
 pub(super) fn is_status(response: &[u8]) -> bool {
     // Whatever its tag is made of, and whatever follows the word at once: the parser takes more than there are.
@@ -235,72 +233,6 @@ impl<'l> Reader<'l> {
     }
 }
 
-/// A refusal in a server's words, as a failure. `step` says what was asked: "refused the login".
-pub(super) fn refusal(step: &str, text: &str, default: Kind, hint: &str) -> Failure {
-    let lower = text.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-    let kind = if has(&[
-        "[throttled]",
-        "[limit]",
-        "[overquota]",
-        "throttl",
-        "too many",
-        "bandwidth limits",
-        "rate limit",
-        "backoff",
-    ]) {
-        Kind::Throttled
-    } else if has(&["[inuse]", "[in-use]", "locked by", "mailbox is locked"]) {
-        Kind::InUse
-    } else if has(&[
-        "[unavailable]",
-        "[serverbug]",
-        "temporarily",
-        "try again",
-        "temporary",
-        "internal error",
-        "server error",
-    ]) {
-        Kind::Unavailable
-    } else if has(&[
-        "[authenticationfailed]",
-        "[authorizationfailed]",
-        "[expired]",
-        "[webalert",
-        "invalid credentials",
-        "login failed",
-        "authentication failed",
-        "log in via your web browser",
-        "application-specific password",
-    ]) {
-        Kind::Credentials
-    } else {
-        default
-    };
-    let wait = backoff(&lower);
-    let mend = match kind {
-        Kind::Credentials if !hint.is_empty() => hint.to_owned(),
-        Kind::Credentials => "check user name and password".to_owned(),
-        Kind::Throttled | Kind::InUse | Kind::Unavailable => "it is tried again later".to_owned(),
-        _ => String::new(),
-    };
-    Failure::new(kind, format!("{step}: {}", quote(text)), mend).waiting(wait)
-}
-
-/// `Suggested Backoff Time: N milliseconds`, as Microsoft writes it; at most an hour.
-fn backoff(lower: &str) -> Option<std::time::Duration> {
-    let rest = lower.split("backoff time:").nth(1)?.trim_start();
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let milliseconds: u64 = digits.parse().ok()?;
-    Some(std::time::Duration::from_millis(milliseconds.min(3_600_000)))
-}
-
-/// A server's words, printable and not too many.
-pub(super) fn quote(text: &str) -> String {
-    let shown: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
-    if shown.is_empty() { "(no reason given)".to_owned() } else { format!("'{}'", shown.trim()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,22 +277,6 @@ mod tests {
         assert!(!dovecot.is_foreign(b"Work", Some(b'/')));
         assert!(dovecot.is_foreign(b"Public/x", Some(b'/')) && dovecot.is_foreign(b"Public", Some(b'/')));
         assert_eq!(namespace(b"* NAMESPACE NIL NIL NIL\r\n"), Some(Namespaces::default()));
-    }
-
-    #[test]
-    fn refusals_are_told_apart() {
-        for (text, kind) in [
-            ("[AUTHENTICATIONFAILED] Authentication failed.", Kind::Credentials),
-            ("[UNAVAILABLE] Temporary authentication failure.", Kind::Unavailable),
-            ("Request is throttled. Suggested Backoff Time: 1500 milliseconds", Kind::Throttled),
-            ("[OVERQUOTA] Account exceeded command or bandwidth limits.", Kind::Throttled),
-            ("Too many simultaneous connections", Kind::Throttled),
-            ("Unknown thing", Kind::Protocol),
-        ] {
-            assert_eq!(refusal("x", text, Kind::Protocol, "").kind, kind, "{text}");
-        }
-        let failure = refusal("x", "Backoff Time: 1500 milliseconds", Kind::Protocol, "");
-        assert_eq!(failure.wait, Some(std::time::Duration::from_millis(1500)));
     }
 
     #[test]

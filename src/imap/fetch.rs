@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::mpsc;
 
-use super::answers::{quote, refusal};
 use super::care::{Care, STRIKES};
 use super::command::{fetch_bodies, fetch_part};
+use super::refusal::{quote, refusal};
 use super::response::{Item, Response};
 use super::session::Session;
 use crate::failure::{Failure, Kind};

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::answers::{self, ListLine, refusal};
+use super::answers::{self, ListLine};
 use super::command::quoted;
+use super::refusal::refusal;
 use super::session::Session;
 use crate::failure::{Failure, Kind};
 use crate::message::{FolderPath, Parcel};

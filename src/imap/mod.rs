@@ -13,6 +13,7 @@ mod date;
 mod fetch;
 mod folders;
 mod framer;
+mod refusal;
 mod replay;
 mod response;
 mod session;

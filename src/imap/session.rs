@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
-use super::answers::{self, Namespaces, quote, refusal};
+use super::answers::{self, Namespaces};
 use super::command::quoted;
+use super::refusal::{quote, refusal};
 use super::response::{Response, Status};
 use super::transport::{SinkGone, Transport};
 use crate::account::{Security, Source};
