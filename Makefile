@@ -18,6 +18,7 @@ help:
 	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make soak       1000 kill -9 each of two polls, a migration and a rollback (an hour); KILLS='
+	@echo 'make fuzz       each of the targets in tests/fuzz 10 million times; EXECUTIONS=100000 for fewer'
 	@echo 'make test-systemd'
 	@echo '                as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
@@ -50,6 +51,11 @@ KILLS = 1000
 soak: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1
+
+# Stable Rust is enough; a C++ compiler for libFuzzer, which comes with its crate.
+EXECUTIONS = 10000000
+fuzz: rust
+	@EXECUTIONS='$(EXECUTIONS)' CARGO='$(CARGO)' tests/tools/fuzz.sh
 
 check: rust
 	$(CARGO) fmt --check
@@ -101,5 +107,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test test-systemd soak check install uninstall clean
+.PHONY: help rust build demo test test-systemd soak fuzz check install uninstall clean
 .DEFAULT_GOAL := help

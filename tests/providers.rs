@@ -282,8 +282,8 @@ fn zoho_has_no_folders_for_a_moment() {
 #[test]
 fn courier_counts_connections_without_a_word() {
     let server = FakeImap::start(boxes(), move |command, reply| {
-        // The third and fourth connection are closed as soon as they speak.
-        if (2..4).contains(&command.connection) {
+        // The second and third connection are closed as soon as they speak.
+        if (1..3).contains(&command.connection) {
             reply.untagged.clear();
             reply.tagged.clear();
             reply.then = Then::Close;

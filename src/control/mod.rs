@@ -3,6 +3,7 @@
 //! anything: it hands calls to the manager.
 
 pub mod api;
+mod caller;
 mod convert;
 mod gate;
 mod service;
@@ -11,4 +12,4 @@ mod streams;
 
 pub use gate::Gate;
 pub use service::{Desk, Reload};
-pub use socket::{bind, serve};
+pub use socket::{attend, bind, serve};

@@ -1,22 +1,23 @@
 //! The socket: bound with mode 0660, one task for each caller, so that none of them holds up another. It
-//! refuses a second daemon's socket and more callers than a machine has administrators.
+//! refuses a second daemon's socket; whom else it refuses is in `caller`.
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
+use zlink::connection::socket::{FetchPeerCredentials, UnixSocket};
 use zlink::{Connection, Listener, Server};
 
+use super::caller::{Callers, Line, Place};
 use super::gate::Gate;
 use super::service::{Desk, Service};
-
-/// Callers at once.
-const CALLERS: usize = 256;
 
 /// Binds the control socket at `path`; a dead socket that lies there is replaced.
 ///
@@ -30,7 +31,7 @@ pub fn bind(path: &Path, gate: &Gate) -> io::Result<UnixListener> {
                 "something that is not a socket lies there",
             ));
         }
-        if UnixStream::connect(path).is_ok() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon listens there"));
         }
         fs::remove_file(path)?;
@@ -71,33 +72,21 @@ pub fn serve(listener: UnixListener, gate: Gate, desk: Desk, stop: CancellationT
 }
 
 async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
-    let mut listener = match tokio::net::UnixListener::from_std(listener) {
-        Ok(listener) => zlink::tokio::unix::Listener::from(listener),
+    let listener = match tokio::net::UnixListener::from_std(listener) {
+        Ok(listener) => listener,
         Err(e) => return tracing::error!("the control socket cannot be used: {e}"),
     };
-    let places = Arc::new(Semaphore::new(CALLERS));
+    let callers = Rc::new(Callers::default());
     let desk = Arc::new(desk);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok(Some(mut connection)) => {
-                let desk = Arc::clone(&desk);
-                tokio::task::spawn_local(async move {
-                    let admitted = match connection.peer_credentials().await {
-                        Ok(peer) => {
-                            let groups = peer.unix_supplementary_group_ids().iter().map(|g| g.as_raw());
-                            let primary = peer.unix_primary_group_id().as_raw();
-                            gate.admits(peer.unix_user_id().as_raw(), groups.chain([primary]))
-                        }
-                        Err(_) => false,
-                    };
-                    let service = Service { desk, admitted };
-                    // A caller that hangs up or talks nonsense ends its own task and nothing else.
-                    let _ = Server::new(One::Waits(Box::new(connection)), service).run().await;
-                    drop(place);
-                });
+            Ok((stream, _)) => {
+                let Some((uid, pid, admitted)) = who(&stream, &gate).await else { continue };
+                let Some(place) = callers.admit(uid, pid, admitted) else { continue };
+                tokio::task::spawn_local(converse(stream, place, admitted, Arc::clone(&desk)));
+                // Whoever got in is heard before the next one may take its place.
+                tokio::task::yield_now().await;
             }
-            Ok(None) => return,
             Err(e) => {
                 tracing::warn!("a caller could not be accepted: {e}");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -106,16 +95,59 @@ async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
     }
 }
 
+/// The kernel's word on who calls, and whether the gate admits them.
+async fn who(stream: &UnixStream, gate: &Gate) -> Option<(u32, i32, bool)> {
+    let peer = Peer(stream).fetch_peer_credentials().await.ok()?;
+    let groups = peer.unix_supplementary_group_ids().iter().map(|g| g.as_raw());
+    let uid = peer.unix_user_id().as_raw();
+    let admitted = gate.admits(uid, groups.chain([peer.unix_primary_group_id().as_raw()]));
+    Some((uid, peer.process_id().as_raw_pid(), admitted))
+}
+
+#[derive(Debug)]
+struct Peer<'s>(&'s UnixStream);
+
+impl AsFd for Peer<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl UnixSocket for Peer<'_> {}
+
+/// Serves one stream as if it had come through the socket, until its other end is closed or has to be
+/// dropped. Needs a [`tokio::task::LocalSet`].
+pub async fn attend(stream: UnixStream, admitted: bool, desk: Arc<Desk>) {
+    let callers = Rc::new(Callers::default());
+    let own = (nix::unistd::getuid().as_raw(), nix::unistd::getpid().as_raw());
+    if let Some(place) = callers.admit(own.0, own.1, admitted) {
+        converse(stream, place, admitted, desk).await;
+    }
+}
+
+/// A caller that hangs up or talks nonsense ends its own conversation and nothing else.
+async fn converse(stream: UnixStream, place: Place, admitted: bool, desk: Arc<Desk>) {
+    let line = Line { stream: Rc::new(stream), caller: Rc::clone(&place.caller) };
+    let connection = Box::new(Connection::new(line.clone()));
+    let server = Server::new(One::Waits(connection), Service { desk, admitted });
+    tokio::select! {
+        // First, so that the log has the reason of what it ended itself.
+        biased;
+        () = place.caller.watch(&line) => {}
+        _ = server.run() => place.caller.leave(),
+    }
+}
+
 /// A listener with one caller: it comes, then the end is told once, then nothing (zlink wants it so).
 #[derive(Debug)]
 enum One {
-    Waits(Box<Connection<zlink::tokio::unix::Stream>>),
+    Waits(Box<Connection<Line>>),
     Came,
     Closed,
 }
 
 impl Listener for One {
-    type Socket = zlink::tokio::unix::Stream;
+    type Socket = Line;
 
     async fn accept(&mut self) -> zlink::Result<Option<Connection<Self::Socket>>> {
         match std::mem::replace(self, One::Closed) {

@@ -46,6 +46,7 @@ pub enum Task {
 pub fn run(options: &Options) -> ExitCode {
     // First of all, while there is one thread: it forgets the variables that told of the socket.
     let listener = crate::systemd::control_listener();
+    keep_secrets();
     let environment = Environment::from_env();
     let loaded = match crate::config::load(&options.config, &environment) {
         Ok(loaded) => loaded,
@@ -83,6 +84,17 @@ pub fn run(options: &Options) -> ExitCode {
             say(&format!("mailhauld: {failure}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Passwords are in our memory while they are used: it goes into no core file, and no other process of the
+/// same user may look into it. Neither is asked for by anything that we do ourselves (prctl(2), proc(5)).
+fn keep_secrets() {
+    use nix::sys::prctl::set_dumpable;
+    use nix::sys::resource::{Resource, setrlimit};
+    let done = set_dumpable(false).and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0));
+    if let Err(e) = done {
+        say(&format!("mailhauld: warning: our memory is not kept from others: {}", e.desc()));
     }
 }
 

@@ -1,0 +1,683 @@
+//! Polls from POP3 servers that break off, lie and send what nobody asked for. However one ends, it says so:
+//! what came is what was there, what did not come is listed with a reason or the run has failed in words; a
+//! second poll brings nothing twice; and the daemon stays small.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
+
+mod daemon;
+mod fake_pop3;
+mod maildir;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use daemon::{Daemon, pop3_poll};
+use fake_pop3::{Command, FakePop3, Mail, Reply, Then, mails};
+use maildir::{Tree, sha};
+use serde_json::Value;
+
+const ALL: &str = "UIDL TOP USER RESP-CODES";
+const SETTINGS: &str = "[polling]\ninterval = \"24h\"\nmax_message_size = \"1MB\"\n";
+const LOGIN: (&str, &str) = ("alice", "Correct-Horse-77");
+/// MiB of memory that the daemon may have had at most.
+const SMALL: u64 = 200;
+
+/// A daemon with one account at this server.
+struct Bench {
+    server: FakePop3,
+    daemon: Daemon,
+}
+
+impl Bench {
+    fn new(
+        capabilities: &str,
+        mails: Vec<Mail>,
+        hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static,
+    ) -> Bench {
+        Bench::with("", capabilities, mails, hook)
+    }
+
+    fn with(
+        poll: &str,
+        capabilities: &str,
+        mails: Vec<Mail>,
+        hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static,
+    ) -> Bench {
+        let server = FakePop3::start(capabilities, mails, hook);
+        let mut daemon = Daemon::new(SETTINGS);
+        daemon.define("alice", &pop3_poll("alice-old", "alice", server.port, LOGIN, poll));
+        daemon.start();
+        Bench { server, daemon }
+    }
+
+    /// Polls, and holds the daemon to its word.
+    #[track_caller]
+    fn poll(&self) -> Ran {
+        let there: Vec<String> = self.server.mails().iter().map(|mail| sha(&mail.body)).collect();
+        self.poll_of(&there)
+    }
+
+    /// The same when these messages were at the source.
+    #[track_caller]
+    fn poll_of(&self, there: &[String]) -> Ran {
+        let answer = self.daemon.ctl(&["poll", "alice-old"]);
+        let shown = self.daemon.show("alice-old");
+        let run = shown["account"]["last_run"].clone();
+        let skipped = shown["skipped"].as_array().unwrap().clone();
+        let here = Tree::read(&self.daemon.maildir("alice")).contents();
+        let error = run["error"].as_str().unwrap_or_default().to_owned();
+        let ran = Ran { here, skipped, error, run, shown };
+
+        for (content, count) in count(&ran.here) {
+            let most = there.iter().filter(|known| *known == content).count();
+            assert!(count <= most, "{content} is here {count} times and was there {most} times: {ran:#?}");
+        }
+        for skipped in &ran.skipped {
+            assert!(skipped["reason"].as_str().is_some_and(|why| why.len() > 10), "{ran:#?}");
+            assert!(skipped["id"].as_str().is_some_and(|id| !id.is_empty()), "{ran:#?}");
+        }
+        if ran.is_ok() {
+            assert_eq!(answer.code, 0, "{answer:?}");
+            let missing = there.len().saturating_sub(ran.here.len());
+            assert!(missing <= ran.skipped.len(), "{missing} are lost silently: {ran:#?}");
+        } else {
+            assert_eq!(answer.code, 1, "{answer:?}");
+            assert!(ran.error.len() > 15, "it does not say why: {ran:#?}\n{}", self.daemon.log_tail(20));
+        }
+        let words = [answer.out, answer.err, self.daemon.log(), ran.shown.to_string()].concat();
+        assert!(!words.contains(LOGIN.1), "the password is shown");
+        self.harmless();
+        let peak = self.peak();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        eprintln!("{test}: {peak} MiB, {}", if ran.is_ok() { "ok" } else { &ran.error });
+        assert!(peak < SMALL, "{peak} MiB");
+        ran
+    }
+
+    /// Nothing that a server said moves the cursor.
+    #[track_caller]
+    fn harmless(&self) {
+        let mut words = self.daemon.log();
+        for verb in [&["show", "alice-old"][..], &["list"], &["status"], &["--json", "show", "alice-old"]] {
+            let answer = self.daemon.ctl(verb).code(0);
+            words.push_str(&(answer.out + &answer.err));
+        }
+        let raw = |c: &char| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c);
+        assert_eq!(words.chars().find(raw), None, "a raw control character in {words}");
+    }
+
+    /// The most memory that the daemon had so far, in MiB.
+    fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.pid().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+}
+
+fn count(contents: &[String]) -> BTreeMap<&String, usize> {
+    let mut counts = BTreeMap::new();
+    contents.iter().for_each(|content| *counts.entry(content).or_default() += 1);
+    counts
+}
+
+#[derive(Debug)]
+struct Ran {
+    here: Vec<String>,
+    skipped: Vec<Value>,
+    error: String,
+    run: Value,
+    shown: Value,
+}
+
+impl Ran {
+    fn is_ok(&self) -> bool {
+        self.run["result"] == "ok"
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        self.run[key].as_u64().unwrap()
+    }
+
+    /// So many are here and so many are listed.
+    #[track_caller]
+    fn has(self, here: usize, skipped: usize) -> Ran {
+        assert!(self.is_ok(), "{self:#?}");
+        assert_eq!((self.here.len(), self.skipped.len()), (here, skipped), "{self:#?}");
+        self
+    }
+
+    /// It failed and says this.
+    #[track_caller]
+    fn failed(self, words: &str) -> Ran {
+        assert!(!self.is_ok() && self.error.contains(words), "nothing of {words:?} in {self:#?}");
+        self
+    }
+}
+
+/// A server with a habit that does no harm: all messages come, once.
+#[track_caller]
+fn all_come(capabilities: &str, hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static) {
+    let bench = Bench::new(capabilities, mails(6), hook);
+    bench.poll().has(6, 0);
+    let again = bench.poll().has(6, 0);
+    assert_eq!((again.number("imported"), again.number("already_there")), (0, 6), "{again:#?}");
+    bench.server.change(|all| all.push(mails(7).remove(6)));
+    assert_eq!(bench.poll().has(7, 0).number("imported"), 1);
+}
+
+/// A server that cannot be believed: the poll fails and says why, also the second time.
+#[track_caller]
+fn fails(words: &str, hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static) {
+    let bench = Bench::new(ALL, mails(6), hook);
+    bench.poll().failed(words);
+    bench.poll().failed(words);
+}
+
+fn at(
+    name: &'static str,
+    what: impl Fn(&mut Reply) + Send + Sync + 'static,
+) -> impl Fn(&Command, &mut Reply) + Send + Sync {
+    move |command, reply| {
+        if command.name == name || command.is(name) {
+            what(reply);
+        }
+    }
+}
+
+fn text(body: &Option<Vec<u8>>) -> String {
+    String::from_utf8(body.clone().unwrap()).unwrap()
+}
+
+/// Replaces what follows each number of a list; the number of the line counts from 1.
+fn list(
+    name: &'static str,
+    what: impl Fn(usize) -> String + Send + Sync + 'static,
+) -> impl Fn(&Command, &mut Reply) + Send + Sync {
+    at(name, move |reply| {
+        let lines = text(&reply.body).lines().count();
+        reply.body = Some((1..=lines).map(|n| format!("{n} {}\r\n", what(n))).collect::<String>().into());
+    })
+}
+
+// ---- servers that are only odd
+
+#[test]
+fn an_honest_server() {
+    all_come(ALL, |_, _| {});
+    all_come("UIDL TOP PIPELINING", |_, _| {});
+    all_come("", |_, _| {});
+}
+
+#[test]
+fn names_that_are_too_long_or_hold_anything() {
+    for length in [70, 71, 200, 8_200, 10_000] {
+        all_come(ALL, list("UIDL", move |n| format!("{n}{}", "u".repeat(length))));
+    }
+    all_come(ALL, list("UIDL", |n| format!("\u{0}\u{1b}[2J\u{7f}é {n} \u{202e}")));
+    all_come(ALL, list("UIDL", |n| format!("<{n}.message id with blanks@example.com>")));
+}
+
+#[test]
+fn names_that_are_blank_or_repeat() {
+    all_come(ALL, list("UIDL", |_| String::new()));
+    all_come(ALL, list("UIDL", |_| "   ".to_owned()));
+    all_come(ALL, list("UIDL", |_| "same".to_owned()));
+    all_come(ALL, list("UIDL", |n| if n < 3 { "twice".to_owned() } else { format!("u{n}") }));
+    // Without headers to tell them by, all of a message tells.
+    all_come("UIDL USER", |command, reply| match command.name.as_str() {
+        "UIDL" => list("UIDL", |_| "same".to_owned())(command, reply),
+        "TOP" => reply.only("-ERR unknown command"),
+        _ => {}
+    });
+}
+
+#[test]
+fn names_that_change_with_each_session() {
+    all_come(ALL, |command, reply| {
+        list("UIDL", {
+            let c = command.connection;
+            move |n| format!("{c}-{n}")
+        })(command, reply)
+    });
+}
+
+#[test]
+fn names_that_change_when_the_mail_moves_to_another_server() {
+    let bench = Bench::new(ALL, mails(30), |_, _| {});
+    bench.poll().has(30, 0);
+    bench.server.change(|all| all.iter_mut().for_each(|mail| mail.uidl.extend_from_slice(b".moved")));
+    bench.server.change(|all| all.push(mails(31).remove(30)));
+    let after = bench.poll().has(31, 0);
+    assert_eq!((after.number("imported"), after.number("already_there")), (1, 30), "{after:#?}");
+    bench.server.forget();
+    bench.poll().has(31, 0);
+    assert!(!bench.server.said().iter().any(|line| line.starts_with("RETR")), "{:?}", bench.server.said());
+}
+
+#[test]
+fn neither_names_nor_headers() {
+    let none = |command: &Command, reply: &mut Reply| {
+        if ["UIDL", "TOP"].contains(&command.name.as_str()) {
+            reply.only("-ERR unknown command");
+        }
+    };
+    all_come("", none);
+    all_come("USER", none);
+    all_come("PIPELINING", none);
+    // Two that are alike to the octet are two, and stay two.
+    let mut alike = mails(3);
+    alike[1] = alike[0].clone();
+    let bench = Bench::new("", alike.clone(), none);
+    bench.poll().has(3, 0);
+    bench.poll().has(3, 0);
+    bench.server.change(|all| all.push(alike[0].clone()));
+    bench.poll().has(4, 0);
+    bench.server.change(|all| drop(all.remove(0)));
+    let ran = bench.poll_of(&bench_contents(&alike, &alike[0]));
+    assert_eq!(ran.number("imported"), 0, "{ran:#?}");
+}
+
+fn bench_contents(mails: &[Mail], more: &Mail) -> Vec<String> {
+    mails.iter().chain([more]).map(|mail| sha(&mail.body)).collect()
+}
+
+#[test]
+fn no_names_but_headers() {
+    all_come("TOP", at("UIDL", |reply| reply.only("-ERR unknown command")));
+}
+
+#[test]
+fn names_and_headers_that_go_away() {
+    let gone = |command: &Command, reply: &mut Reply| {
+        if command.connection > 0 && ["UIDL", "TOP"].contains(&command.name.as_str()) {
+            reply.only("-ERR unknown command");
+        }
+    };
+    all_come("", gone);
+}
+
+#[test]
+fn sizes_that_are_no_sizes() {
+    for size in ["18446744073709551616", "-5", "0", "1", "many", "", "3 and more"] {
+        all_come(ALL, list("LIST", move |_| size.to_owned()));
+    }
+    all_come(ALL, at("STAT", |reply| reply.only("+OK 99999999999999999999 -1")));
+}
+
+#[test]
+fn lists_in_any_order() {
+    let backwards = |reply: &mut Reply| {
+        let lines: Vec<String> = text(&reply.body).lines().rev().map(|line| format!("{line}\r\n")).collect();
+        reply.body = Some(lines.concat().into_bytes());
+    };
+    all_come(ALL, at("LIST", backwards));
+    all_come(ALL, at("UIDL", backwards));
+    let twice = |reply: &mut Reply| reply.body = reply.body.as_ref().map(|body| [&body[..], body].concat());
+    all_come(ALL, at("UIDL", twice));
+    all_come(ALL, at("LIST", twice));
+}
+
+#[test]
+fn bodies_with_anything_in_them() {
+    let odd: Vec<Mail> = [
+        &b"a: b\r\n\r\n\0\0\r\n"[..],
+        b"\r\n",
+        b"no header at all\r\n",
+        b"x: y\r\n\r\n\xff\xfe\x1b[2J\r\n",
+        b"a: b\r\n\r\nbare\nfeeds\n.\n\r\n",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(n, body)| Mail { uidl: format!("u{n}").into_bytes(), body: body.to_vec() })
+    .collect();
+    let bench = Bench::new(ALL, odd, |_, _| {});
+    bench.poll().has(5, 0);
+    bench.poll().has(5, 0);
+}
+
+// ---- servers that lie about messages
+
+#[test]
+fn a_message_that_is_larger_than_it_was_listed() {
+    let mut all = mails(6);
+    all[2].body =
+        [b"Subject: large\r\n\r\n".to_vec(), b"A line of thirty-five octets, or so.\r\n".repeat(38_000)]
+            .concat();
+    let bench = Bench::new(ALL, all, list("LIST", |_| "100".to_owned()));
+    let first = bench.poll().has(5, 1);
+    assert!(first.skipped[0]["size"].as_u64().unwrap() > 1_048_576, "{first:#?}");
+    assert!(first.skipped[0]["reason"].as_str().unwrap().contains("max_message_size"), "{first:#?}");
+    assert_eq!(first.skipped[0]["id"], "uidl-0003");
+    let second = bench.poll().has(5, 1);
+    assert_eq!(second.skipped, first.skipped);
+    assert_eq!(bench.server.count("RETR 3"), 1, "it is not fetched again");
+}
+
+#[test]
+fn a_message_that_never_ends() {
+    let bench = Bench::new(
+        ALL,
+        mails(6),
+        at("RETR 3", |reply| {
+            reply.body = None;
+            reply.then = Then::Endless(Box::new(|_| b"one more line of it\r\n".to_vec()));
+        }),
+    );
+    let first = bench.poll().failed("twice the limit");
+    assert_eq!((first.here.len(), first.skipped.len()), (2, 1), "{first:#?}");
+    bench.poll().has(5, 1);
+    bench.poll().has(5, 1);
+    assert_eq!(bench.server.count("RETR 3"), 1, "it is not fetched again");
+}
+
+#[test]
+fn a_message_that_is_listed_as_too_large() {
+    let bench = Bench::new(
+        ALL,
+        mails(6),
+        list("LIST", |n| if n == 4 { "1048577".to_owned() } else { "9".to_owned() }),
+    );
+    bench.poll().has(5, 1);
+    bench.poll().has(5, 1);
+    assert_eq!(bench.server.count("RETR 4"), 0);
+}
+
+#[test]
+fn a_message_that_is_refused() {
+    let bench =
+        Bench::new(ALL, mails(6), at("RETR 3", |reply| reply.only("-ERR \u{1b}]0;oh\u{7}it is damaged")));
+    let ran = bench.poll().has(5, 1);
+    assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("it is damaged"), "{ran:#?}");
+    assert_eq!(bench.poll().has(5, 1).number("imported"), 0);
+}
+
+#[test]
+fn a_message_that_is_cut() {
+    for octets in [0, 1, 5, 30, 70] {
+        let bench = Bench::new(ALL, mails(6), move |command, reply| {
+            if command.is("RETR 4") && command.connection < 1 {
+                reply.cut(octets);
+            }
+        });
+        let first = bench.poll();
+        // The daemon may have tried again by itself.
+        assert!(first.is_ok() || first.here.len() == 3, "{first:#?}");
+        bench.poll().has(6, 0);
+    }
+    let bench = Bench::new(
+        ALL,
+        mails(6),
+        at("RETR 4", |reply| {
+            reply.unfinished();
+            reply.then = Then::Close;
+        }),
+    );
+    let ran = bench.poll().failed("closed");
+    assert_eq!(ran.here.len(), 3);
+    assert_eq!(bench.poll().failed("closed").here.len(), 3);
+}
+
+#[test]
+fn numbers_that_nobody_asked_for() {
+    let bench = Bench::new(
+        ALL,
+        mails(6),
+        at("UIDL", |reply| {
+            reply.body.as_mut().unwrap().extend_from_slice(b"77 not-listed\r\n4294967295 neither\r\n");
+        }),
+    );
+    bench.poll().has(6, 2);
+    bench.poll().has(6, 2);
+}
+
+// ---- servers that nobody can believe
+
+#[test]
+fn lists_that_contradict_themselves() {
+    fails("twice", at("UIDL", |reply| reply.body.as_mut().unwrap().extend_from_slice(b"1 another\r\n")));
+    fails("twice", at("LIST", |reply| reply.body.as_mut().unwrap().extend_from_slice(b"1 77777\r\n")));
+    for line in ["0 zero\r\n", "-1 x\r\n", "4294967296 x\r\n", "oh\r\n", "\u{0}\r\n"] {
+        fails(
+            "message number",
+            at("UIDL", move |reply| reply.body.as_mut().unwrap().extend_from_slice(line.as_bytes())),
+        );
+    }
+}
+
+#[test]
+fn lists_without_end() {
+    for name in ["LIST", "UIDL"] {
+        fails(
+            "500,000",
+            at(name, |reply| {
+                reply.body = None;
+                reply.then = Then::Endless(Box::new(|n| format!("{} {}\r\n", n + 1, n % 7).into_bytes()));
+            }),
+        );
+    }
+    fails(
+        "without end",
+        at("UIDL", |reply| {
+            reply.body = None;
+            reply.then = Then::Endless(Box::new(|_| b"1 always-the-same\r\n".to_vec()));
+        }),
+    );
+    fails(
+        "without end",
+        at("UIDL", |reply| {
+            reply.body = None;
+            reply.then =
+                Then::Endless(Box::new(|n| format!("{} {}\r\n", n + 1, "u".repeat(5_000)).into_bytes()));
+        }),
+    );
+}
+
+#[test]
+fn lines_without_end() {
+    for name in ["GREETING", "CAPA", "PASS", "LIST", "RETR"] {
+        fails(
+            "without end",
+            at(name, |reply| {
+                reply.as_it_stands("+OK ");
+                reply.then = Then::Endless(Box::new(|_| vec![b'x'; 100]));
+            }),
+        );
+    }
+    fails(
+        "without end",
+        at("UIDL", |reply| {
+            reply.as_it_stands("+OK\r\n1 ");
+            reply.then = Then::Endless(Box::new(|_| vec![b'x'; 100]));
+        }),
+    );
+    fails(
+        "without end",
+        at("CAPA", |reply| {
+            reply.as_it_stands("+OK\r\n");
+            reply.then = Then::Endless(Box::new(|_| b"X-MORE\r\n".to_vec()));
+        }),
+    );
+}
+
+#[test]
+fn what_nobody_asked_for() {
+    for more in ["+OK by the way\r\n", "-ERR by the way\r\n", "by the way\r\n", "\r\n", "\0"] {
+        for name in ["GREETING", "CAPA", "USER", "PASS", "LIST", "UIDL", "RETR 2", "RETR 6"] {
+            let bench =
+                Bench::new(ALL, mails(6), at(name, move |reply| reply.more = more.as_bytes().to_vec()));
+            // Whatever the moment at which it is noticed, nothing false is here: that is looked at there.
+            let ran = bench.poll();
+            assert!(!ran.is_ok() || ran.here.len() + ran.skipped.len() == 6, "{name} {more:?}: {ran:#?}");
+            bench.poll();
+        }
+    }
+}
+
+#[test]
+fn words_after_the_last_one() {
+    all_come(ALL, at("QUIT", |reply| reply.more = b"+OK\r\n-ERR\r\nwhatever\r\n".to_vec()));
+    all_come(ALL, at("QUIT", |reply| reply.then = Then::Hang));
+    all_come(ALL, at("QUIT", |reply| reply.as_it_stands("")));
+    all_come(ALL, at("QUIT", |reply| reply.then = Then::Endless(Box::new(|_| b"+OK bye\r\n".to_vec()))));
+}
+
+/// Takes as long as the stall limit, about a minute.
+#[test]
+fn promises_without_what_was_promised() {
+    let bench = Bench::new(ALL, mails(6), |command, reply| {
+        if command.name == "LIST" {
+            reply.only("+OK");
+            reply.then = Then::Hang;
+        }
+    });
+    bench.poll().failed("fell silent");
+}
+
+/// Takes as long as the stall limit, about a minute.
+#[test]
+fn a_message_without_its_end() {
+    let bench = Bench::new(
+        ALL,
+        mails(6),
+        at("RETR 4", |reply| {
+            reply.unfinished();
+            reply.then = Then::Hang;
+        }),
+    );
+    assert_eq!(bench.poll().failed("fell silent").here.len(), 3);
+}
+
+#[test]
+fn greetings_that_are_none() {
+    for greeting in [
+        "220 mail.example.com ESMTP\r\n",
+        "* OK IMAP4rev1\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\x16\x03\x01\x02\0\n",
+        "\r\n",
+    ] {
+        fails("no reply", at("GREETING", move |reply| reply.as_it_stands(greeting)));
+    }
+    fails("turned us away: oh no", at("GREETING", |reply| reply.only("-ERR oh no")));
+    fails("before it greeted", at("GREETING", |reply| reply.cut(0)));
+}
+
+#[test]
+fn words_put_in_before_tls() {
+    let server = FakePop3::start(
+        "STLS UIDL TOP USER",
+        mails(3),
+        at("STLS", |reply| {
+            reply.as_it_stands("+OK go on\r\n+OK and you are alice already\r\n");
+        }),
+    );
+    let mut daemon = Daemon::new(SETTINGS);
+    let definition = pop3_poll("alice-old", "alice", server.port, LOGIN, "");
+    daemon.define("alice", &definition.replace("security = \"none\"", "security = \"starttls\""));
+    daemon.start();
+    let bench = Bench { server, daemon };
+    bench.poll().failed("more in plain text after it agreed to STLS");
+    assert!(!bench.server.said().iter().any(|line| line.starts_with("USER")), "{:?}", bench.server.said());
+}
+
+// ---- what servers say at the login, and what it counts for
+
+#[test]
+fn refusals_and_what_they_count_for() {
+    for (step, words, counts) in [
+        ("PASS", "-ERR [IN-USE] Do you have another POP session running?", false),
+        ("PASS", "-ERR [LOGIN-DELAY] minimum time between mail checks violation", false),
+        ("PASS", "-ERR [SYS/TEMP] Temporary system problem. Please try again later.", false),
+        ("GREETING", "-ERR [SYS/TEMP] come back later", false),
+        ("PASS", "-ERR maildrop already locked", false),
+        ("PASS", "-ERR Server Unavailable. 15", false),
+        ("PASS", "-ERR too many connections", false),
+        ("UIDL", "-ERR [SYS/TEMP] not now", false),
+        ("PASS", "-ERR [AUTH] Username and password not accepted.", true),
+        (
+            "PASS",
+            "-ERR [AUTH] Application-specific password required: https://support.google.com/accounts/answer/185833",
+            true,
+        ),
+        ("PASS", "-ERR [AUTH] Web login required: https://support.google.com/mail/answer/78754", true),
+        ("PASS", "-ERR [SYS/PERM] Your account is not enabled for POP access.", true),
+        ("PASS", "-ERR Protocol error. Connection is closed. 10", true),
+        ("PASS", "-ERR Logon failure: unknown user name or bad password.", true),
+    ] {
+        let bench = Bench::new(ALL, mails(2), at(step, move |reply| reply.only(words)));
+        let said = words.rsplit("] ").next().unwrap().trim_start_matches("-ERR ");
+        let ran = bench.poll().failed(said);
+        let failures = ran.shown["account"]["consecutive_failures"].as_u64().unwrap();
+        assert_eq!(failures, u64::from(counts), "{words}: {ran:#?}");
+    }
+}
+
+#[test]
+fn a_server_that_wants_no_more_than_one_login_a_minute() {
+    let bench = Bench::new(ALL, mails(2), |command, reply| {
+        if command.name == "GREETING" && command.connection > 0 {
+            reply.cut(0);
+        }
+    });
+    bench.poll().has(2, 0);
+    let ran = bench.poll().failed("before it greeted");
+    assert_eq!(ran.shown["account"]["consecutive_failures"], 0, "{ran:#?}");
+}
+
+#[test]
+fn two_thousand_octets_of_escape_sequences() {
+    for name in ["GREETING", "CAPA", "USER", "PASS", "LIST", "UIDL", "RETR 1", "QUIT"] {
+        let words =
+            format!("-ERR {}\u{9b}2J\u{202e}\u{7f}\u{8}", "\u{1b}[31;5m\u{7}\u{1b}]0;owned\u{7}".repeat(90));
+        let bench = Bench::new(ALL, mails(2), at(name, move |reply| reply.only(&words)));
+        let ran = bench.poll();
+        assert!(ran.error.len() < 1_000, "{ran:#?}");
+    }
+}
+
+// ---- providers
+
+/// The oldest 250 that were not fetched yet; what was fetched is gone after QUIT.
+#[test]
+fn gmail_gives_its_mail_in_rounds() {
+    let all = mails(610);
+    let contents: Vec<String> = all.iter().map(|mail| sha(&mail.body)).collect();
+    let gmail = |command: &Command, reply: &mut Reply| {
+        if matches!(command.name.as_str(), "LIST" | "UIDL") {
+            let first: String =
+                text(&reply.body).lines().take(250).map(|line| format!("{line}\r\n")).collect();
+            reply.body = Some(first.into_bytes());
+        }
+    };
+    let capabilities = "USER RESP-CODES EXPIRE_0 LOGIN-DELAY_300 TOP UIDL X-GOOGLE-RICO";
+    let bench = Bench::new(capabilities, all, gmail);
+    for (round, here) in [250, 500, 610, 610].into_iter().enumerate() {
+        let answer = bench.daemon.ctl(&["poll", "alice-old"]).code(0);
+        let here_now = Tree::read(&bench.daemon.maildir("alice")).contents();
+        assert_eq!(here_now.len(), here, "round {round}: {answer:?}");
+        assert!(count(&here_now).values().all(|count| *count == 1));
+        assert!(here_now.iter().all(|content| contents.contains(content)));
+        bench.server.change(|all| drop(all.drain(..all.len().min(250))));
+    }
+}
+
+#[test]
+fn deleting_counts_when_the_server_says_so() {
+    let delete = "keep_original = false";
+    let bench = Bench::with(delete, ALL, mails(6), at("DELE 3", |reply| reply.only("-ERR not that one")));
+    let there = bench.poll_of(&mails(6).iter().map(|mail| sha(&mail.body)).collect::<Vec<_>>());
+    assert_eq!((there.number("imported"), there.number("deleted")), (6, 5), "{there:#?}");
+    // A farewell that fails: nothing was deleted for certain, and nothing comes twice.
+    let bench = Bench::with(delete, ALL, mails(6), |command, reply| {
+        if command.name == "QUIT" && command.connection == 0 {
+            reply.only("-ERR some deleted messages not removed");
+        }
+    });
+    let all: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+    let first = bench.poll_of(&all).failed("not everything was deleted");
+    assert_eq!((first.number("imported"), first.number("deleted")), (6, 0), "{first:#?}");
+    bench.server.change(|now| *now = mails(6));
+    let second = bench.poll_of(&all);
+    assert_eq!((second.number("imported"), second.number("deleted")), (0, 6), "{second:#?}");
+    assert_eq!(second.here.len(), 6);
+}
