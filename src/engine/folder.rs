@@ -94,7 +94,14 @@ impl FolderWork<'_> {
         progress.record.ledger.seen = seen;
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
-        let opened = self.landing.open(&progress.record.directory, origin, unsure && missing).await?;
+        let look = (unsure && missing).then(|| {
+            let uidvalidity = examined.uidvalidity;
+            let recorded = listed.messages.iter().filter(|(uid, _)| progress.done.contains(*uid));
+            recorded
+                .map(|(uid, size)| (MessageRef::Imap { uidvalidity, uid: *uid }, u64::from(*size)))
+                .collect()
+        });
+        let opened = self.landing.open(&progress.record.directory, origin, look).await?;
         progress.record.made |= opened.made;
         if unsure {
             let here = opened.holds.iter().filter_map(|held| match held {

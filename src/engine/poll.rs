@@ -87,10 +87,14 @@ async fn run(
     let mut skipped = BTreeMap::new();
     let mut fresh = Vec::new();
     let mut here = Vec::new();
+    let mut recorded = Vec::new();
     outcome.ledger.seen = listed.len() as u64;
     for (message, id) in listed.iter().zip(identities) {
         match judge(message, id, &known, means.settings.polling.max_message_size) {
-            Verdict::Known(id) => here.push((message.number, id)),
+            Verdict::Known(id) => {
+                here.push((message.number, id));
+                recorded.extend(message.size.map(|size| (MessageRef::Pop3(id), size)));
+            }
             Verdict::New(new) => fresh.push(new),
             Verdict::Skip { reason, failed } => {
                 if failed {
@@ -117,7 +121,7 @@ async fn run(
         .await?;
         let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
-        let opened = landing.open(&directory, origin, unsure).await?;
+        let opened = landing.open(&directory, origin, unsure.then_some(recorded)).await?;
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) =
             fresh.into_iter().partition(|m| opened.holds.contains(&MessageRef::Pop3(m.id)));

@@ -27,11 +27,21 @@ struct Twin {
 
 /// Possible twins by their size on the wire.
 #[derive(Debug, Default)]
-pub(crate) struct Twins(BTreeMap<u64, Vec<Twin>>);
+pub(crate) struct Twins {
+    files: BTreeMap<u64, Vec<Twin>>,
+    /// How many of each size an earlier try may have used up; which, nobody wrote down.
+    used: BTreeMap<u64, usize>,
+}
 
 impl Twins {
-    /// What is in `folder`; only files whose name tells their size count.
-    pub(crate) fn of(mailbox: &Mailbox, folder: &Folder, origin: Origin) -> Result<Twins, Failure> {
+    /// What is in `folder`; only files whose name tells their size count. `adopted` are the sizes of those
+    /// messages that earlier tries may have found here.
+    pub(crate) fn of(
+        mailbox: &Mailbox,
+        folder: &Folder,
+        origin: Origin,
+        adopted: impl Iterator<Item = u64>,
+    ) -> Result<Twins, Failure> {
         let mut twins: BTreeMap<u64, Vec<Twin>> = BTreeMap::new();
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
@@ -42,18 +52,31 @@ impl Twins {
                 }
             }
         }
-        Ok(Twins(twins))
+        let mut used = BTreeMap::new();
+        for size in adopted {
+            *used.entry(size).or_default() += 1;
+        }
+        Ok(Twins { files: twins, used })
     }
 
-    /// Whether `staged` is here already; its twin is used up by that.
+    /// Whether `staged` is here already; its twin is used up by that. If an earlier try may have used it up,
+    /// it is not: two messages alike at the source are two here.
     pub(crate) fn take(&mut self, folder: &Folder, message: MessageRef, size: u64, staged: &File) -> bool {
-        let Some(candidates) = self.0.get_mut(&size) else { return false };
-        let found = candidates.iter().position(|twin| {
-            // A message of the same numbering is another message, however alike.
-            let other = twin.message.is_none_or(|m| numbering(m) != numbering(message));
-            other && is_same(folder, twin, staged).unwrap_or(false)
-        });
-        found.map(|at| candidates.swap_remove(at)).is_some()
+        let Some(candidates) = self.files.get_mut(&size) else { return false };
+        // A message of the same numbering is another message, however alike.
+        let other = |twin: &Twin| twin.message.is_none_or(|m| numbering(m) != numbering(message));
+        let (mut alike, mut unlike) = (Vec::new(), 0);
+        for (at, twin) in candidates.iter().enumerate().filter(|(_, twin)| other(twin)) {
+            if is_same(folder, twin, staged).unwrap_or(false) {
+                alike.push(at);
+            } else {
+                unlike += 1;
+            }
+        }
+        let used = self.used.get(&size).copied().unwrap_or(0);
+        let Some(at) = alike.get(used.saturating_sub(unlike)) else { return false };
+        candidates.swap_remove(*at);
+        true
     }
 }
 
@@ -138,9 +161,14 @@ mod tests {
         let file = File::open(&staged).unwrap();
         let origin = Origin::imap("a", b"f");
         let message = MessageRef::Imap { uidvalidity: 1, uid: 1 };
-        let mut twins = Twins::of(&mailbox, &folder, origin).unwrap();
+        let of = |adopted: &[u64]| Twins::of(&mailbox, &folder, origin, adopted.iter().copied()).unwrap();
+        let mut twins = of(&[5]);
         assert!(!twins.take(&folder, message, 8, &file), "another size");
         assert!(twins.take(&folder, message, 7, &file));
         assert!(!twins.take(&folder, message, 7, &file), "used up");
+        assert!(!of(&[7]).take(&folder, message, 7, &file), "used up by an earlier try");
+        std::fs::write(root.join("cur/2.x.host,S=7,W=7:2,"), "another").unwrap();
+        assert!(of(&[7]).take(&folder, message, 7, &file), "the other one was");
+        assert!(!of(&[7, 7]).take(&folder, message, 7, &file), "both were");
     }
 }
