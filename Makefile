@@ -19,6 +19,8 @@ help:
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make soak       1000 kill -9 each of two polls, a migration and a rollback (an hour); KILLS='
 	@echo 'make fuzz       each of the targets in tests/fuzz 10 million times; EXECUTIONS=100000 for fewer'
+	@echo 'make faults     every call to disk and source fails once, and is once the last (half an hour)'
+	@echo 'make power-cuts as root: 50 power cuts each of a poll and a migration; CUTS='
 	@echo 'make test-systemd'
 	@echo '                as root: the real unit under a real systemd, in a throw-away container'
 	@echo 'make check      format, lints, documentation: no complaint is allowed'
@@ -56,6 +58,16 @@ soak: rust
 EXECUTIONS = 10000000
 fuzz: rust
 	@EXECUTIONS='$(EXECUTIONS)' CARGO='$(CARGO)' tests/tools/fuzz.sh
+# `make test` takes a spread of these.
+faults: rust
+	@tests/tools/need-packages.sh $(PACKAGES)
+	MAILHAUL_FAULTS=all $(CARGO) test --locked --test faults -- --nocapture
+
+# Not part of `make test`: it needs root and a loop device.
+CUTS = 50
+power-cuts: rust
+	@tests/tools/need-packages.sh $(PACKAGES)
+	MAILHAUL_CUTS=$(CUTS) $(CARGO) test --locked --test power -- --ignored --nocapture --test-threads 1
 
 check: rust
 	$(CARGO) fmt --check
@@ -107,5 +119,5 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help rust build demo test test-systemd soak fuzz check install uninstall clean
+.PHONY: help rust build demo test test-systemd soak faults power-cuts fuzz check install uninstall clean
 .DEFAULT_GOAL := help

@@ -43,8 +43,9 @@ pub enum Order {
         directory: String,
         /// Whose messages are looked for.
         origin: Origin,
-        /// Whether to look which of them are here already, by name, and from then on by content, too.
-        look: bool,
+        /// Whether to look which of them are here already, by name, and from then on by content, too: then what
+        /// is recorded as landed, with its size on the wire.
+        look: Option<Vec<(MessageRef, u64)>>,
         /// Copies whose message the source has elsewhere now.
         orphans: Option<Arc<Orphans>>,
         /// The answer.
@@ -139,7 +140,7 @@ impl Landing {
         &self,
         directory: &str,
         origin: Origin,
-        look: bool,
+        look: Option<Vec<(MessageRef, u64)>>,
         orphans: Option<Arc<Orphans>>,
     ) -> Result<Opened, Failure> {
         let (reply, answer) = oneshot::channel();
@@ -287,7 +288,7 @@ impl Ground {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open { directory, origin, look, orphans, reply } => {
                     self.orphans = orphans;
-                    let opened = self.open(&directory, origin, look)?;
+                    let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(opened);
                 }
                 Order::Place(placement) => self.place(*placement)?,
@@ -305,12 +306,22 @@ impl Ground {
         Ok(())
     }
 
-    fn open(&mut self, directory: &str, origin: Origin, look: bool) -> Result<Opened, Failure> {
+    fn open(
+        &mut self,
+        directory: &str,
+        origin: Origin,
+        look: Option<&[(MessageRef, u64)]>,
+    ) -> Result<Opened, Failure> {
         let folder = Folder::open(&self.mailbox, directory)?;
         let made = folder.made();
-        let ask = look && !made;
-        let holds = if ask { folder.holds(&self.mailbox, origin)? } else { BTreeSet::new() };
-        self.twins = if ask { Twins::of(&self.mailbox, &folder, origin)? } else { Twins::default() };
+        let mut holds = BTreeSet::new();
+        self.twins = Twins::default();
+        if let Some(recorded) = look.filter(|_| !made) {
+            holds = folder.holds(&self.mailbox, origin)?;
+            // What is recorded and not here under its own name may have been adopted.
+            let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
+            self.twins = Twins::of(&self.mailbox, &folder, origin, adopted)?;
+        }
         let letters = taken(&self.mailbox, &folder)?;
         self.folder = Some((Arc::new(folder), Keywords::default()));
         Ok(Opened { letters, holds })
@@ -537,7 +548,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
         let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
+        landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
         let mut flags = Flags { seen: true, keywords: vec!["$Forwarded".to_owned()], ..Flags::default() };
         send(&landing, 1, &[b"a: b\r", b"\n\r\nbody\r\n"]).await;
         landing.place(placement(1, 7, flags.clone())).await.unwrap();
@@ -548,7 +559,7 @@ mod tests {
         send(&landing, 3, &[b"never named"]).await;
         landing.discard(3).await.unwrap();
         // The folder is asked again, which also waits for the orders above.
-        let opened = landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
+        let opened = landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
         assert!(opened.holds.is_empty());
         assert!(files(&root.join(".F/cur")).is_empty());
         let answer = landing.commit().await.unwrap();
@@ -565,7 +576,7 @@ mod tests {
         assert!(files(&root.join("tmp")).is_empty());
         let modified = std::fs::metadata(root.join(".F/cur").join(&cur[0])).unwrap().modified().unwrap();
         assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
-        let opened = landing.open(".F", Origin::imap("a", b"F"), true, None).await.unwrap();
+        let opened = landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
         assert_eq!(opened.holds.len(), 2);
     }
 
@@ -574,9 +585,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("m");
         let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open("", Origin::pop3("a"), false, None).await.unwrap();
+        landing.open("", Origin::pop3("a"), None, None).await.unwrap();
         send(&landing, 1, &[b"x"]).await;
-        landing.open("", Origin::pop3("a"), false, None).await.unwrap();
+        landing.open("", Origin::pop3("a"), None, None).await.unwrap();
         assert_eq!(files(&root.join("tmp")).len(), 1);
         let failure = landing.place(placement(5, 5, Flags::default())).await;
         assert!(failure.is_ok(), "the order itself is taken");

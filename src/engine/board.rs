@@ -41,6 +41,7 @@ struct Inner {
     /// Every folder at the source, whether it is migrated or not.
     at_source: BTreeSet<u64>,
     listed: BTreeMap<u64, (u32, UidSet)>,
+    adopted: Vec<u64>,
     orphans: Option<Arc<Orphans>>,
 }
 
@@ -89,14 +90,15 @@ impl Board {
                     return Ok(None);
                 } else {
                     inner.busy += 1;
-                    Some((std::mem::take(&mut inner.listed), inner.at_source.clone()))
+                    let adopted = std::mem::take(&mut inner.adopted);
+                    Some((std::mem::take(&mut inner.listed), inner.at_source.clone(), adopted))
                 }
             };
             match look {
                 None => moved.await,
-                Some((listed, at_source)) => {
+                Some((listed, at_source, adopted)) => {
                     let claim = Claim { board: Arc::clone(self), part: None };
-                    let orphans = self.orphans(listed, at_source).await?;
+                    let orphans = self.orphans(listed, at_source, adopted).await?;
                     let mut inner = self.lock();
                     inner.orphans = Some(Arc::new(orphans));
                     inner.surveying = false;
@@ -112,6 +114,7 @@ impl Board {
         &self,
         listed: BTreeMap<u64, (u32, UidSet)>,
         at_source: BTreeSet<u64>,
+        adopted: Vec<u64>,
     ) -> Result<Orphans, Failure> {
         let (mailbox, account) = (Arc::clone(&self.mailbox), self.account);
         blocking(move || {
@@ -124,7 +127,7 @@ impl Board {
                 // Polled under the same name before it became a migration.
                 (_, MessageRef::Pop3(_)) => false,
             };
-            Orphans::of(&mailbox, account, is_there)
+            Orphans::of(&mailbox, account, is_there, adopted.into_iter())
         })
         .await
     }
@@ -139,11 +142,20 @@ impl Board {
         self.lock().orphans.clone()
     }
 
-    /// What a folder holds at the source.
-    pub(super) fn listed(&self, folder: u64, uidvalidity: u32, uids: UidSet) {
+    /// What a folder holds at the source, and the sizes of those messages that an earlier try found here.
+    pub(super) fn listed(
+        &self,
+        folder: u64,
+        uidvalidity: u32,
+        uids: UidSet,
+        adopted: impl Iterator<Item = u64>,
+    ) {
         let mut inner = self.lock();
         if inner.surveying {
-            inner.listed.insert(folder, (uidvalidity, uids));
+            // A folder that is listed once more says the same of these.
+            if inner.listed.insert(folder, (uidvalidity, uids)).is_none() {
+                inner.adopted.extend(adopted);
+            }
         }
     }
 

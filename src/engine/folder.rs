@@ -113,12 +113,17 @@ impl FolderWork<'_> {
         progress.record.ledger.seen = seen;
 
         let uids = listed.messages.iter().map(|(uid, _)| *uid).collect();
-        self.board.listed(key, examined.uidvalidity, uids);
+        let size_of = |(uid, size): &(u32, u32)| {
+            (MessageRef::Imap { uidvalidity: examined.uidvalidity, uid: *uid }, u64::from(*size))
+        };
+        let adopted: Vec<(MessageRef, u64)> =
+            listed.messages.iter().filter(|(uid, _)| progress.adopted.contains(*uid)).map(size_of).collect();
+        self.board.listed(key, examined.uidvalidity, uids, adopted.iter().map(|(_, size)| *size));
         let orphans = self.board.found_orphans();
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
-        let opened =
-            self.landing.open(&progress.record.directory, origin, unsure && missing, orphans).await?;
+        let look = (unsure && missing).then_some(adopted);
+        let opened = self.landing.open(&progress.record.directory, origin, look, orphans).await?;
         if missing {
             progress.record.letters.get_or_insert(opened.letters);
         }

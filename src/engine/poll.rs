@@ -94,10 +94,14 @@ async fn run(
     let mut skipped = BTreeMap::new();
     let mut fresh = Vec::new();
     let mut here = Vec::new();
+    let mut recorded = Vec::new();
     outcome.ledger.seen = listed.len() as u64;
     for (message, id) in listed.iter().zip(identities) {
         match judge(message, id, &known, &earlier, limit) {
-            Verdict::Known(id) => here.push((message.number, id)),
+            Verdict::Known(id) => {
+                here.push((message.number, id));
+                recorded.extend(message.size.map(|size| (MessageRef::Pop3(id), size)));
+            }
             Verdict::New(new) => fresh.push(new),
             Verdict::TooLarge { size, limit } => {
                 outcome.ledger.skipped += 1;
@@ -127,7 +131,7 @@ async fn run(
         let orphans = if unsure || renamed { Some(orphans(&mailbox, origin, listed).await?) } else { None };
         let landing = Landing::start(mailbox, origin.account, landings);
         let directory = directory_of(&work.mailbox);
-        let opened = landing.open(&directory, origin, unsure, orphans.clone()).await?;
+        let opened = landing.open(&directory, origin, unsure.then_some(recorded), orphans.clone()).await?;
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) = fresh
             .into_iter()
@@ -191,7 +195,7 @@ async fn orphans(
     blocking(move || {
         let is_there =
             |_: Origin, message: MessageRef| matches!(message, MessageRef::Pop3(id) if listed.contains(&id));
-        Orphans::of(&mailbox, origin.account, is_there).map(Arc::new)
+        Orphans::of(&mailbox, origin.account, is_there, std::iter::empty()).map(Arc::new)
     })
     .await
 }

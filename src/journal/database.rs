@@ -1,6 +1,7 @@
 //! sled with its edges off: an opening that bears damage (a damaged database panics) and a flush that ends.
 //! It refuses to take for damage what is none.
 
+use std::fs;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -37,6 +38,7 @@ impl Database {
     /// a failure: setting a sound store aside for it would throw its progress into doubt.
     pub(super) fn open(directory: &Path) -> Result<Result<Database, String>, Failure> {
         let path = directory.join("db");
+        clear_unfinished(&path).map_err(|e| trouble(&path, &e))?;
         let patience = Instant::now() + LEAVING;
         loop {
             let config = sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(None);
@@ -79,6 +81,25 @@ impl Database {
             flushed.map(drop)
         })
     }
+}
+
+/// Removes the snapshot that a killed process, or one without space, left unfinished: sled would take it for
+/// its newest and the database for damaged. The one before it and the log are whole, and it needs no more.
+fn clear_unfinished(path: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b"snap.") && name.as_encoded_bytes().ends_with(b".generating")
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// sled tells a lock that another holds in words only.

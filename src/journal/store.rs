@@ -506,6 +506,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_snapshot_that_was_not_finished_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), 20).await;
+        let half = dir.path().join("db/snap.00000000FFFFFFFF.generating");
+        fs::write(&half, b"half of it").unwrap();
+        let opened = Journal::open(dir.path()).unwrap();
+        assert_eq!(opened.rebuilt, None);
+        assert_eq!(opened.journal.scan("p/").unwrap().len(), 19);
+        assert!(!half.exists());
+    }
+
+    #[tokio::test]
     async fn a_damaged_store_is_set_aside_and_rebuilt() {
         for damage in ["gone", "empty", "half", "garbage"] {
             let dir = tempfile::tempdir().unwrap();

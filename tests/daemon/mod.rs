@@ -88,6 +88,7 @@ pub struct Daemon {
     destination: String,
     state: PathBuf,
     user: Option<(u32, u32)>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -107,6 +108,7 @@ impl Daemon {
             path,
             settings: settings.to_owned(),
             user: None,
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -129,6 +131,11 @@ impl Daemon {
     /// Another user, from the next start on; only root can.
     pub fn run_as(&mut self, uid: u32, gid: u32) {
         self.user = Some((uid, gid));
+    }
+
+    /// Variables of its environment, from the next start on, instead of those given before.
+    pub fn environment(&mut self, variables: Vec<(String, String)>) {
+        self.environment = variables;
     }
 
     /// The temporary directory.
@@ -180,6 +187,7 @@ impl Daemon {
         for variable in ["NOTIFY_SOCKET", "LISTEN_FDS", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"] {
             command.env_remove(variable);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
@@ -230,6 +238,15 @@ impl Daemon {
             assert!(Instant::now() < until, "no answer within {READY:?}: {answer:?}\n{}", self.log_tail(60));
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether the daemon has ended by itself, or was never started.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
     }
 
     /// The daemon's process, if it runs.

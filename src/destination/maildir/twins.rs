@@ -44,12 +44,37 @@ pub(crate) struct Twins {
     by_wire: BTreeMap<u64, Vec<Twin>>,
     /// Those whose name does not tell it, by the size of the file.
     by_file: BTreeMap<u64, Vec<Twin>>,
+    used: Used,
+}
+
+/// How many of each size on the wire an earlier try may have used up; which, nobody wrote down.
+#[derive(Debug, Default)]
+struct Used(BTreeMap<u64, usize>);
+
+impl Used {
+    fn of(adopted: impl Iterator<Item = u64>) -> Used {
+        let mut used = BTreeMap::new();
+        for size in adopted {
+            *used.entry(size).or_default() += 1;
+        }
+        Used(used)
+    }
+
+    fn count(&self, size: u64) -> usize {
+        self.0.get(&size).copied().unwrap_or(0)
+    }
 }
 
 impl Twins {
-    /// What is in `folder` besides the messages that `origin` numbers as it does now.
-    pub(crate) fn of(mailbox: &Mailbox, folder: &Folder, origin: Origin) -> Result<Twins, Failure> {
-        let mut twins = Twins::default();
+    /// What is in `folder` besides the messages that `origin` numbers as it does now. `adopted` are the sizes
+    /// of those messages that earlier tries may have found here.
+    pub(crate) fn of(
+        mailbox: &Mailbox,
+        folder: &Folder,
+        origin: Origin,
+        adopted: impl Iterator<Item = u64>,
+    ) -> Result<Twins, Failure> {
+        let mut twins = Twins { used: Used::of(adopted), ..Twins::default() };
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
                 // Ours are known by their names, or are orphans: see there.
@@ -72,19 +97,34 @@ impl Twins {
         Ok(twins)
     }
 
-    /// Whether `staged` is here already; its twin is used up by that.
+    /// Whether `staged` is here already; its twin is used up by that. If an earlier try may have used it up,
+    /// it is not: two messages alike at the source are two here.
     pub(crate) fn take(&mut self, folder: &Folder, staged: Staged<'_>) -> bool {
         let same = |twin: &Twin| is_same(folder, twin, staged.file).unwrap_or(false);
+        let used = self.used.count(staged.wire);
         // A file may have the line ends of the wire or those of a store.
-        take(&mut self.by_wire, staged.wire, same)
-            || take(&mut self.by_file, staged.stored, same)
-            || take(&mut self.by_file, staged.wire, same)
+        take(&mut self.by_wire, staged.wire, used, same)
+            || take(&mut self.by_file, staged.stored, used, same)
+            || take(&mut self.by_file, staged.wire, used, same)
     }
 }
 
-fn take<T>(pool: &mut BTreeMap<u64, Vec<T>>, size: u64, same: impl Fn(&T) -> bool) -> bool {
+/// The first of `size` that is the `same`, behind as many as may be `used` up.
+fn take<T>(pool: &mut BTreeMap<u64, Vec<T>>, size: u64, used: usize, same: impl Fn(&T) -> bool) -> bool {
     let Some(candidates) = pool.get_mut(&size) else { return false };
-    let found = candidates.iter().position(same);
+    let found = if used == 0 {
+        candidates.iter().position(same)
+    } else {
+        let (mut alike, mut unlike) = (Vec::new(), 0);
+        for (at, candidate) in candidates.iter().enumerate() {
+            if same(candidate) {
+                alike.push(at);
+            } else {
+                unlike += 1;
+            }
+        }
+        alike.get(used.saturating_sub(unlike)).copied()
+    };
     found.map(|at| candidates.swap_remove(at)).is_some()
 }
 
@@ -93,6 +133,7 @@ fn take<T>(pool: &mut BTreeMap<u64, Vec<T>>, size: u64, same: impl Fn(&T) -> boo
 #[derive(Debug, Default)]
 pub struct Orphans {
     pool: Mutex<BySize>,
+    used: Used,
     /// They turned out to be where they were.
     except: Mutex<BTreeSet<MessageRef>>,
 }
@@ -101,7 +142,8 @@ pub struct Orphans {
 type BySize = BTreeMap<u64, Vec<(Arc<str>, Twin)>>;
 
 impl Orphans {
-    /// Those of `account` in `mailbox` that the source does not have any more.
+    /// Those of `account` in `mailbox` that the source does not have any more. `adopted` are the sizes of those
+    /// messages that earlier tries may have found among them.
     ///
     /// # Errors
     /// The mailbox cannot be read.
@@ -109,6 +151,7 @@ impl Orphans {
         mailbox: &Mailbox,
         account: u64,
         is_there: impl Fn(Origin, MessageRef) -> bool,
+        adopted: impl Iterator<Item = u64>,
     ) -> Result<Orphans, Failure> {
         let mut found = BySize::new();
         each(mailbox, account, |directory, name, file, in_new| {
@@ -119,7 +162,7 @@ impl Orphans {
             }
             true
         })?;
-        Ok(Orphans { pool: Mutex::new(found), except: Mutex::default() })
+        Ok(Orphans { pool: Mutex::new(found), used: Used::of(adopted), except: Mutex::default() })
     }
 
     /// Whether the mailbox holds anything that `account` brought.
@@ -144,7 +187,7 @@ impl Orphans {
     pub(crate) fn take(&self, mailbox: &Mailbox, staged: Staged<'_>) -> bool {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let except = self.except.lock().unwrap_or_else(PoisonError::into_inner);
-        take(&mut pool, staged.wire, |(directory, twin)| {
+        take(&mut pool, staged.wire, self.used.count(staged.wire), |(directory, twin)| {
             if FileName::parse(&twin.file).is_some_and(|name| except.contains(&name.message)) {
                 return false;
             }
@@ -235,18 +278,24 @@ mod tests {
         let file = File::open(&path).unwrap();
         let origin = Origin::imap("a", b"f");
         let staged = |wire| Staged { file: &file, stored: 6, wire };
+        let of = |adopted: &[u64]| Twins::of(&mailbox, &folder, origin, adopted.iter().copied()).unwrap();
         for (name, content) in
             [("1.x.h,S=6,W=8:2,", "a\nb\rc\n"), ("2.x.h:2,", "a\nb\rc\n"), ("3.x.h", "a\r\nb\rc\r\n")]
         {
             let place = root.join("cur").join(name);
             std::fs::write(&place, content).unwrap();
-            let mut twins = Twins::of(&mailbox, &folder, origin).unwrap();
+            let mut twins = of(&[5]);
             let other = Staged { file: &file, stored: 7, wire: 9 };
             assert!(!twins.take(&folder, other), "{name}: another size");
             assert!(twins.take(&folder, staged(8)), "{name}");
             assert!(!twins.take(&folder, staged(8)), "{name}: used up");
+            assert!(!of(&[8]).take(&folder, staged(8)), "{name}: used up by an earlier try");
             std::fs::remove_file(place).unwrap();
         }
+        std::fs::write(root.join("cur/1.x.h,S=6,W=8:2,"), "a\nb\rc\n").unwrap();
+        std::fs::write(root.join("cur/2.x.h,S=6,W=8:2,"), "another").unwrap();
+        assert!(of(&[8]).take(&folder, staged(8)), "the other one was used up");
+        assert!(!of(&[8, 8]).take(&folder, staged(8)), "both were");
     }
 
     #[test]
@@ -267,9 +316,12 @@ mod tests {
         let file = File::open(&path).unwrap();
         let staged = Staged { file: &file, stored: 2, wire: 3 };
         let there = |_: Origin, m: MessageRef| m == MessageRef::Imap { uidvalidity: 1, uid: 2 };
-        let orphans = Orphans::of(&mailbox, origin.account, there).unwrap();
+        let of =
+            |adopted: &[u64]| Orphans::of(&mailbox, origin.account, there, adopted.iter().copied()).unwrap();
+        let orphans = of(&[]);
         assert!(Orphans::any(&mailbox, origin.account).unwrap());
         assert!(orphans.take(&mailbox, staged));
         assert!(!orphans.take(&mailbox, staged), "the other one is where it was");
+        assert!(!of(&[3]).take(&mailbox, staged), "used up by an earlier try");
     }
 }

@@ -1,0 +1,225 @@
+//! The power fails, again and again, on the same store and mailbox: what was acknowledged before is there
+//! after, and in the end every message is there once. `MAILHAUL_CUTS` sets how often, `MAILHAUL_SEED` repeats
+//! a run. Acknowledged is what is gone from a source that is deleted from, and what `show` counts as done.
+//! It refuses a disk that keeps everything: of what nobody synced something must be gone.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
+
+mod certificate;
+mod corpus;
+mod daemon;
+mod disk;
+mod dovecot;
+mod maildir;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
+
+use corpus::{Corpus, FOLDERS};
+use daemon::{Daemon, imap_migrate, pop3_poll};
+use disk::Disk;
+use dovecot::Dovecot;
+use maildir::{Tree, count, same};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const LOGIN: (&str, &str) = ("alice", "secret");
+const NAME: &str = "alice-old";
+/// So many messages, or more, are still to come when the power is on again.
+const PENDING: usize = 1500;
+
+/// Octets of the file that nobody syncs.
+const PROBE: usize = 256 * 1024;
+
+#[derive(Debug, Default)]
+struct Cuts {
+    cuts: usize,
+    /// With messages to come, and some brought since the last one.
+    moved: usize,
+    /// Blocks that had reached the medium though nobody had asked for it, and blocks that had not.
+    kept: u64,
+    gone: u64,
+    acknowledged: usize,
+    /// Files that were written just before, unsynced, and were not whole after.
+    forgotten: usize,
+    /// Acknowledged and not there.
+    lost: usize,
+    /// There and not what was sent.
+    altered: usize,
+    /// Stores that were set aside and rebuilt.
+    rebuilt: usize,
+    slowest: Duration,
+}
+
+struct Bench {
+    dovecot: Dovecot,
+    source: Corpus,
+    disk: Disk,
+    daemon: Daemon,
+    random: StdRng,
+}
+
+impl Bench {
+    fn new(what: &str) -> Bench {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+        let seed = std::env::var("MAILHAUL_SEED").map_or(u64::from(now), |text| text.parse().unwrap());
+        eprintln!("{what}: MAILHAUL_SEED={seed}");
+        let dovecot = Dovecot::start(&[LOGIN]);
+        let source = Corpus::at(&dovecot.maildir(LOGIN.0));
+        let disk = Disk::new();
+        let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
+        daemon.state_directory(&disk.path().join("state"));
+        daemon.destination(&format!("{}/mail/{{local}}/Maildir", disk.path().display()));
+        Bench { dovecot, source, disk, daemon, random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// `go` sets to work; `acknowledged` says which messages the mailbox has to hold, or how many.
+    fn cut(
+        &mut self,
+        refill: impl Fn(&mut Corpus, usize),
+        go: impl Fn(&Daemon),
+        counted: impl Fn(&Daemon) -> usize,
+        gone: impl Fn(&Corpus) -> BTreeSet<String>,
+    ) -> Cuts {
+        let asked = std::env::var("MAILHAUL_CUTS").map_or(50, |text| text.parse().unwrap());
+        let mut cuts = Cuts::default();
+        let home = self.daemon.maildir("alice");
+        let (mut last, mut longest, mut done) = (0, 600, 0);
+        self.disk.on(self.random.random());
+        while cuts.cuts < asked {
+            let pending = self.source.put.len() - count(&home).min(self.source.put.len());
+            if pending < PENDING / 3 {
+                refill(&mut self.source, PENDING - pending);
+            }
+            cuts.slowest = cuts.slowest.max(self.daemon.start());
+            go(&self.daemon);
+            sleep(Duration::from_millis(self.random.random_range(5..longest)));
+            // What is said before the cut is said for good.
+            done = counted(&self.daemon).max(done);
+            let probe = self.disk.path().join(format!("probe-{}", cuts.cuts));
+            fs::write(&probe, [0x5a; PROBE]).unwrap();
+            self.disk.fail();
+            self.daemon.kill();
+            let (kept, lost) = self.disk.down();
+            (cuts.cuts, cuts.kept, cuts.gone) = (cuts.cuts + 1, cuts.kept + kept, cuts.gone + lost);
+            self.disk.on(self.random.random());
+            cuts.forgotten += usize::from(fs::read(&probe).unwrap_or_default() != [0x5a; PROBE]);
+            let _ = fs::remove_file(probe);
+
+            let here = self.here(&home);
+            let sent: BTreeSet<&String> = self.source.put.iter().collect();
+            cuts.altered += here.iter().filter(|sha| !sent.contains(sha)).count();
+            let owed = gone(&self.source);
+            cuts.lost += owed.difference(&here).count() + done.saturating_sub(here.len());
+            cuts.acknowledged = owed.len().max(done);
+            cuts.moved += usize::from(here.len() > last && here.len() < self.source.put.len());
+            longest = if here.len() > last { 600 } else { (longest * 2).min(6400) };
+            last = here.len();
+        }
+        cuts.slowest = cuts.slowest.max(self.daemon.start());
+        let log = self.daemon.log();
+        cuts.rebuilt = log.lines().filter(|line| line.contains("the store was damaged")).count();
+        cuts
+    }
+
+    fn here(&self, home: &Path) -> BTreeSet<String> {
+        if home.exists() { Tree::read(home).contents().into_iter().collect() } else { BTreeSet::new() }
+    }
+
+    fn judge(&self, what: &str, cuts: &Cuts) {
+        let here = Tree::read(&self.daemon.maildir("alice")).contents();
+        eprintln!(
+            "{what}: {} cuts, {} of them between two messages; {} unsynced files were gone; of the disk's cache {} \
+             blocks had reached the medium and {} had not; {} messages, {} acknowledged before the last cut: {} lost, {} altered; {} stores \
+             rebuilt; in the end {} of {}; slowest time to ready {:.2} s",
+            cuts.cuts,
+            cuts.moved,
+            cuts.forgotten,
+            cuts.kept,
+            cuts.gone,
+            self.source.put.len(),
+            cuts.acknowledged,
+            cuts.lost,
+            cuts.altered,
+            cuts.rebuilt,
+            here.len(),
+            self.source.put.len(),
+            cuts.slowest.as_secs_f64()
+        );
+        same("every message once", &self.source.put, &here);
+        assert_eq!((cuts.lost, cuts.altered), (0, 0), "{}", self.daemon.log_tail(60));
+        assert!(cuts.forgotten > 0, "the disk kept everything");
+        assert!(cuts.moved > 0, "no cut came in time");
+    }
+}
+
+#[test]
+#[ignore = "needs root and loop devices: make power-cuts"]
+fn a_poll_that_deletes() {
+    let what = "poll, originals deleted";
+    let mut bench = Bench::new(what);
+    let poll = "keep_original = false\nicon = \"old\"";
+    bench.daemon.define("alice", &pop3_poll(NAME, "alice", bench.dovecot.pop3, LOGIN, poll));
+    let cuts = bench.cut(
+        |source, count| source.add("", count),
+        |daemon| {
+            daemon.ctl(&["poll", NAME, "--no-wait"]).code(0);
+        },
+        |_| 0,
+        |source| {
+            let left: BTreeSet<String> = Tree::read(source.root()).contents().into_iter().collect();
+            source.put.iter().filter(|sha| !left.contains(*sha)).cloned().collect()
+        },
+    );
+    bench.daemon.poll(NAME);
+    bench.judge(what, &cuts);
+    assert_eq!(Tree::read(bench.source.root()).count(), 0, "messages at the source");
+    let before = Tree::files(&bench.daemon.maildir("alice"));
+    assert_eq!(bench.daemon.poll(NAME)["imported"], 0);
+    same("the files after a further poll", &before, &Tree::files(&bench.daemon.maildir("alice")));
+    bench.daemon.stop();
+}
+
+#[test]
+#[ignore = "needs root and loop devices: make power-cuts"]
+fn a_migration() {
+    let what = "migration";
+    let mut bench = Bench::new(what);
+    bench.source.fill(PENDING);
+    bench.daemon.define("alice", &imap_migrate(NAME, "alice", bench.dovecot.imap, LOGIN, ""));
+    let cuts = bench.cut(
+        |source, count| {
+            for folder in FOLDERS {
+                source.add(folder, count.div_ceil(FOLDERS.len()));
+            }
+        },
+        |daemon| {
+            // One that was under way goes on by itself, and cannot be started.
+            daemon.ctl(&["start", NAME]);
+        },
+        |daemon| {
+            let done = &daemon.migration(NAME)["messages_done"];
+            usize::try_from(done.as_u64().unwrap_or(0)).unwrap()
+        },
+        |_| BTreeSet::new(),
+    );
+    daemon_at_rest(&bench.daemon);
+    // Once more, for what came while it ran.
+    bench.daemon.migrate(NAME);
+    bench.judge(what, &cuts);
+    let (there, here) = (Tree::read(bench.source.root()), Tree::read(&bench.daemon.maildir("alice")));
+    same("folders, octets, flags, keywords and dates", &there.facts(), &here.facts());
+    assert_eq!(there.subscriptions, here.subscriptions);
+    let before = Tree::files(&bench.daemon.maildir("alice"));
+    bench.daemon.migrate(NAME);
+    same("the files after a further run", &before, &Tree::files(&bench.daemon.maildir("alice")));
+    bench.daemon.stop();
+}
+
+fn daemon_at_rest(daemon: &Daemon) {
+    daemon.ctl(&["start", NAME]);
+    daemon.migration_in(NAME, &["completed"], Duration::from_secs(60));
+}
