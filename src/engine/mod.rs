@@ -10,6 +10,7 @@ mod identity;
 mod manager;
 mod meter;
 mod migrate;
+mod odd;
 mod poll;
 mod rollback;
 mod tally;

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::identity::{self, Copies};
 use super::meter::Meter;
-use super::{Means, blocking, now};
+use super::{Means, blocking, now, odd};
 use crate::account::{Account, Poll};
 use crate::destination::landing::{Landing, Placement, Receipt, clear_tmp};
 use crate::destination::maildir::{Mailbox, Origin, Orphans, place};
@@ -102,7 +102,15 @@ async fn run(
                 here.push((message.number, id));
                 recorded.extend(message.size.map(|size| (MessageRef::Pop3(id), size)));
             }
-            Verdict::New(new) => fresh.push(new),
+            Verdict::New(new) => match new.id.and_then(|id| odd::given_up(&outcome.record.odd, id)) {
+                Some(reason) => {
+                    outcome.ledger.failed += 1;
+                    let folder = FolderPath(work.mailbox.clone()).to_string();
+                    let record = SkippedRecord { folder, id: new.shown, size: new.size, reason };
+                    skipped.insert(key_of(new.id, &record.id, new.number), record);
+                }
+                None => fresh.push(new),
+            },
             Verdict::TooLarge { size, limit } => {
                 outcome.ledger.skipped += 1;
                 let folder = FolderPath(work.mailbox.clone()).to_string();
@@ -113,6 +121,7 @@ async fn run(
         }
     }
     outcome.ledger.already_there = here.len() as u64;
+    fresh.sort_by_key(|message| message.id.is_some_and(|id| odd::is_last(&outcome.record.odd, id)));
 
     let (mut broken, mut recognised) = (None, 0);
     if !fresh.is_empty() {
@@ -173,6 +182,13 @@ async fn run(
         let listed: BTreeSet<u128> = here.iter().map(|(_, id)| *id).collect();
         forget(&mut known, &listed, recognised, outcome);
         outcome.record.open = false;
+        if !outcome.ledger.adds_up() {
+            broken = Some(Failure::new(
+                Kind::Protocol,
+                format!("the numbers of this run do not add up: {:?}", outcome.ledger),
+                "it is tried again; tell the makers of Mailhaul if it stays",
+            ));
+        }
     }
     if before.as_ref() != Some(&outcome.record) {
         changes.source(name, &outcome.record);
@@ -315,6 +331,7 @@ impl Carrier<'_> {
                                 id
                             }
                         };
+                        odd::forget(&mut self.outcome.record.odd, id);
                         landing
                             .place(Placement {
                                 piece: message.number.into(),
@@ -341,6 +358,10 @@ impl Carrier<'_> {
             broken = retrieval.broken;
             if broken.as_ref().is_some_and(|f| f.kind == Kind::Destination) {
                 return Err(landing.failure().await);
+            }
+            let over = matches!(&broken, Some(f) if matches!(f.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol));
+            if let Some(id) = batch.get(retrieval.done.len()).filter(|_| over).and_then(|m| m.id) {
+                odd::broke(&mut self.outcome.record.odd, id);
             }
             let answer = landing.commit().await?;
             if let Some(earlier) = waiting.replace(answer) {

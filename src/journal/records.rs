@@ -197,6 +197,8 @@ pub struct SourceRecord {
     pub open: bool,
     /// The listing shrank suddenly at that time; identities are not forgotten at once.
     pub shrunk_at: Option<i64>,
+    /// Messages over which sessions broke, and how many.
+    pub odd: BTreeMap<String, u8>,
 }
 
 /// A run that ended.
