@@ -2,7 +2,7 @@
 //! so: a message that was there and did not come is listed, or the migration is not completed; and no file
 //! is ever made outside the mailbox.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
 
 mod daemon;
 mod fake_imap;
@@ -18,6 +18,8 @@ use fake_imap::{Command, FakeImap, Folder, Reply, Then, at_first, honest};
 use maildir::{Tree, same, sha};
 use serde_json::Value;
 
+/// MiB of memory that the daemon may have had at most, whatever comes.
+const SMALL: u64 = 200;
 const ENDED: [&str; 4] = ["completed", "failed", "rolled-back", "retrying"];
 /// Long enough for a stall, its pause and another try.
 const LONG: Duration = Duration::from_secs(150);
@@ -85,6 +87,12 @@ fn bodies(server: &FakeImap) -> Vec<(String, u32, String)> {
 /// here was there; and nothing lies where it does not belong.
 #[track_caller]
 fn told(daemon: &Daemon, server: &FakeImap, shown: &Value) -> Tree {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{test}: {peak} MiB, {}", shown["migration"]["state"].as_str().unwrap_or_default());
+    assert!(peak < SMALL, "{peak} MiB");
     let tree = Tree::read(&daemon.maildir("alice"));
     let mut here: BTreeMap<String, usize> = BTreeMap::new();
     for content in tree.contents() {
@@ -449,6 +457,78 @@ fn names_that_try_to_escape() {
     for name in tree.names() {
         assert!(!name.bytes().any(|b| b < 0x20 || b == 0x7f), "{name:?}");
     }
+}
+
+#[test]
+fn a_hundred_thousand_folders() {
+    let (shown, tree) = always(ordinary(), |command, reply| {
+        if command.name == "LIST" && command.rest.ends_with(b"\"*\"") {
+            for n in 0..100_000 {
+                let deep = "level/".repeat(n % 7);
+                reply.untagged.push(format!("* LIST () \"/\" \"{deep}folder-{n:06}\"\r\n").into_bytes());
+            }
+        }
+    });
+    let error = shown["migration"]["error"].as_str().unwrap();
+    assert!(error.contains("more lines than a mailbox can have folders"), "{shown:#}");
+    assert_eq!(tree.count(), 0, "nothing is begun that cannot be ended");
+}
+
+#[test]
+fn five_hundred_levels() {
+    let mut boxes = ordinary();
+    boxes.push(Folder::new(vec!["d"; 500].join("/"), 2));
+    boxes.push(Folder::new(vec!["longer-name"; 500].join("/"), 2));
+    let (shown, tree) = always(boxes, honest);
+    assert_eq!(shown["migration"]["state"], "completed", "{shown:#}");
+    assert_eq!(tree.count(), 17, "{shown:#}");
+    let notes: Vec<&str> =
+        shown["folders"].as_array().unwrap().iter().filter_map(|folder| folder["note"].as_str()).collect();
+    assert_eq!(notes.len(), 2, "both had to change, and it is told: {notes:?}");
+}
+
+#[test]
+fn a_folder_of_millions() {
+    // It counts more than it has, and lists each message a hundred times over.
+    let (shown, _) = always(ordinary(), |command, reply| {
+        if command.is_in("INBOX") && String::from_utf8_lossy(&command.rest).contains("RFC822.SIZE") {
+            let lines: Vec<u8> = (1..=300_000u32)
+                .flat_map(|n| format!("* {n} FETCH (UID {n} RFC822.SIZE 4294967295)\r\n").into_bytes())
+                .collect();
+            for _ in 0..4 {
+                reply.untagged.push(lines.clone());
+            }
+        }
+    });
+    let vanished = shown["migration"]["messages_vanished"].as_u64().unwrap();
+    assert!(vanished >= 299_990, "they were listed, and were not there: {shown:#}");
+}
+
+#[test]
+fn lines_of_the_folder_list_that_cannot_be_read() {
+    let (shown, tree) = always(ordinary(), |command, reply| {
+        if command.name == "LIST" && command.rest.ends_with(b"\"*\"") {
+            reply.untagged.push(b"* LIST (\\A \"/\" broken\r\n".to_vec());
+            reply.untagged.push(format!("* LIST () \"/\" \"{}\"\r\n", "n".repeat(70_000)).into_bytes());
+        }
+    });
+    assert_eq!(shown["migration"]["state"], "completed", "{shown:#}");
+    assert_eq!((tree.count(), &shown["migration"]["messages_failed"]), (13, &2.into()), "{shown:#}");
+    let reasons: Vec<&str> =
+        shown["skipped"].as_array().unwrap().iter().filter_map(|s| s["reason"].as_str()).collect();
+    assert!(reasons.iter().any(|why| why.contains("cannot be read")), "{reasons:?}");
+    assert!(reasons.iter().any(|why| why.contains("70000 octets")), "{reasons:?}");
+}
+
+#[test]
+fn flags_without_number() {
+    in_the_end(ordinary(), |command, reply| {
+        if command.wants_bodies() {
+            let flags: String = (0..40_000).map(|n| format!(" keyword-{n}")).collect();
+            reply.untagged.push(format!("* 3 FETCH (UID 3 FLAGS (\\Seen{flags}))\r\n").into_bytes());
+            reply.untagged.push(b"* 3 FETCH (UID 3 FLAGS ((((((((((\r\n".to_vec());
+        }
+    });
 }
 
 #[test]

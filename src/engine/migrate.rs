@@ -292,6 +292,12 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     };
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
+        if let Some(why) = &part.folder.broken {
+            let failure = Failure::new(Kind::Folder, why.clone(), "");
+            give_up(&shared, part, &failure).await?;
+            claim.finish();
+            continue;
+        }
         match work.bring(&mut session, &part.folder, part.record.clone()).await {
             Ok(Brought::Done) => claim.finish(),
             Ok(Brought::Later) => claim.put_off(),

@@ -16,8 +16,8 @@ use crate::mutf7;
 const MOST_FOLDERS: usize = 50_000;
 /// STATUS commands in flight.
 const STATUS_WINDOW: usize = 64;
-/// Octets of a name that are taken at most.
-const LONGEST_NAME: usize = 4096;
+/// Octets of a name that a command can carry; servers take lines of 64 KiB.
+const LONGEST_NAME: usize = 60_000;
 /// Levels of a name that are taken at most; deeper ones are joined.
 const MOST_LEVELS: usize = 100;
 
@@ -34,6 +34,8 @@ pub struct SourceFolder {
     pub subscribed: bool,
     /// What had to change to read the name, in words.
     pub note: Option<String>,
+    /// Why it cannot be opened, if that is clear from the list.
+    pub broken: Option<String>,
 }
 
 /// Special uses by well-known names, for servers that tell none.
@@ -67,9 +69,14 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if !done.ok {
             return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
         }
-        let mut lines = Vec::new();
+        let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(line) = self.side_line() {
-            lines.extend(answers::list(&line).filter(|l| !l.subscribed));
+            match answers::list(&line) {
+                Some(line) if line.subscribed => {}
+                Some(line) => lines.push(line),
+                None if is_list(&line) => unreadable.push(line),
+                None => {}
+            }
         }
         if lines.is_empty() {
             return Err(Failure::new(
@@ -89,7 +96,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         while self.side_line().is_some() {}
-        Ok(self.sort_out(lines, &subscribed))
+        let mut folders = self.sort_out(lines, &subscribed);
+        folders.extend(unreadable.into_iter().take(MOST_FOLDERS).map(unread));
+        Ok(folders)
     }
 
     /// The messages in all of `folders`, asked for in a few round trips. `None`: the server does not tell.
@@ -100,7 +109,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let mut sum = Some(0u64);
         for window in folders.chunks(STATUS_WINDOW) {
             let mut tags = Vec::new();
-            for folder in window {
+            for folder in window.iter().filter(|folder| folder.broken.is_none()) {
                 if let Some(name) = quoted(&folder.wire) {
                     tags.push(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?);
                 }
@@ -128,7 +137,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             if foreign
                 || has("\\NoSelect")
                 || has("\\NonExistent")
-                || line.name.len() > LONGEST_NAME
                 || found.insert(line.name.clone(), ()).is_some()
             {
                 continue;
@@ -145,7 +153,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 })
                 .collect();
             let subscribed = subscribed.contains(&line.name) || has("\\Subscribed");
-            folders.push(SourceFolder { wire: line.name, path, uses, subscribed, note });
+            let broken = (line.name.len() > LONGEST_NAME)
+                .then(|| format!("its name has {} octets, more than a command can carry", line.name.len()));
+            folders.push(SourceFolder { wire: line.name, path, uses, subscribed, note, broken });
         }
         if folders.iter().all(|f| f.uses.is_empty()) {
             for folder in &mut folders {
@@ -159,6 +169,26 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         folders
+    }
+}
+
+fn is_list(line: &[u8]) -> bool {
+    line.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"* LIST "))
+}
+
+/// A line of the folder list that cannot be read: there is a folder, and nobody knows its name.
+fn unread(line: Vec<u8>) -> SourceFolder {
+    let shown: String = String::from_utf8_lossy(line.get(..line.len().min(100)).unwrap_or_default())
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    SourceFolder {
+        path: FolderPath(vec![shown.trim().replace('/', "_")]),
+        uses: BTreeSet::new(),
+        subscribed: false,
+        note: None,
+        broken: Some("the line of the folder list cannot be read, so its name is not known".to_owned()),
+        wire: line,
     }
 }
 
@@ -247,6 +277,7 @@ mod tests {
             uses: uses.iter().map(|&u| u.to_owned()).collect(),
             subscribed: false,
             note: None,
+            broken: None,
         }
     }
 

@@ -224,6 +224,9 @@ async fn details(
     record: Option<&crate::journal::FolderRecord>,
     skipped: &BTreeSet<String>,
 ) -> Result<(u32, Vec<There>), Failure> {
+    if let Some(why) = &folder.broken {
+        return Err(Failure::new(crate::failure::Kind::Folder, why.clone(), ""));
+    }
     let examined = session.examine(&folder.wire).await?;
     let listed = session.list_details(examined).await?;
     let same = record.is_some_and(|r| r.uidvalidity == examined.uidvalidity);
