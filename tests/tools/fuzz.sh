@@ -51,7 +51,7 @@ one() {
         "$1" "${done:-?}" "$seconds" "$kept" "$crashes"
     if [ "$crashes" -ne 0 ] || [ -z "$done" ] || [ "$done" -lt "$executions" ]; then
         touch "$work/failed"
-        echo "$1 FAILED: the input is in tests/fuzz/crashes/$1-*, the report in tests/fuzz/$work/$1.log" >&2
+        echo "$1 FAILED: the input is in tests/fuzz/crashes/$1-*, the report in $(realpath "$work/$1.log")" >&2
     fi
 }
 
