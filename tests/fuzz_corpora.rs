@@ -12,7 +12,9 @@ mod targets;
 
 /// All corpora together; octets.
 const LARGEST: u64 = 1 << 20;
-const TARGETS: [(&str, fn(&[u8])); 9] = [
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 9] = [
     ("control", targets::control::run),
     ("dates", targets::dates::run),
     ("folders", targets::folders::run),

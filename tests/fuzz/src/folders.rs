@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         assert!(directory.len() < 255, "{directory:?}");
         assert!(directory.is_empty() || directory.starts_with('.'), "{directory:?}");
         assert!(
-            !directory.bytes().any(|octet| octet == b'/' || octet < b' ' || octet > b'~'),
+            !directory.bytes().any(|octet| octet == b'/' || !(b' '..=b'~').contains(&octet)),
             "{directory:?}"
         );
         assert!(directory.split('.').skip(1).all(|level| !level.is_empty()), "{directory:?}");

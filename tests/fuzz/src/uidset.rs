@@ -45,5 +45,6 @@ fn holds(set: &UidSet) {
     for pair in ranges.windows(2) {
         assert!(u64::from(pair[0].1) + 1 < u64::from(pair[1].0), "ranges touch: {ranges:?}");
     }
-    assert_eq!(set.is_empty(), set.len() == 0);
+    let sum: u64 = ranges.iter().map(|(start, end)| u64::from(*end) - u64::from(*start) + 1).sum();
+    assert_eq!((set.len(), set.is_empty()), (sum, ranges.is_empty()));
 }
