@@ -20,7 +20,6 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use corpus::{Corpus, EMPTY, Marks, message};
@@ -28,18 +27,16 @@ use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use dovecot::Dovecot;
 use maildir::{Tree, difference, wire};
 use serde_json::Value;
-use shim::{How, Shim};
+use shim::{How, Shim, Turn};
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const NAME: &str = "alice-old";
 /// So long may anything take that ends by itself.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Points of each scenario that `make test` takes.
-const FEW: usize = 5;
+const FEW: usize = 4;
 /// Resumed so often at most.
 const TRIES: usize = 4;
-/// So many scenarios at once.
-const AT_ONCE: usize = 2;
 
 /// A scenario: what was there, what is done to it, how it is taken up again.
 struct Scenario {
@@ -232,7 +229,10 @@ impl Bench {
         if !aside.is_empty() {
             return Err(format!("a sound store was set aside: {aside:?}"));
         }
-        if let Some(words) = difference(&expected.0, &self.seen()) {
+        // A staged file that could not be unlinked is no mail, and has to go with the further run.
+        let mut seen = self.seen();
+        seen.retain(|line| !(line.starts_with("file ") && line.contains("/tmp/")));
+        if let Some(words) = difference(&expected.0, &seen) {
             return Err(words);
         }
         let before = Tree::files(&self.home());
@@ -276,26 +276,6 @@ fn without_times(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(without_times),
         _ => {}
-    }
-}
-
-/// At most [`AT_ONCE`] scenarios run, however many threads there are.
-struct Turn;
-
-static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
-
-impl Turn {
-    fn wait() -> Turn {
-        let count = RUNNING.0.lock().unwrap_or_else(|e| e.into_inner());
-        *RUNNING.1.wait_while(count, |count| *count >= AT_ONCE).unwrap_or_else(|e| e.into_inner()) += 1;
-        Turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *RUNNING.0.lock().unwrap_or_else(|e| e.into_inner()) -= 1;
-        RUNNING.1.notify_all();
     }
 }
 

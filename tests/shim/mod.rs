@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Condvar, Mutex};
 
 use tempfile::TempDir;
 
@@ -101,4 +102,27 @@ impl Shim {
 fn numbered(line: &str) -> (usize, String) {
     let (number, what) = line.split_once(' ').unwrap();
     (number.parse().unwrap(), what.to_owned())
+}
+
+/// So many scenarios at once.
+const AT_ONCE: usize = 2;
+
+/// At most [`AT_ONCE`] scenarios run, however many threads there are.
+pub struct Turn;
+
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Turn {
+    pub fn wait() -> Turn {
+        let count = RUNNING.0.lock().unwrap_or_else(|e| e.into_inner());
+        *RUNNING.1.wait_while(count, |count| *count >= AT_ONCE).unwrap_or_else(|e| e.into_inner()) += 1;
+        Turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().unwrap_or_else(|e| e.into_inner()) -= 1;
+        RUNNING.1.notify_all();
+    }
 }
