@@ -24,6 +24,9 @@ const BATCH: usize = 512;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
 const BATCH_TIME: Duration = Duration::from_secs(2);
 
+/// Messages of a folder that did not come are listed one by one up to this number.
+const MOST_LISTED: usize = 10_000;
+
 /// What a folder's work needs besides its session.
 pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
@@ -236,19 +239,31 @@ impl FolderWork<'_> {
             return Err(failure);
         }
         progress.waiting.push_back(self.landing.commit().await?);
-        for (uid, left) in fetch.left() {
-            let size = progress.sizes.get(&uid).copied().map(u64::from);
-            match left {
+        let mut more = 0u64;
+        for (listed, (uid, left)) in fetch.left().into_iter().enumerate() {
+            let reason = match left {
                 Left::Vanished => {
                     progress.record.ledger.vanished += 1;
-                    let reason = "it was gone from the source when it was asked for".to_owned();
-                    self.except(progress, folder, &uid.to_string(), size, reason);
+                    "it was gone from the source when it was asked for".to_owned()
                 }
                 Left::Refused(reason) => {
                     progress.record.ledger.failed += 1;
-                    self.except(progress, folder, &uid.to_string(), size, reason);
+                    reason
                 }
+            };
+            if listed < MOST_LISTED {
+                let size = progress.sizes.get(&uid).copied().map(u64::from);
+                self.except(progress, folder, &uid.to_string(), size, reason);
+            } else {
+                more += 1;
             }
+        }
+        if more > 0 {
+            // A server may list more than a journal should hold.
+            let reason = format!("{more} messages more in this folder did not come; the numbers count them");
+            self.except(progress, folder, "more", None, reason);
+        } else {
+            progress.changes.not_skipped(self.account, progress.key, "more");
         }
         Ok(())
     }
