@@ -492,16 +492,16 @@ fn a_folder_of_millions() {
     // It counts more than it has, and lists each message a hundred times over.
     let (shown, _) = always(ordinary(), |command, reply| {
         if command.is_in("INBOX") && String::from_utf8_lossy(&command.rest).contains("RFC822.SIZE") {
-            let lines: Vec<u8> = (1..=300_000u32)
+            let lines: Vec<u8> = (1..=60_000u32)
                 .flat_map(|n| format!("* {n} FETCH (UID {n} RFC822.SIZE 1000)\r\n").into_bytes())
                 .collect();
-            for _ in 0..4 {
+            for _ in 0..2 {
                 reply.untagged.push(lines.clone());
             }
         }
     });
     let vanished = shown["migration"]["messages_vanished"].as_u64().unwrap();
-    assert!(vanished >= 299_990, "they were listed, and were not there: {shown:#}");
+    assert!(vanished >= 59_990, "they were listed, and were not there: {shown:#}");
 }
 
 #[test]
