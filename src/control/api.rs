@@ -225,6 +225,7 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Accounts {
     /// In the order of their names.
+    #[serde(serialize_with = "super::aside::list")]
     pub accounts: Vec<Account>,
 }
 
@@ -236,8 +237,10 @@ pub struct Shown {
     /// For a migration.
     pub migration: Option<Migration>,
     /// For a migration, its folders.
+    #[serde(serialize_with = "super::aside::list")]
     pub folders: Vec<Folder>,
     /// What was not brought, and why.
+    #[serde(serialize_with = "super::aside::list")]
     pub skipped: Vec<Skipped>,
 }
 
@@ -245,6 +248,7 @@ pub struct Shown {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Migrations {
     /// The queue in its order; the history newest first.
+    #[serde(serialize_with = "super::aside::list")]
     pub migrations: Vec<Migration>,
 }
 
@@ -284,8 +288,10 @@ pub struct Polled {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Progress {
     /// Migrations whose numbers changed, or all of them in the first reply.
+    #[serde(serialize_with = "super::aside::list")]
     pub migrations: Vec<Migration>,
     /// Polls that run.
+    #[serde(serialize_with = "super::aside::list")]
     pub polls: Vec<PollProgress>,
 }
 
@@ -336,6 +342,7 @@ pub struct Verified {
     /// Here, and deleted at the source since.
     pub gone: u64,
     /// What was found; at most 10,000 are listed.
+    #[serde(serialize_with = "super::aside::list")]
     pub findings: Vec<Finding>,
 }
 
@@ -371,6 +378,7 @@ pub struct Reloaded {
     /// Bad ones.
     pub invalid: u64,
     /// Every complaint, `FILE:LINE:COLUMN: KEY: what; what would be right`.
+    #[serde(serialize_with = "super::aside::list")]
     pub errors: Vec<String>,
 }
 

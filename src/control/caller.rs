@@ -23,6 +23,8 @@ use tokio::time::Instant;
 use zlink::connection::PassedCredentials;
 use zlink::connection::socket::{self, ReadResult, Socket, UnixSocket};
 
+use super::aside;
+
 /// Octets of one request; ten thousand names of accounts fit.
 const REQUEST: usize = 1 << 20;
 /// The same for a caller who may not control the daemon: enough to ask who we are.
@@ -328,7 +330,8 @@ impl socket::WriteHalf for Line {
         _credentials: Option<&PassedCredentials>,
     ) -> zlink::Result<()> {
         self.caller.now(Doing::Taking);
-        let mut rest = octets;
+        let whole = aside::whole(octets);
+        let mut rest = whole.as_deref().unwrap_or(octets);
         while !rest.is_empty() {
             self.stream.writable().await?;
             match self.stream.try_write(rest) {

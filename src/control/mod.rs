@@ -3,6 +3,7 @@
 //! anything: it hands calls to the manager.
 
 pub mod api;
+mod aside;
 mod caller;
 mod convert;
 mod gate;

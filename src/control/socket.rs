@@ -59,6 +59,7 @@ pub fn serve(listener: UnixListener, gate: Gate, desk: Desk, stop: CancellationT
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        super::aside::begin();
         let local = tokio::task::LocalSet::new();
         let accepting = local.run_until(accept(listener, gate, desk));
         runtime.block_on(async {
