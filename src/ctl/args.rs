@@ -29,7 +29,7 @@ const AFTER: &str = "Exit status: 0 done; 1 the work failed or a part of it did;
 pub(super) enum Format {
     /// For a person
     Text,
-    /// As `show --json`
+    /// For a program
     Json,
     /// A page that needs nothing else
     Html,
