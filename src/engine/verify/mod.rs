@@ -96,7 +96,7 @@ pub struct Verified {
     pub gone: u64,
     /// Folders compared.
     pub folders: u64,
-    /// What was found, at most [`MOST_FINDINGS`].
+    /// What was found, 10,000 at most.
     pub findings: Vec<Finding>,
 }
 
