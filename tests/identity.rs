@@ -67,6 +67,8 @@ fn a_renamed_folder_and_a_moved_message_are_recognised() {
     assert_eq!(count(&home), 76);
     let again = daemon.migrate("alice-old");
     assert_eq!((&again["messages_imported"], count(&home)), (&0.into(), 76), "{again:#}");
+    let verified = daemon.ctl(&["verify", "alice-old"]).code(0);
+    assert!(verified.out.contains("76 alike"), "{verified:?}");
     daemon.stop();
 }
 
@@ -92,6 +94,8 @@ fn other_uids_and_an_empty_store_bring_nothing_twice() {
     let migration = daemon.migrate("alice-old");
     assert_eq!(migration["messages_imported"], 0, "{migration:#}");
     same("the files with other UIDs", &before, &Tree::files(&home));
+    let verified = daemon.ctl(&["verify", "alice-old", "--bodies"]).code(0);
+    assert!(verified.out.contains("75 alike"), "{verified:?}");
 
     // Reinstalled, and the source has moved to yet another server.
     daemon.stop();

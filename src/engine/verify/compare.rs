@@ -118,6 +118,10 @@ pub(super) fn compare(
                                 doubts.push(Doubt { at, copy, counted: true });
                             }
                         }
+                        // The source may have moved it here from another folder.
+                        None if message.known == Known::Adopted => {
+                            here.elsewhere.push((side.name.to_owned(), message.clone()));
+                        }
                         None if message.known == Known::New => {
                             tell(
                                 sum,
@@ -139,9 +143,33 @@ pub(super) fn compare(
             },
         }
     }
-    sum.gone += gone.into_values().map(|copies| copies.len() as u64).sum::<u64>();
+    for (size, copies) in gone {
+        here.orphans.entry(size).or_default().extend(copies);
+    }
     let left = if side.mirror { strangers.into_values().flatten().collect() } else { Vec::new() };
     (doubts, left)
+}
+
+/// When every folder has been compared: what was recognised in another folder than its own is there, or lost.
+pub(super) fn finish(mut here: Here, sum: &mut Verified) {
+    // Of folders that the source has no more.
+    for copy in here.ours.into_values().flatten() {
+        here.orphans.entry(copy.held.wire.unwrap_or(copy.held.size)).or_default().push(copy);
+    }
+    for (folder, message) in here.elsewhere {
+        if take(&mut here.orphans, message.size.unwrap_or(0), |_| true).is_some() {
+            sum.alike += 1;
+            continue;
+        }
+        sum.find(Finding {
+            folder,
+            id: message.id,
+            what: What::Lost,
+            size: message.size,
+            reason: "it was here before it came, and is not here any more".to_owned(),
+        });
+    }
+    sum.gone = here.orphans.into_values().map(|copies| copies.len() as u64).sum();
 }
 
 fn take(pool: &mut BTreeMap<u64, Vec<Copy>>, size: u64, fits: impl Fn(&Copy) -> bool) -> Option<Copy> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::compare::There;
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::{Folder, Held, Mailbox, directories, inventory, wire_size};
 use crate::failure::Failure;
@@ -26,6 +27,10 @@ pub(super) struct Here {
     pub(super) ours: BTreeMap<(u64, MessageRef), Vec<Copy>>,
     /// Other messages in the account's folders.
     pub(super) others: BTreeMap<Arc<str>, Vec<Copy>>,
+    /// The account's messages that their folder at the source does not have any more, by size on the wire.
+    pub(super) orphans: BTreeMap<u64, Vec<Copy>>,
+    /// Messages that were recognised here when they came, and not found in their own folder.
+    pub(super) elsewhere: Vec<(String, There)>,
 }
 
 impl Here {

@@ -8,7 +8,7 @@ mod here;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use self::compare::{Doubt, Known, Side, There, compare, shown, tell};
+use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
 use super::{Means, blocking, identity, migrate, poll};
 use crate::account::{Account, Job, Migrate, Poll};
@@ -197,6 +197,7 @@ async fn imap(
         told(&sum);
     }
     session.close().await;
+    finish(here, &mut sum);
     Ok(sum)
 }
 
@@ -370,6 +371,7 @@ async fn pop3(means: &Means, account: &Account, work: &Poll, bodies: bool) -> Re
         settle(&path, &side, doubts, &theirs, id, &mut sum).await?;
     }
     let _ = session.quit().await;
+    finish(here, &mut sum);
     sum.folders = 1;
     Ok(sum)
 }
