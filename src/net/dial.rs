@@ -95,31 +95,38 @@ fn connect_failure(host: &str, port: u16, error: &io::Error) -> Failure {
         io::ErrorKind::TimedOut => {
             unreachable_host(format!("{host}:{port} does not answer"), "check host and port")
         }
-        kind if our_own(kind) => our_network(host, port, error),
+        _ if our_own(error) => our_network(host, port, error),
         _ => unreachable_host(format!("{host}:{port} cannot be reached: {error}"), "check host and port"),
     }
 }
 
 /// Whether an error speaks of our own network or machine rather than of the other side.
-pub(super) fn our_own(kind: io::ErrorKind) -> bool {
+pub(super) fn our_own(error: &io::Error) -> bool {
     use io::ErrorKind as E;
-    matches!(
-        kind,
-        E::NetworkUnreachable
-            | E::HostUnreachable
-            | E::NetworkDown
-            | E::AddrNotAvailable
-            | E::AddrInUse
-            | E::PermissionDenied
-            | E::OutOfMemory
-    )
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS};
+    // No descriptors, no buffers: these have no kind of their own.
+    let ours = |code| matches!(code, EMFILE | ENFILE | ENOBUFS);
+    error.raw_os_error().is_some_and(ours)
+        || matches!(
+            error.kind(),
+            E::NetworkUnreachable
+                | E::HostUnreachable
+                | E::NetworkDown
+                | E::AddrNotAvailable
+                | E::AddrInUse
+                | E::PermissionDenied
+                | E::OutOfMemory
+        )
 }
 
 pub(super) fn our_network(host: &str, port: u16, error: &io::Error) -> Failure {
     Failure::new(
         Kind::OurNetwork,
         format!("there is no way from here to {host}:{port}: {error}"),
-        "check this machine's network",
+        match error.raw_os_error() {
+            Some(nix::libc::EMFILE | nix::libc::ENFILE) => "raise LimitNOFILE= of the unit",
+            _ => "check this machine's network",
+        },
     )
 }
 
@@ -165,6 +172,9 @@ mod tests {
         assert_eq!(kind(io::ErrorKind::NetworkUnreachable), Kind::OurNetwork);
         assert_eq!(kind(io::ErrorKind::HostUnreachable), Kind::OurNetwork);
         assert_eq!(kind(io::ErrorKind::NetworkDown), Kind::OurNetwork);
+        let out_of = connect_failure("pop.example", 110, &io::Error::from_raw_os_error(nix::libc::EMFILE));
+        assert_eq!(out_of.kind, Kind::OurNetwork);
+        assert!(out_of.mend.contains("LimitNOFILE"), "{out_of}");
     }
 
     #[tokio::test]

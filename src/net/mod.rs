@@ -63,7 +63,7 @@ pub fn io_failure(host: &str, port: u16, error: &io::Error) -> Failure {
         E::UnexpectedEof | E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => {
             Failure::new(Kind::Disconnected, format!("{host}:{port} closed the connection"), "")
         }
-        kind if dial::our_own(kind) => dial::our_network(host, port, error),
+        _ if dial::our_own(error) => dial::our_network(host, port, error),
         _ => Failure::new(Kind::Disconnected, format!("the connection to {host}:{port} broke: {error}"), ""),
     }
 }
