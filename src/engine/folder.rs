@@ -61,6 +61,8 @@ struct Progress {
     done: UidSet,
     /// Of those, what was here under other names.
     adopted: UidSet,
+    /// The journal does not know that set yet.
+    adopted_new: bool,
     bytes_done: u64,
     sizes: BTreeMap<u32, u32>,
     changes: Changes,
@@ -106,6 +108,7 @@ impl FolderWork<'_> {
             },
             done,
             adopted,
+            adopted_new: !known,
             bytes_done: 0,
             sizes: listed.messages.iter().copied().collect(),
             changes: Changes::default(),
@@ -300,7 +303,7 @@ impl FolderWork<'_> {
             if let MessageRef::Imap { uid, .. } = receipt.message {
                 progress.done.insert(uid);
                 if receipt.adopted {
-                    progress.adopted.insert(uid);
+                    progress.adopted_new |= progress.adopted.insert(uid);
                 }
                 announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
                 progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
@@ -372,7 +375,9 @@ impl FolderWork<'_> {
         let mut changes = std::mem::take(&mut progress.changes);
         changes.folder(self.account, progress.key, &progress.record);
         changes.uids(self.account, progress.key, Side::Done, &progress.done);
-        changes.uids(self.account, progress.key, Side::Adopted, &progress.adopted);
+        if std::mem::take(&mut progress.adopted_new) {
+            changes.uids(self.account, progress.key, Side::Adopted, &progress.adopted);
+        }
         self.journal.commit(changes).await
     }
 }
