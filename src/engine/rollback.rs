@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::{Means, blocking};
 use crate::account::Account;
 use crate::destination::landing::clear_tmp;
-use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, undo};
+use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, remove_made, undo};
 use crate::failure::Failure;
 use crate::journal::{Changes, Side};
 use crate::message::{MessageRef, UidSet};
@@ -70,7 +70,13 @@ pub(super) async fn roll_back(
     let mark = Origin::pop3(&account.name).account;
     let stay = before.clone();
     let undone = blocking(move || {
-        let Some(mailbox) = Mailbox::open_existing(&path)? else { return Ok(Undone::default()) };
+        let Some(mailbox) = Mailbox::open_existing(&path)? else {
+            // It was never made, or a rollback was stopped when it was all but gone.
+            if let Some(topmost) = &made_for {
+                remove_made(&path, topmost)?;
+            }
+            return Ok(Undone::default());
+        };
         clear_tmp(&mailbox, mark)?;
         let stays = |origin: Origin, message: MessageRef| match message {
             MessageRef::Imap { uidvalidity, uid } => {

@@ -3,9 +3,12 @@
 //! else is in them. It refuses to touch a file that does not carry the account's mark.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::folder::{Folder, entries};
@@ -110,7 +113,7 @@ fn clear_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
             return Ok(false);
         }
     }
-    let files = entries(folder.dir.as_fd()).map_err(|e| mailbox.trouble(name, e))?;
+    let mut files = entries(folder.dir.as_fd()).map_err(|e| mailbox.trouble(name, e))?;
     let known = |file: &[u8]| {
         matches!(file, b"cur" | b"new" | b"tmp" | b"maildirfolder" | b"maildirsize")
             || file.starts_with(b"dovecot")
@@ -121,9 +124,16 @@ fn clear_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
     }
     let dir = folder.dir.as_fd();
     let tmp = mailbox.open_directory(dir, "tmp")?;
-    for file in entries(tmp.as_fd()).map_err(|e| mailbox.trouble(name, e))? {
+    // Somebody else may be delivering this very moment; ours were removed before.
+    let staged = entries(tmp.as_fd()).map_err(|e| mailbox.trouble(name, e))?;
+    if staged.iter().any(|file| !is_forgotten(tmp.as_fd(), file)) {
+        return Ok(false);
+    }
+    for file in staged {
         let _ = unlinkat(tmp.as_fd(), file.as_slice(), UnlinkatFlags::NoRemoveDir);
     }
+    // `tmp` goes last: as long as it is there, whoever is stopped here begins again.
+    files.sort_by_key(|file| file == b"tmp");
     for file in files {
         let flag = match file.as_slice() {
             b"cur" | b"new" | b"tmp" => UnlinkatFlags::RemoveDir,
@@ -132,6 +142,14 @@ fn clear_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
         unlinkat(dir, file.as_slice(), flag).map_err(|e| mailbox.trouble(name, e))?;
     }
     Ok(true)
+}
+
+/// Whether a file in `tmp` is so old that nobody delivers it any more: 36 hours, as the Maildir specification
+/// has it.
+fn is_forgotten(tmp: BorrowedFd<'_>, file: &[u8]) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let status = fstatat(tmp, file, AtFlags::AT_SYMLINK_NOFOLLOW);
+    status.is_ok_and(|s| u64::try_from(s.st_mtime).is_ok_and(|at| at + 36 * 3600 < now))
 }
 
 #[cfg(test)]
@@ -175,6 +193,12 @@ mod tests {
         assert!(root.join(".Own/cur").join(name(3)).exists());
         assert_eq!(undo(&mailbox, &work).unwrap(), Undone::default());
         std::fs::remove_dir_all(root.join(".Own")).unwrap();
+        let staged = root.join("tmp/1.M1P1.host");
+        std::fs::write(&staged, "somebody delivers").unwrap();
+        undo(&mailbox, &work).unwrap();
+        assert!(staged.exists(), "that is not ours to stop");
+        let long_ago = UNIX_EPOCH + std::time::Duration::from_secs(1);
+        std::fs::File::options().write(true).open(&staged).unwrap().set_modified(long_ago).unwrap();
         undo(&mailbox, &work).unwrap();
         assert!(!root.exists() && dir.path().exists(), "the mailbox was made for it");
     }
