@@ -58,6 +58,7 @@ soak: rust
 EXECUTIONS = 10000000
 fuzz: rust
 	@EXECUTIONS='$(EXECUTIONS)' CARGO='$(CARGO)' tests/tools/fuzz.sh
+
 # `make test` takes a spread of these.
 faults: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
