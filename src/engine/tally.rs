@@ -50,7 +50,7 @@ pub(crate) struct Sums {
     pub bytes_done: u64,
     /// What became of the messages so far.
     pub ledger: Ledger,
-    /// The last time that something landed or a folder was done.
+    /// The last time that something landed.
     pub progress_at: Option<i64>,
     /// What the look at the end said.
     pub arrived: Option<Arrived>,
@@ -136,10 +136,33 @@ impl Tally {
     /// A folder's numbers changed.
     pub(super) fn set(&self, folder: u64, numbers: FolderNumbers) {
         self.with(|all| {
-            let before = all.folders.insert(folder, numbers).unwrap_or_default();
-            if before.ledger != numbers.ledger || numbers.done {
+            // What earlier tries had brought is no progress of this one, however often it is listed again.
+            let here = |numbers: &FolderNumbers| numbers.ledger.imported + numbers.ledger.already_there;
+            let before = all.folders.insert(folder, numbers);
+            if before.is_some_and(|before| here(&before) < here(&numbers)) {
                 all.progress_at = Some(now());
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lands_is_progress() {
+        let tally = Tally::default();
+        let numbers = |imported, done| FolderNumbers {
+            ledger: Ledger { seen: 9, imported, ..Ledger::default() },
+            done,
+            ..FolderNumbers::default()
+        };
+        tally.set(1, numbers(5, false));
+        tally.set(1, numbers(5, true));
+        assert_eq!(tally.sums().progress_at, None, "an earlier try had brought these");
+        tally.set(2, numbers(5, false));
+        tally.set(2, numbers(6, false));
+        assert!(tally.sums().progress_at.is_some());
     }
 }
