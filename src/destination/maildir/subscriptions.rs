@@ -57,8 +57,7 @@ pub fn subscribe(mailbox: &Mailbox, directories: &[String]) -> Result<Vec<String
 /// # Errors
 /// The mailbox cannot be written.
 pub fn unsubscribe(mailbox: &Mailbox, directories: &[String]) -> Result<(), Failure> {
-    // Somebody who was killed may have left a list that never became the list.
-    let _ = unlinkat(mailbox.root(), NEW, UnlinkatFlags::NoRemoveDir);
+    clear(mailbox)?;
     if directories.is_empty() {
         return Ok(());
     }
@@ -99,8 +98,17 @@ fn read(mailbox: &Mailbox) -> Result<Vec<String>, Failure> {
     Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
 }
 
+/// Somebody who was killed may have left a list that never became the list. One that cannot be removed is
+/// told: whoever puts the mailbox back must come again.
+fn clear(mailbox: &Mailbox) -> Result<(), Failure> {
+    match unlinkat(mailbox.root(), NEW, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(e) => Err(mailbox.trouble(NEW, e)),
+    }
+}
+
 fn write(mailbox: &Mailbox, lines: &[String]) -> Result<(), Failure> {
-    let _ = unlinkat(mailbox.root(), NEW, UnlinkatFlags::NoRemoveDir);
+    clear(mailbox)?;
     let mut file = mailbox.create(mailbox.root(), NEW)?;
     let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
     file.write_all(text.as_bytes())
