@@ -37,7 +37,7 @@ one() {
     # Short inputs run fast; what needs longer ones is in the corpus.
     case $1 in
         dates | lines | mutf7 | uidset) longest=128 ;;
-        toml) longest=1024 ;;
+        control | folders | toml) longest=256 ;;
         *) longest=512 ;;
     esac
     # What is found goes into the work directory; the stored corpus is only read.

@@ -10,7 +10,7 @@ use mailhaul::message::FolderPath;
 /// Lines of LIST; a line that is none is put in as the name.
 pub fn run(data: &[u8]) {
     let mut folders: Vec<(usize, FolderPath)> = Vec::new();
-    for (at, line) in data.split(|octet| *octet == b'\n').take(20).enumerate() {
+    for (at, line) in data.split(|octet| *octet == b'\n').take(8).enumerate() {
         let path = folder(line).or_else(|| {
             let literal = format!("* LIST () \"/\" {{{}}}\r\n", line.len());
             folder(&[literal.as_bytes(), line].concat())
