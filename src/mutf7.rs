@@ -48,6 +48,25 @@ pub fn encode(name: &str) -> String {
     out
 }
 
+/// The longest beginning of `name` that has at most `longest` octets when it is encoded.
+pub fn prefix(name: &str, longest: usize) -> &str {
+    // A run of sixteen-bit units stands between `&` and `-`, six bits a digit.
+    let octets = |units: usize| if units == 0 { 0 } else { 2 + (units * 16).div_ceil(6) };
+    let (mut closed, mut units) = (0, 0);
+    for (at, c) in name.char_indices() {
+        if matches!(c, ' '..='~') {
+            closed += octets(units) + if c == '&' { 2 } else { 1 };
+            units = 0;
+        } else {
+            units += c.len_utf16();
+        }
+        if closed + octets(units) > longest {
+            return name.get(..at).unwrap_or_default();
+        }
+    }
+    name
+}
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
 fn flush(run: &mut Vec<u16>, out: &mut String) {
@@ -128,6 +147,13 @@ mod tests {
             let wire = encode(&name);
             prop_assert!(wire.bytes().all(|b| (0x20..=0x7e).contains(&b)));
             prop_assert_eq!(decode(wire.as_bytes()), Some(name));
+        }
+
+        #[test]
+        fn a_prefix_is_as_long_as_may_be(name in "\\PC{0,40}|[a&é\u{1f4e7}]{0,40}", longest in 0usize..90) {
+            let fits = |text: &str| encode(text).len() <= longest;
+            let model = name.char_indices().map(|(at, c)| at + c.len_utf8()).rfind(|end| fits(&name[..*end]));
+            prop_assert_eq!(prefix(&name, longest), &name[..model.unwrap_or(0)]);
         }
 
         #[test]

@@ -75,14 +75,8 @@ fn safe(path: &FolderPath) -> (Vec<String>, Option<String>) {
     if whole.len() >= LONGEST {
         let digest = digest(&SHA256, whole.as_bytes());
         let tail: String = digest.as_ref().iter().take(6).map(|b| format!("{b:02x}")).collect();
-        let mut short: String = levels.join(" ").chars().take(LONGEST - 40).collect();
-        while mutf7::encode(&short).len() + 8 > LONGEST - 40 {
-            // A character has six octets at most in modified UTF-7.
-            let much = (mutf7::encode(&short).len() + 8 - (LONGEST - 40)).div_ceil(6);
-            for _ in 0..much {
-                short.pop();
-            }
-        }
+        let joined = levels.join(" ");
+        let mut short = mutf7::prefix(&joined, LONGEST - 48).to_owned();
         short.push('_');
         short.push_str(&tail);
         let note = format!("the name is too long for a directory: it becomes {short}");
