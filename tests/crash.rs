@@ -10,15 +10,14 @@ mod daemon;
 mod dovecot;
 mod maildir;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use corpus::{Corpus, FOLDERS};
 use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use dovecot::Dovecot;
+use maildir::picture::Picture;
 use maildir::{Tree, count, same};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -178,43 +177,6 @@ fn a_migration() {
     daemon.migrate("alice-old");
     same("the files after a further run", &before, &Tree::files(&daemon.maildir("alice")));
     daemon.stop();
-}
-
-/// Everything of a mailbox that somebody could miss.
-#[derive(Debug, PartialEq)]
-struct Picture {
-    /// Name, inode and date of each message, so flags and keywords too.
-    files: BTreeSet<String>,
-    contents: Vec<String>,
-    folders: BTreeSet<String>,
-    subscriptions: Option<Vec<u8>>,
-}
-
-impl Picture {
-    fn take(home: &Path) -> Picture {
-        let tree = Tree::read(home);
-        let mut contents = tree.contents();
-        contents.sort();
-        let hidden = |name: &String| name.starts_with('.');
-        let names = fs::read_dir(home).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        Picture {
-            files: Tree::files(home).into_iter().collect(),
-            contents,
-            folders: names.filter(hidden).collect(),
-            subscriptions: fs::read(home.join("subscriptions")).ok(),
-        }
-    }
-
-    /// Messages lost, left over, and other than they were.
-    fn harm(&self, after: &Picture) -> (usize, usize, usize) {
-        let count = |all: &[String], sha: &String| all.iter().filter(|other| *other == sha).count();
-        let fewer = |one: &[String], other: &[String]| {
-            let distinct: BTreeSet<&String> = one.iter().collect();
-            distinct.into_iter().map(|sha| count(one, sha).saturating_sub(count(other, sha))).sum()
-        };
-        let altered = self.files.symmetric_difference(&after.files).count();
-        (fewer(&self.contents, &after.contents), fewer(&after.contents, &self.contents), altered)
-    }
 }
 
 /// Cancelled on the way, and killed while it puts the destination back, until it has done so.

@@ -19,9 +19,10 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, imap_migrate, pop3_poll};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use disk::Disk;
 use dovecot::Dovecot;
+use maildir::picture::Picture;
 use maildir::{Tree, count, same};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -54,6 +55,11 @@ struct Cuts {
     slowest: Duration,
 }
 
+/// How often the power is cut.
+fn asked() -> usize {
+    std::env::var("MAILHAUL_CUTS").map_or(50, |text| text.parse().unwrap())
+}
+
 struct Bench {
     dovecot: Dovecot,
     source: Corpus,
@@ -84,7 +90,7 @@ impl Bench {
         counted: impl Fn(&Daemon) -> usize,
         gone: impl Fn(&Corpus) -> BTreeSet<String>,
     ) -> Cuts {
-        let asked = std::env::var("MAILHAUL_CUTS").map_or(50, |text| text.parse().unwrap());
+        let asked = asked();
         let mut cuts = Cuts::default();
         let home = self.daemon.maildir("alice");
         let (mut last, mut longest, mut done) = (0, 600, 0);
@@ -216,6 +222,65 @@ fn a_migration() {
     let before = Tree::files(&bench.daemon.maildir("alice"));
     bench.daemon.migrate(NAME);
     same("the files after a further run", &before, &Tree::files(&bench.daemon.maildir("alice")));
+    bench.daemon.stop();
+}
+
+/// Cancelled on the way, and without power while the destination is put back: what was there before is
+/// there, nothing else is, and what was promised to the person who cancelled goes on by itself.
+#[test]
+#[ignore = "needs root and loop devices: make power-cuts"]
+fn a_rollback() {
+    let what = "rollback";
+    let mut bench = Bench::new(what);
+    bench.source.fill(2 * PENDING);
+    bench.daemon.define("alice", &imap_migrate(NAME, "alice", bench.dovecot.imap, LOGIN, ""));
+    let home = bench.daemon.maildir("alice");
+    bench.disk.on(bench.random.random());
+    let mut own = Corpus::at(&home).from(50_000);
+    for folder in ["", ".Sent", ".Archive.2024", ".Own"] {
+        own.add(folder, 20);
+    }
+    own.subscribe(&[".Own", ".Sent"]);
+    nix::unistd::syncfs(fs::File::open(&home).unwrap()).unwrap();
+    let mut before = Picture::take(&home);
+    let (mut cuts, mut moved, mut brought, mut longest) = (0, 0, 0, 40);
+    bench.daemon.start();
+    while cuts < asked() {
+        bench.daemon.ctl(&["start", NAME]).code(0);
+        let enough = before.files.len() + bench.random.random_range(1..600);
+        eventually("some have arrived", Duration::from_secs(60), || (count(&home) > enough).then_some(()));
+        if bench.daemon.ctl(&["cancel", NAME]).code != 0 {
+            // It was faster: what it brought stays from now on.
+            bench.daemon.migration_in(NAME, &["completed"], Duration::from_secs(60));
+            before = Picture::take(&home);
+            FOLDERS.iter().for_each(|folder| bench.source.add(folder, PENDING / 10));
+            continue;
+        }
+        let last = count(&home);
+        brought += last - before.files.len();
+        sleep(Duration::from_millis(bench.random.random_range(0..longest)));
+        bench.disk.fail();
+        bench.daemon.kill();
+        bench.disk.down();
+        cuts += 1;
+        bench.disk.on(bench.random.random());
+        let here = count(&home);
+        moved += usize::from(here > before.files.len() && here < last);
+        // So that about every other cut comes in the middle.
+        longest = if here > before.files.len() { longest * 5 / 4 } else { longest * 3 / 4 }.clamp(8, 400);
+        let (lost, _, _) = before.harm(&Picture::take(&home));
+        assert_eq!(lost, 0, "of what was there before");
+        bench.daemon.start();
+        bench.daemon.migration_in(NAME, &["cancelled"], Duration::from_secs(60));
+        assert_eq!(Picture::take(&home), before, "cut {cuts}\n{}", bench.daemon.log_tail(60));
+    }
+    eprintln!(
+        "{what}: {cuts} cuts, {moved} of them in the middle; {brought} messages brought and taken away; as it was each time"
+    );
+    assert!(moved > 0, "no cut came in the middle of putting back");
+    bench.daemon.migrate(NAME);
+    let all: Vec<String> = bench.source.put.iter().chain(&own.put).cloned().collect();
+    same("octets", &all, &Tree::read(&home).contents());
     bench.daemon.stop();
 }
 

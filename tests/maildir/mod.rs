@@ -9,6 +9,8 @@
     reason = "each test uses its part of the helper"
 )]
 
+pub mod picture;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
