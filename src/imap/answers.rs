@@ -14,7 +14,56 @@ pub(super) fn is_status(response: &[u8]) -> bool {
 pub(super) fn is_ours(response: &[u8]) -> bool {
     let Some(rest) = response.strip_prefix(b"* ") else { return false };
     let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
-    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS"].iter().any(|ours| word.eq_ignore_ascii_case(ours))
+    // Nobody asks for METADATA here, and the parser takes it for granted that its names are text.
+    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS", b"METADATA"]
+        .iter()
+        .any(|ours| word.eq_ignore_ascii_case(ours))
+}
+
+/// Turns `INTERNALDATE NIL` into a date that nobody can read. Some servers have no date for a message; the
+/// parser below panics over that. Strings and literals stay as they are: they may be a message.
+pub(super) fn date_less(response: &mut [u8]) {
+    const NIL: &[u8] = b"INTERNALDATE NIL";
+    let mut at = 0;
+    while let Some(rest) = response.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        if rest.first() == Some(&b'"') {
+            at += quoted_length(rest);
+        } else if let Some(length) = literal_length(rest) {
+            at = at.saturating_add(length);
+        } else {
+            if rest.get(..NIL.len()).is_some_and(|start| start.eq_ignore_ascii_case(NIL))
+                && let Some(nil) = rest.get_mut(NIL.len() - 3..NIL.len())
+            {
+                nil.copy_from_slice(b"\"-\"");
+                at += NIL.len() - 1;
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Octets of the quoted string at the front, with its quotes.
+fn quoted_length(text: &[u8]) -> usize {
+    let mut at = 1;
+    loop {
+        match text.get(at) {
+            None => return text.len(),
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// Octets of the literal at the front, with its announcement.
+fn literal_length(text: &[u8]) -> Option<usize> {
+    let inside = text.strip_prefix(b"{")?;
+    let digits = inside.iter().take_while(|b| b.is_ascii_digit()).count();
+    let count: usize = std::str::from_utf8(inside.get(..digits)?).ok()?.parse().ok()?;
+    let end = inside.get(digits..)?;
+    let end = if end.starts_with(b"+") { end.get(1..)? } else { end };
+    let line = inside.len() - end.len() + 1;
+    end.starts_with(b"}\r\n").then(|| (line + 3).saturating_add(count))
 }
 
 /// A status response reduced to what every parser reads, if it is one.
@@ -286,7 +335,33 @@ mod tests {
         assert_eq!(plain_status(b"* 5 EXISTS\r\n"), None);
     }
 
+    #[test]
+    fn a_message_without_a_date() {
+        let mut line =
+            b"* 1 FETCH (UID 7 internaldate nil BODY[] \"INTERNALDATE NIL \\\" INTERNALDATE NIL\")\r\n"
+                .to_vec();
+        date_less(&mut line);
+        let mended: &[u8] =
+            b"* 1 FETCH (UID 7 internaldate \"-\" BODY[] \"INTERNALDATE NIL \\\" INTERNALDATE NIL\")\r\n";
+        assert_eq!(line, mended);
+        let mut line = b"* 1 FETCH (BODY[] {16}\r\nINTERNALDATE NIL INTERNALDATE NIL)\r\n".to_vec();
+        date_less(&mut line);
+        assert!(line.ends_with(b"INTERNALDATE NIL INTERNALDATE \"-\")\r\n"), "{}", line.escape_ascii());
+        for mut broken in [&b"\""[..], b"\"\\", b"{99999999999999999999}\r\n", b"{18446744073709551615}\r\n"]
+            .map(<[u8]>::to_vec)
+        {
+            date_less(&mut broken);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn only_dates_change(line in prop::collection::vec(prop::sample::select(b"INTERNALDATE NIL\"\\{1}\r\n".to_vec()), 0..80)) {
+            let mut after = line.clone();
+            date_less(&mut after);
+            prop_assert_eq!(after.len(), line.len());
+        }
+
         #[test]
         fn no_line_panics(line in prop::collection::vec(prop::sample::select(b"* LISTNAMEPCLSUB()\"\\{}3NIL /\r\n\xff\0".to_vec()), 0..80)) {
             let _ = (list(&line), namespace(&line), status_messages(&line), plain_status(&line), is_status(&line));
