@@ -1,7 +1,8 @@
 //! INTERNALDATE (RFC 3501, `date-time`): `"17-Jul-1996 02:44:25 -0700"`. It refuses dates that no calendar has.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::Offset;
+use jiff::tz::{Offset, TimeZone};
 
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -27,6 +28,24 @@ pub fn parse(text: &str) -> Option<i64> {
     Some(Offset::from_seconds(offset).ok()?.to_timestamp(time).ok()?.as_second())
 }
 
+/// The date for APPEND (RFC 3501, `date-time`) of seconds since 1970, in UTC. What no calendar of four digits
+/// has becomes the first day of 1970.
+pub(super) fn write(seconds: i64) -> String {
+    let at = Timestamp::from_second(seconds).unwrap_or_default().to_zoned(TimeZone::UTC);
+    let at = if (1..=9999).contains(&at.year()) { at } else { Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC) };
+    let month = MONTHS.get(usize::try_from(at.month() - 1).unwrap_or(0)).copied().unwrap_or("jan");
+    let (first, rest) = month.split_at(1);
+    format!(
+        "{:2}-{}{rest}-{:04} {:02}:{:02}:{:02} +0000",
+        at.day(),
+        first.to_ascii_uppercase(),
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,7 +63,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn as_append_has_it() {
+        assert_eq!(write(837_596_665), "17-Jul-1996 09:44:25 +0000");
+        assert_eq!(write(0), " 1-Jan-1970 00:00:00 +0000");
+        assert_eq!(write(i64::MIN), write(0));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_written_is_read_again(seconds in -62_135_596_800i64..253_402_200_000) {
+            prop_assert_eq!(parse(&write(seconds)), Some(seconds));
+        }
+
         #[test]
         fn no_text_panics(text in "\\PC*|[0-9]{0,3}-[a-zA-Z]{3}-[0-9]{0,5} [0-9:]{0,9} [+-][0-9é]{0,5}") {
             let _ = parse(&text);

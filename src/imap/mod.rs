@@ -1,12 +1,14 @@
 //! IMAP as a language: connections, commands, answers. Only the tagged OK of our own command counts as
 //! success; a connection that ends is an error, whatever came before. Message bodies never pass through
 //! memory as a whole: the transport below the parser diverts them, octet for octet, into a channel.
-//! The room refuses to know where messages go, and to change anything at the source.
+//! The room refuses to know where messages go, and to change anything at a source: [`Session::select`] and
+//! what follows it are for destinations.
 //!
 //! `async_imap` owns the connection and parses the responses. Its ready-made methods are not used: they call
 //! a FETCH or LIST that ended in NO, or in a closed socket, a complete one.
 
 mod answers;
+mod append;
 mod care;
 mod command;
 mod date;
@@ -17,11 +19,14 @@ mod refusal;
 mod replay;
 mod response;
 mod session;
+mod shelf;
 mod transport;
 
+pub use append::{Appended, Letter, written_flags};
 pub use care::Care;
 pub use date::parse as internal_date;
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, matches};
 pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};
+pub use shelf::{Layout, Permitted, Selected};

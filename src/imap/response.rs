@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{AttributeValue, Capability, MailboxDatum, Outcome, ResponseCode};
 use async_imap::imap_proto::{Response as Parsed, Status as ParsedStatus};
 
@@ -48,6 +49,13 @@ pub(super) struct Said {
     pub(super) text: String,
     pub(super) capabilities: Option<BTreeSet<String>>,
     pub(super) uidvalidity: Option<u32>,
+    pub(super) uidnext: Option<u32>,
+    /// PERMANENTFLAGS
+    pub(super) permanent: Option<Vec<String>>,
+    /// APPENDUID (RFC 4315): the folder's UIDVALIDITY, and the new UIDs in order as ranges.
+    pub(super) appended: Option<(u32, Vec<(u32, u32)>)>,
+    /// TRYCREATE: there is no such folder.
+    pub(super) try_create: bool,
 }
 
 /// What a FETCH response says of one message.
@@ -92,6 +100,21 @@ fn said(outcome: &Outcome<'_>) -> Said {
     match &outcome.code {
         Some(ResponseCode::Capabilities(list)) => said.capabilities = Some(names(list)),
         Some(ResponseCode::UidValidity(value)) => said.uidvalidity = Some(*value),
+        Some(ResponseCode::UidNext(value)) => said.uidnext = Some(*value),
+        Some(ResponseCode::TryCreate) => said.try_create = true,
+        Some(ResponseCode::PermanentFlags(list)) => {
+            said.permanent = Some(list.iter().map(ToString::to_string).collect());
+        }
+        Some(ResponseCode::AppendUid(validity, set)) => {
+            let ranges = set.iter().map(|member| match member {
+                UidSetMember::Uid(uid) => (*uid, *uid),
+                // Ranges may be written either way round (RFC 4315, 3).
+                UidSetMember::UidRange(range) => {
+                    ((*range.start()).min(*range.end()), (*range.start()).max(*range.end()))
+                }
+            });
+            said.appended = Some((*validity, ranges.collect()));
+        }
         _ => {}
     }
     said

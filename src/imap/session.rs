@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::answers::{self, Namespaces};
 use super::command::quoted;
 use super::refusal::{quote, refusal};
-use super::response::{Response, Status};
+use super::response::{Response, Said, Status};
 use super::transport::{SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
@@ -41,6 +41,13 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
 pub(super) struct Done {
     pub(super) ok: bool,
     pub(super) text: String,
+    pub(super) said: Said,
+}
+
+impl Done {
+    fn new(ok: bool, mut said: Said) -> Done {
+        Done { ok, text: std::mem::take(&mut said.text), said }
+    }
 }
 
 /// A folder that is open for reading.
@@ -397,6 +404,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         self.client.get_mut()
     }
 
+    /// What the server says of itself: names in upper case.
+    pub(super) fn capabilities(&self) -> &BTreeSet<String> {
+        &self.capabilities
+    }
+
     pub(super) fn side_line(&mut self) -> Option<Vec<u8>> {
         self.transport().side_line()
     }
@@ -408,14 +420,18 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 
     /// Sends a command with a tag of its own. The parser's crate never sees it, so it logs no password.
     pub(super) async fn send(&mut self, command: &[u8]) -> Result<String, Failure> {
-        self.tags += 1;
-        let tag = format!("A{}", self.tags);
+        let tag = self.next_tag();
         let line = Zeroizing::new([tag.as_bytes(), b" ", command, b"\r\n"].concat());
         self.write(&line).await?;
         Ok(tag)
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn next_tag(&mut self) -> String {
+        self.tags += 1;
+        format!("A{}", self.tags)
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let transport = self.client.get_mut();
         let written = async {
             transport.write_all(bytes).await?;
@@ -425,12 +441,12 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// Waits until the server asks for more; `Some`: it ended the command instead.
-    async fn continuation(&mut self, tag: &str) -> Result<Option<Done>, Failure> {
+    pub(super) async fn continuation(&mut self, tag: &str) -> Result<Option<Done>, Failure> {
         loop {
             match self.response().await? {
                 Response::Continue => return Ok(None),
                 Response::Done { tag: theirs, ok, said } if theirs == tag => {
-                    return Ok(Some(Done { ok, text: said.text }));
+                    return Ok(Some(Done::new(ok, said)));
                 }
                 _ => {}
             }
@@ -444,10 +460,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 // A challenge after the last word of PLAIN: the server wants to tell an error.
                 Response::Continue => self.write(b"\r\n").await?,
                 Response::Done { tag: theirs, ok, said } if theirs == tag => {
-                    if let Some(names) = said.capabilities {
-                        self.capabilities = names;
+                    if let Some(names) = &said.capabilities {
+                        self.capabilities.clone_from(names);
                     }
-                    return Ok(Done { ok, text: said.text });
+                    return Ok(Done::new(ok, said));
                 }
                 _ => {}
             }
@@ -463,7 +479,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         for _ in 0..MOST_RESPONSES {
             match self.response().await? {
                 Response::Done { tag: theirs, ok, said } if theirs == tag => {
-                    return Ok(Done { ok, text: said.text });
+                    return Ok(Done::new(ok, said));
                 }
                 other => each(other),
             }

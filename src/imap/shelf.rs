@@ -1,0 +1,422 @@
+//! Folders from the side that writes: where they are named, made, subscribed and opened, and messages that
+//! are taken out again. It refuses to expunge a message that somebody else has marked as deleted.
+
+use std::collections::BTreeSet;
+
+use super::answers;
+use super::command::quoted;
+use super::refusal::{quote, refusal};
+use super::response::Response;
+use super::session::{Done, Session};
+use crate::failure::{Failure, Kind};
+use crate::message::{FolderPath, Parcel, UidSet};
+use crate::mutf7;
+
+/// A name of more octets is not made: servers with a folder a directory stop at 255.
+const LONGEST: usize = 230;
+
+/// How a server writes the names of a member's own folders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Between levels; `None`: the server knows no levels.
+    pub delimiter: Option<u8>,
+    /// Before every name but the inbox's.
+    pub prefix: Vec<u8>,
+}
+
+impl Layout {
+    /// A level as the server can carry it: without its delimiter, wildcards and control characters.
+    pub fn level(&self, level: &str) -> String {
+        let delimiter = self.delimiter.map(char::from);
+        let plain = |c: char| {
+            if Some(c) == delimiter || matches!(c, '*' | '%' | '/') || c.is_control() { '_' } else { c }
+        };
+        let mut out: String = level.chars().map(plain).collect();
+        // Names that begin so mean something else to servers that keep mail in files.
+        if out.starts_with(['~', '#']) || matches!(out.as_str(), "." | ".." | "") {
+            out.insert(0, '_');
+        }
+        out
+    }
+
+    /// The longest name that is made, octets.
+    pub fn longest(&self) -> usize {
+        LONGEST.saturating_sub(self.prefix.len())
+    }
+
+    /// The name of a folder whose levels the server can carry.
+    pub fn name(&self, levels: &[String]) -> Vec<u8> {
+        if FolderPath(levels.to_vec()).is_inbox() {
+            return b"INBOX".to_vec();
+        }
+        let delimiter = self.delimiter.unwrap_or(b'_');
+        // Where everything is below the inbox, a folder below the inbox is one of them.
+        let below = match (levels.split_first(), self.prefix.split_last()) {
+            (Some((first, rest)), Some((_, prefix)))
+                if first.eq_ignore_ascii_case("INBOX") && prefix.eq_ignore_ascii_case(b"INBOX") =>
+            {
+                rest
+            }
+            _ => levels,
+        };
+        let coded: Vec<String> = below.iter().map(|level| mutf7::encode(level)).collect();
+        let mut name = match levels.first() {
+            Some(first) if first.eq_ignore_ascii_case("INBOX") && below.len() == levels.len() => Vec::new(),
+            _ => self.prefix.clone(),
+        };
+        for (at, level) in coded.iter().enumerate() {
+            if at > 0 {
+                name.push(delimiter);
+            }
+            name.extend_from_slice(level.as_bytes());
+        }
+        name
+    }
+}
+
+/// A folder that is open for writing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// RFC 3501, 2.3.1.1; never 0.
+    pub uidvalidity: u32,
+    /// The UID that the next message gets, or a lower one; never 0.
+    pub uidnext: u32,
+    /// Messages that the server counts.
+    pub exists: u32,
+    /// The keywords that it keeps.
+    pub keywords: Permitted,
+}
+
+/// The keywords that a folder keeps (PERMANENTFLAGS).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Permitted {
+    /// New ones too.
+    any: bool,
+    /// In lower case.
+    these: BTreeSet<String>,
+}
+
+impl Permitted {
+    /// Every keyword.
+    pub fn any() -> Permitted {
+        Permitted { any: true, ..Permitted::default() }
+    }
+
+    fn read(flags: &[String]) -> Permitted {
+        Permitted {
+            any: flags.iter().any(|flag| flag == "\\*"),
+            these: flags.iter().map(|flag| flag.to_ascii_lowercase()).collect(),
+        }
+    }
+
+    /// Whether the folder keeps this keyword or system flag.
+    pub fn keeps(&self, flag: &str) -> bool {
+        (self.any && !flag.starts_with('\\')) || self.these.contains(&flag.to_ascii_lowercase())
+    }
+}
+
+impl<T: From<Parcel> + Send + 'static> Session<T> {
+    /// How this server names folders.
+    ///
+    /// # Errors
+    /// The connection failed, or the server does not say.
+    pub async fn layout(&mut self) -> Result<Layout, Failure> {
+        let done = self.run("LIST \"\" \"\"").await?;
+        let mut delimiter = None;
+        while let Some(line) = self.side_line() {
+            if let Some(line) = answers::list(&line) {
+                delimiter = line.delimiter;
+            }
+        }
+        if !done.ok {
+            return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
+        }
+        let prefix = self.namespaces.personal.first().cloned().unwrap_or_default();
+        Ok(Layout { delimiter, prefix })
+    }
+
+    /// Opens a folder for writing. `None`: there is none of this name.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if it is there and cannot be opened.
+    pub async fn select(&mut self, name: &[u8]) -> Result<Option<Selected>, Failure> {
+        let tag = self.send(&[b"SELECT ", written(name)?.as_slice()].concat()).await?;
+        let (mut uidvalidity, mut uidnext, mut exists, mut permanent) = (None, None, 0, None);
+        let done = self
+            .finish(&tag, |response| match response {
+                Response::Status { said, .. } => {
+                    uidvalidity = said.uidvalidity.or(uidvalidity);
+                    uidnext = said.uidnext.or(uidnext);
+                    permanent = said.permanent.or(permanent.take());
+                }
+                Response::Exists(count) => exists = count,
+                _ => {}
+            })
+            .await?;
+        if !done.ok {
+            if is_missing(&done) {
+                return Ok(None);
+            }
+            return Err(refusal("the folder cannot be opened", &done.text, Kind::Folder, ""));
+        }
+        let Some(uidvalidity) = uidvalidity.filter(|value| *value > 0) else {
+            return Err(Failure::new(Kind::Folder, "the folder has no UIDVALIDITY", ""));
+        };
+        // Without PERMANENTFLAGS all flags are kept (RFC 3501, 7.1).
+        let keywords = permanent.map_or_else(Permitted::any, |flags| Permitted::read(&flags));
+        let uidnext = match uidnext.filter(|value| *value > 0) {
+            Some(uidnext) => uidnext,
+            None => self.highest(exists).await?.saturating_add(1),
+        };
+        Ok(Some(Selected { uidvalidity, uidnext, exists, keywords }))
+    }
+
+    /// The highest UID of the open folder; servers that are old tell no UIDNEXT.
+    async fn highest(&mut self, exists: u32) -> Result<u32, Failure> {
+        if exists == 0 {
+            return Ok(0);
+        }
+        let mut highest = 0;
+        let tag = self.send(b"UID FETCH * (UID)").await?;
+        let done = self
+            .finish(&tag, |response| {
+                if let Response::Fetch(item) = response {
+                    highest = item.uid.unwrap_or(0).max(highest);
+                }
+            })
+            .await?;
+        if !done.ok || highest == 0 {
+            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
+        }
+        Ok(highest)
+    }
+
+    /// UIDs from `first` on and their sizes, ascending.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server does not list them to the end.
+    pub async fn sizes_from(&mut self, first: u32) -> Result<Vec<(u32, u32)>, Failure> {
+        let tag = self.send(format!("UID FETCH {}:* (UID RFC822.SIZE)", first.max(1)).as_bytes()).await?;
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        let done = self
+            .finish(&tag, |response| {
+                // `N:*` has the last message always, even if its UID is lower (RFC 3501, 6.4.8).
+                if let Response::Fetch(item) = response
+                    && let Some(uid) = item.uid.filter(|uid| *uid >= first)
+                {
+                    found.push((uid, item.size.unwrap_or(0)));
+                }
+            })
+            .await?;
+        if !done.ok {
+            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
+        }
+        found.sort_unstable();
+        found.dedup_by_key(|(uid, _)| *uid);
+        Ok(found)
+    }
+
+    /// Makes a folder, for a special use (RFC 6154, without the backslash) where the server knows them.
+    /// `false`: it was there.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server refuses.
+    pub async fn create(&mut self, name: &[u8], special: Option<&str>) -> Result<bool, Failure> {
+        let plain = [b"CREATE ", written(name)?.as_slice()].concat();
+        if let Some(special) = special.filter(|_| self.can("CREATE-SPECIAL-USE")) {
+            let with = [plain.as_slice(), format!(" (USE (\\{special}))").as_bytes()].concat();
+            let tag = self.send(&with).await?;
+            let done = self.finish(&tag, |_| {}).await?;
+            if done.ok {
+                return Ok(true);
+            }
+            if says(&done, "[ALREADYEXISTS]") {
+                return Ok(false);
+            }
+            // Another folder may have this use: it is made without.
+        }
+        let tag = self.send(&plain).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        if done.ok || says(&done, "[ALREADYEXISTS]") {
+            return Ok(done.ok);
+        }
+        // Older servers say it in words only: then it can be opened.
+        if self.exists(name).await? {
+            return Ok(false);
+        }
+        Err(refusal("the folder cannot be made", &done.text, Kind::Folder, ""))
+    }
+
+    /// Whether there is a folder of this name.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn exists(&mut self, name: &[u8]) -> Result<bool, Failure> {
+        let tag = self.send(&[b"STATUS ", written(name)?.as_slice(), b" (UIDVALIDITY)"].concat()).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        while self.side_line().is_some() {}
+        Ok(done.ok)
+    }
+
+    /// Subscribes or unsubscribes a folder. `Some`: why not, in words.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn subscribe(&mut self, name: &[u8], on: bool) -> Result<Option<String>, Failure> {
+        let verb: &[u8] = if on { b"SUBSCRIBE " } else { b"UNSUBSCRIBE " };
+        let tag = self.send(&[verb, written(name)?.as_slice()].concat()).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        Ok((!done.ok).then(|| quote(&done.text)))
+    }
+
+    /// Removes a folder. `Some`: why not, in words.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn delete_folder(&mut self, name: &[u8]) -> Result<Option<String>, Failure> {
+        let tag = self.send(&[b"DELETE ", written(name)?.as_slice()].concat()).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        Ok((!done.ok && !is_missing(&done)).then(|| quote(&done.text)))
+    }
+
+    /// Leaves the open folder without expunging it.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn unselect(&mut self) -> Result<(), Failure> {
+        if self.can("UNSELECT") {
+            self.run("UNSELECT").await?;
+        } else {
+            // A folder that is not there: nothing is open then (RFC 3501, 6.3.1).
+            self.run("EXAMINE \"mailhaul.no-such-folder\"").await?;
+        }
+        Ok(())
+    }
+
+    /// Takes messages out of the open folder for good; messages that others have marked as deleted stay.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server refuses.
+    pub async fn remove(&mut self, uids: &UidSet) -> Result<(), Failure> {
+        let refused = |done: &Done| refusal("messages cannot be removed", &done.text, Kind::Folder, "");
+        let safe = self.can("UIDPLUS") || self.can("IMAP4REV2");
+        for uids in pieces(uids) {
+            let others = if safe { UidSet::new() } else { self.deleted_besides(&uids).await? };
+            if !others.is_empty() {
+                self.mark(&others, "-FLAGS.SILENT (\\Deleted)").await?;
+            }
+            let marked = self.run(&format!("UID STORE {uids} +FLAGS.SILENT (\\Deleted)")).await?;
+            let gone = if !marked.ok {
+                marked
+            } else if safe {
+                self.run(&format!("UID EXPUNGE {uids}")).await?
+            } else {
+                self.run("EXPUNGE").await?
+            };
+            if !others.is_empty() {
+                self.mark(&others, "+FLAGS.SILENT (\\Deleted)").await?;
+            }
+            if !gone.ok {
+                return Err(refused(&gone));
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, uids: &UidSet, how: &str) -> Result<(), Failure> {
+        for uids in pieces(uids) {
+            let done = self.run(&format!("UID STORE {uids} {how}")).await?;
+            if !done.ok {
+                return Err(refusal("flags cannot be changed", &done.text, Kind::Folder, ""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages that are marked as deleted already, and are none of `uids`.
+    async fn deleted_besides(&mut self, uids: &UidSet) -> Result<UidSet, Failure> {
+        let tag = self.send(b"UID FETCH 1:* (UID FLAGS)").await?;
+        let mut others = UidSet::new();
+        let done = self
+            .finish(&tag, |response| {
+                if let Response::Fetch(item) = response
+                    && let Some(uid) = item.uid.filter(|uid| !uids.contains(*uid))
+                    && item.flags.is_some_and(|flags| flags.deleted)
+                {
+                    others.insert(uid);
+                }
+            })
+            .await?;
+        if !done.ok {
+            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
+        }
+        Ok(others)
+    }
+}
+
+/// The set in pieces whose text is short enough for every server's line limit.
+fn pieces(uids: &UidSet) -> Vec<UidSet> {
+    const RANGES: usize = 200;
+    let ranges: Vec<(u32, u32)> = uids.ranges().collect();
+    ranges
+        .chunks(RANGES)
+        .map(|chunk| {
+            let mut set = UidSet::new();
+            chunk.iter().for_each(|(start, end)| set.insert_range(*start, *end));
+            set
+        })
+        .collect()
+}
+
+pub(super) fn written(name: &[u8]) -> Result<Vec<u8>, Failure> {
+    quoted(name).ok_or_else(|| {
+        Failure::new(Kind::Folder, "its name holds a line end or a NUL, so it cannot be asked for", "")
+    })
+}
+
+/// RFC 5530; and TRYCREATE, which servers say for other commands than APPEND too.
+pub(super) fn is_missing(done: &Done) -> bool {
+    done.said.try_create
+        || ["[NONEXISTENT]", "doesn't exist", "does not exist", "no such mailbox", "unknown mailbox"]
+            .iter()
+            .any(|words| says(done, words))
+}
+
+pub(super) fn says(done: &Done, words: &str) -> bool {
+    done.text.to_ascii_lowercase().contains(&words.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(layout: &Layout, path: &[&str]) -> String {
+        let levels: Vec<String> = path.iter().map(|level| layout.level(level)).collect();
+        String::from_utf8(layout.name(&levels)).unwrap()
+    }
+
+    #[test]
+    fn names_as_servers_have_them() {
+        let plain = Layout { delimiter: Some(b'/'), prefix: Vec::new() };
+        assert_eq!(name(&plain, &["INBOX"]), "INBOX");
+        assert_eq!(name(&plain, &["Archive", "20/24"]), "Archive/20_24");
+        assert_eq!(name(&plain, &["inbox", "Gmail"]), "inbox/Gmail");
+        let courier = Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec() };
+        assert_eq!(name(&courier, &["v1.2"]), "INBOX.v1_2");
+        assert_eq!(name(&courier, &["INBOX", "Gmail"]), "INBOX.Gmail");
+        assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe_");
+        assert_eq!(name(&Layout::default(), &["a", "b"]), "a_b");
+        assert_eq!(name(&plain, &["..", ""]), "_../_");
+    }
+
+    #[test]
+    fn keywords_that_are_kept() {
+        let flags =
+            |list: &[&str]| Permitted::read(&list.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        let some = flags(&["\\Seen", "$Junk"]);
+        assert!(
+            some.keeps("$junk") && some.keeps("\\seen") && !some.keeps("other") && !some.keeps("\\Flagged")
+        );
+        assert!(flags(&["\\Seen", "\\*"]).keeps("other"));
+    }
+}
