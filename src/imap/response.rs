@@ -48,6 +48,8 @@ pub(super) struct Said {
     pub(super) text: String,
     pub(super) capabilities: Option<BTreeSet<String>>,
     pub(super) uidvalidity: Option<u32>,
+    pub(super) uidnext: Option<u32>,
+    pub(super) modseq: Option<u64>,
 }
 
 /// What a FETCH response says of one message.
@@ -92,6 +94,8 @@ fn said(outcome: &Outcome<'_>) -> Said {
     match &outcome.code {
         Some(ResponseCode::Capabilities(list)) => said.capabilities = Some(names(list)),
         Some(ResponseCode::UidValidity(value)) => said.uidvalidity = Some(*value),
+        Some(ResponseCode::UidNext(value)) => said.uidnext = Some(*value),
+        Some(ResponseCode::HighestModSeq(value)) => said.modseq = Some(*value),
         _ => {}
     }
     said
