@@ -127,6 +127,8 @@ impl Job {
 pub struct Poll {
     /// The folder that mail is delivered into, level by level; `["INBOX"]` alone is the inbox.
     pub mailbox: Vec<String>,
+    /// Patterns on source folder names, for IMAP, as in [`Migrate::include`].
+    pub folders: Vec<String>,
     /// Automatic import, as the definition has it; `disable` overrides it.
     pub enabled: bool,
     /// Off: deleted at the source after it is durable here.

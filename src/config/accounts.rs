@@ -139,27 +139,30 @@ fn job(table: &Table<'_>, found: &mut Found) -> Option<Job> {
         (None, Some(_)) => Some("migrate"),
         _ => None,
     };
-    match (&poll, protocol, &migrate) {
-        (Some(value), Some(Protocol::Imap), None) => {
-            value.complain(format!("poll with protocol \"imap\" {LATER}"), "poll by \"pop3\", or migrate");
-        }
-        (None, Some(Protocol::Pop3), Some(value)) => {
-            value.complain(format!("migrate with protocol \"pop3\" {LATER}"), "migrate by \"imap\", or poll");
-        }
-        (Some(_), _, Some(_)) => table.complain("has both [account.poll] and [account.migrate]", MEND),
-        (None, _, None) => table.complain("does not say what to do", MEND),
+    match (&poll, &migrate) {
+        (Some(_), Some(_)) => table.complain("has both [account.poll] and [account.migrate]", MEND),
+        (None, None) => table.complain("does not say what to do", MEND),
         _ => {}
     }
-    let poll = poll.and_then(|value| value.table()).and_then(|table| read_poll(&table)).map(Job::Poll);
+    let poll =
+        poll.and_then(|value| value.table()).and_then(|table| read_poll(&table, protocol)).map(Job::Poll);
     let migrate = migrate.and_then(|value| value.table()).and_then(|table| read_migrate(&table));
     poll.or(migrate.map(Job::Migrate))
 }
 
-fn read_poll(table: &Table<'_>) -> Option<Poll> {
-    table.only(&["mailbox", "enabled", "keep_original", "apply_filter", "apply_spam", "icon"]);
+fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
+    table.only(&["mailbox", "folders", "enabled", "keep_original", "apply_filter", "apply_spam", "icon"]);
     let mailbox = match table.get("mailbox") {
         None => Some(vec!["INBOX".to_owned()]),
         Some(value) => value.string().and_then(|written| good(&value, names::folder(written))),
+    };
+    let folders = match table.get("folders") {
+        None => Some(vec!["INBOX".to_owned()]),
+        Some(value) if protocol == Some(Protocol::Pop3) => {
+            value.complain("POP3 has one folder only", "leave it out, or write protocol = \"imap\"");
+            None
+        }
+        Some(value) => some_patterns(&value, "[\"INBOX\"]"),
     };
     let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
     let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));
@@ -176,7 +179,13 @@ fn read_poll(table: &Table<'_>) -> Option<Poll> {
             .string()
             .and_then(|written| good(&value, names::icon(written)).map(|()| Some(written.to_owned()))),
     };
-    Some(Poll { mailbox: mailbox?, enabled: enabled?, keep_original: keep_original?, icon: icon? })
+    Some(Poll {
+        mailbox: mailbox?,
+        folders: folders?,
+        enabled: enabled?,
+        keep_original: keep_original?,
+        icon: icon?,
+    })
 }
 
 fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
@@ -191,16 +200,18 @@ fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
     };
     let include = match table.get("include") {
         None => Some(vec!["*".to_owned()]),
-        Some(value) => {
-            let patterns = patterns(&value);
-            if patterns.as_ref().is_some_and(Vec::is_empty) {
-                value.complain("names no folder at all", "write include = [\"*\"]");
-            }
-            patterns
-        }
+        Some(value) => some_patterns(&value, "[\"*\"]"),
     };
     let exclude = table.get("exclude").map_or(Some(Vec::new()), |value| patterns(&value));
     Some(Migrate { into: into?, include: include?, exclude: exclude? })
+}
+
+fn some_patterns(value: &Value<'_>, usual: &str) -> Option<Vec<String>> {
+    let patterns = patterns(value);
+    if patterns.as_ref().is_some_and(Vec::is_empty) {
+        value.complain("names no folder at all", format!("write {usual}"));
+    }
+    patterns
 }
 
 fn patterns(value: &Value<'_>) -> Option<Vec<String>> {

@@ -1,7 +1,7 @@
 //! The look at the destination at the end of a run, by names and sizes: is everything there that this run
 //! brought, and once? It refuses to read a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
 use super::{Means, blocking};
-use crate::account::Account;
+use crate::account::{Account, Protocol};
 use crate::destination::maildir::{FileName, Folder, Mailbox, Origin, directories, entries, told_size};
 use crate::failure::Failure;
 use crate::journal::{Arrived, Side};
@@ -33,6 +33,10 @@ pub(super) async fn arrived(
     mailbox: Arc<Mailbox>,
 ) -> Result<Arrived, Failure> {
     let name = account.name.as_str();
+    let drop = match account.source.protocol {
+        Protocol::Pop3 => Drop::of(means, name)?,
+        Protocol::Imap => Drop::default(),
+    };
     let mut expected: BTreeMap<u64, Expected> = BTreeMap::new();
     for (key, record) in means.journal.folders(name)? {
         let mut uids = means.journal.uids(name, key, Side::Done)?;
@@ -44,25 +48,56 @@ pub(super) async fn arrived(
         expected.insert(key, Expected { uidvalidity: record.uidvalidity, uids, found: UidSet::new() });
     }
     let mark = Origin::pop3(name).account;
-    blocking(move || look(&mailbox, mark, expected)).await
+    blocking(move || look(&mailbox, mark, expected, drop)).await
 }
 
-fn look(mailbox: &Mailbox, account: u64, mut expected: BTreeMap<u64, Expected>) -> Result<Arrived, Failure> {
+/// What a maildrop should have brought.
+#[derive(Debug, Default)]
+struct Drop {
+    ids: BTreeSet<u128>,
+    found: BTreeSet<u128>,
+    /// So many of them were here under other names; which, nobody wrote down.
+    adopted: u64,
+}
+
+impl Drop {
+    fn of(means: &Means, account: &str) -> Result<Drop, Failure> {
+        let source = means.journal.source(account)?.unwrap_or_default();
+        let before = means.journal.first_identities(account, source.before)?;
+        let (known, _) = means.journal.identities(account)?;
+        let ids = known.difference(&before).copied().collect();
+        Ok(Drop { ids, found: BTreeSet::new(), adopted: source.adopted })
+    }
+}
+
+fn look(
+    mailbox: &Mailbox,
+    account: u64,
+    mut expected: BTreeMap<u64, Expected>,
+    mut drop: Drop,
+) -> Result<Arrived, Failure> {
     let mut arrived = Arrived::default();
     for directory in directories(mailbox)? {
         let Some(folder) = Folder::open_existing(mailbox, &directory)? else { continue };
         for place in [&folder.cur, &folder.new] {
             for file in entries(place.as_fd()).map_err(|e| mailbox.trouble(&directory, e))? {
-                let Some(FileName { origin, message: MessageRef::Imap { uidvalidity, uid } }) =
+                let Some(FileName { origin, message }) =
                     FileName::parse(&file).filter(|name| name.origin.account == account)
                 else {
                     continue;
                 };
-                let Some(folder) = expected.get_mut(&origin.folder) else { continue };
-                if uidvalidity != folder.uidvalidity || !folder.uids.contains(uid) {
-                    continue;
-                }
-                if !folder.found.insert(uid) {
+                let new = match message {
+                    MessageRef::Imap { uidvalidity, uid } => {
+                        let Some(folder) = expected.get_mut(&origin.folder) else { continue };
+                        if uidvalidity != folder.uidvalidity || !folder.uids.contains(uid) {
+                            continue;
+                        }
+                        folder.found.insert(uid)
+                    }
+                    MessageRef::Pop3(id) if drop.ids.contains(&id) => drop.found.insert(id),
+                    MessageRef::Pop3(_) => continue,
+                };
+                if !new {
                     arrived.duplicated += 1;
                     continue;
                 }
@@ -76,5 +111,7 @@ fn look(mailbox: &Mailbox, account: u64, mut expected: BTreeMap<u64, Expected>) 
         }
     }
     arrived.lost = expected.values().map(|folder| folder.uids.len() - folder.found.len()).sum();
+    let missing = (drop.ids.len() - drop.found.len()) as u64;
+    arrived.lost += missing.saturating_sub(drop.adopted);
     Ok(arrived)
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::blocking;
+use super::folder::Listing;
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
 use crate::failure::Failure;
 use crate::imap::SourceFolder;
@@ -21,6 +22,7 @@ pub(super) struct Part {
     pub(super) folder: SourceFolder,
     pub(super) record: FolderRecord,
     pub(super) tries: u32,
+    pub(super) listing: Listing,
 }
 
 /// The board.

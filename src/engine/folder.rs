@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::board::Board;
+use super::board::{Board, Part};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
+use crate::account::Poll;
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Deleted, Event, Fetch, Left, Session, SourceFolder};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -38,6 +39,24 @@ pub(super) struct FolderWork<'w> {
     pub(super) run: i64,
     pub(super) board: &'w Board,
     pub(super) cares: &'w Cares,
+    /// It is polled, and not migrated.
+    pub(super) poll: Option<&'w Poll>,
+    /// What is larger is left out; octets.
+    pub(super) limit: Option<u64>,
+}
+
+/// How much of a folder is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// All of it.
+    Whole,
+    /// What came since, for a folder of which nothing has gone.
+    Since {
+        /// From this UID on.
+        uidnext: u32,
+        /// Messages that did not come before.
+        again: UidSet,
+    },
 }
 
 /// What connections broke over, by folder.
@@ -76,14 +95,19 @@ impl FolderWork<'_> {
     /// # Errors
     /// [`Kind::Folder`] for this folder alone; anything else ends the connection's work. What landed before is
     /// recorded.
-    pub(super) async fn bring(
-        &self,
-        session: &mut Session<Order>,
-        folder: &SourceFolder,
-        record: FolderRecord,
-    ) -> Result<Brought, Failure> {
+    pub(super) async fn bring(&self, session: &mut Session<Order>, part: &Part) -> Result<Brought, Failure> {
+        let (folder, record) = (&part.folder, part.record.clone());
         let examined = session.examine(&folder.wire).await?;
-        let listed = session.list_messages(examined).await?;
+        let since = match &part.listing {
+            Listing::Since { uidnext, again } if record.uidvalidity == examined.uidvalidity => {
+                Some((*uidnext, again))
+            }
+            _ => None,
+        };
+        let listed = match since {
+            Some((uidnext, again)) => session.list_since(uidnext, again).await?,
+            None => session.list_messages(examined).await?,
+        };
         let origin = Origin::imap(self.account, &folder.wire);
         let key = origin.folder;
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
@@ -124,7 +148,9 @@ impl FolderWork<'_> {
         };
         let adopted: Vec<(MessageRef, u64)> =
             listed.messages.iter().filter(|(uid, _)| progress.adopted.contains(*uid)).map(size_of).collect();
-        self.board.listed(key, examined.uidvalidity, uids, adopted.iter().map(|(_, size)| *size));
+        if since.is_none() {
+            self.board.listed(key, examined.uidvalidity, uids, adopted.iter().map(|(_, size)| *size));
+        }
         let orphans = self.board.found_orphans();
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
@@ -142,14 +168,35 @@ impl FolderWork<'_> {
                 progress.done.insert(uid);
             }
         }
-        let todo: Vec<(u32, u32)> =
-            listed.messages.iter().copied().filter(|(uid, _)| !progress.done.contains(*uid)).collect();
+        let (too_large, todo): (Vec<_>, Vec<_>) = listed
+            .messages
+            .iter()
+            .copied()
+            .filter(|(uid, _)| !progress.done.contains(*uid))
+            .partition(|(_, size)| self.limit.is_some_and(|limit| u64::from(*size) > limit));
         if !todo.is_empty() && self.board.is_surveying() {
             return Ok(Brought::Later);
         }
         // What earlier tries of this run brought was brought by this run.
         let same = progress.record.before == examined.uidvalidity;
-        let before = if same { self.journal.uids(self.account, key, Side::Before)? } else { UidSet::new() };
+        let before = match self.poll {
+            // A poll begins anew each time.
+            Some(_) => progress.done.clone(),
+            None if same => self.journal.uids(self.account, key, Side::Before)?,
+            None => UidSet::new(),
+        };
+        self.clear_skipped(&mut progress, since.map(|(_, again)| again))?;
+        for (uid, size) in too_large {
+            progress.record.ledger.skipped += 1;
+            let reason = too_large_for(self.limit.unwrap_or_default());
+            self.except(&mut progress, folder, &uid.to_string(), Some(size.into()), reason);
+        }
+        if self.poll.is_some() {
+            self.meter.expect(todo.len() as u64);
+            progress.record.uidnext = examined.uidnext.unwrap_or(0);
+            progress.record.exists = u64::from(examined.exists);
+            progress.record.settled = false;
+        }
         for (uid, size) in &listed.messages {
             if progress.done.contains(*uid) {
                 progress.bytes_done += u64::from(*size);
@@ -208,7 +255,12 @@ impl FolderWork<'_> {
             };
             match event {
                 Event::Stray(piece) => self.landing.discard(piece).await?,
-                Event::Message(message) => {
+                Event::Message(mut message) => {
+                    if let Some(poll) = self.poll {
+                        // New mail is new here, too, unless somebody has read it there.
+                        message.flags.recent |= !message.flags.seen;
+                        message.flags.keywords.extend(poll.icon.as_ref().map(|icon| format!("icon-{icon}")));
+                    }
                     octets += u64::from(progress.sizes.get(&message.uid).copied().unwrap_or(0));
                     count += 1;
                     self.landing
@@ -269,6 +321,58 @@ impl FolderWork<'_> {
             progress.changes.not_skipped(self.account, progress.key, "more");
         }
         Ok(())
+    }
+
+    /// A poll keeps the exceptions of earlier ones, but of what it listed `again`, or of a folder that it listed
+    /// whole, it tells them anew.
+    fn clear_skipped(&self, progress: &mut Progress, again: Option<&UidSet>) -> Result<(), Failure> {
+        if self.poll.is_none() {
+            return Ok(());
+        }
+        for (key, id, _) in self.journal.skipped(self.account)? {
+            let listed = id.parse().is_ok_and(|uid| again.is_none_or(|again| again.contains(uid)));
+            if key == progress.key && listed {
+                progress.changes.not_skipped(self.account, key, &id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes at the source what is durable here, if that was asked for; returns how many messages.
+    ///
+    /// # Errors
+    /// The server refuses, or the connection failed: the next poll goes on with it.
+    pub(super) async fn settle(&self, session: &mut Session<Order>, part: &Part) -> Result<u64, Failure> {
+        let key = Origin::imap(self.account, &part.folder.wire).folder;
+        if self.poll.is_none_or(|poll| poll.keep_original) {
+            return Ok(0);
+        }
+        let mut done = self.journal.uids(self.account, key, Side::Done)?;
+        let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
+        let mut changes = Changes::default();
+        let mut deleted = 0;
+        if !done.is_empty() {
+            match session.delete(&part.folder.wire, record.uidvalidity, &done).await? {
+                Deleted::Gone(count) => {
+                    deleted = count;
+                    record.exists = record.exists.saturating_sub(count);
+                    let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
+                    adopted.subtract(&done);
+                    done = UidSet::new();
+                    changes.uids(self.account, key, Side::Done, &done);
+                    changes.uids(self.account, key, Side::Adopted, &adopted);
+                }
+                Deleted::Marked => {
+                    let words = "the server has no UIDPLUS: what is here is marked as deleted there, and \
+                                 stays until a program of the owner expunges it";
+                    record.note = Some(words.to_owned());
+                }
+            }
+        }
+        record.settled = true;
+        changes.folder(self.account, key, &record);
+        self.journal.commit(changes).await?;
+        Ok(deleted)
     }
 
     fn care(&self, folder: u64) -> Option<Care> {
@@ -380,6 +484,13 @@ impl FolderWork<'_> {
         }
         self.journal.commit(changes).await
     }
+}
+
+/// Why a message that is too large stays where it is.
+pub(super) fn too_large_for(limit: u64) -> String {
+    format!(
+        "it is larger than max_message_size ({limit} octets), so it was not brought; it stays at the source"
+    )
 }
 
 /// The oldest commit, if it has settled: `Some(None)` when the landing stopped.

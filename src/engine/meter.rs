@@ -18,6 +18,12 @@ impl Meter {
         self.total.store(messages.saturating_add(1), Relaxed);
     }
 
+    /// So many more messages are to do.
+    pub(super) fn expect(&self, messages: u64) {
+        let _ = self.total.compare_exchange(0, 1, Relaxed, Relaxed);
+        self.total.fetch_add(messages, Relaxed);
+    }
+
     /// Messages to do, once known.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total.load(Relaxed).checked_sub(1)

@@ -1,19 +1,20 @@
 //! One try of a migration: check, list, bring every folder over several connections, subscribe. A try that
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio_util::task::TaskTracker;
 
 use super::arrival::arrived;
 use super::board::{Board, Part};
-use super::folder::{Brought, Cares, FolderWork};
+use super::folder::{Brought, Cares, FolderWork, Listing};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, blocking, cut};
-use crate::account::{Account, Migrate};
-use crate::destination::landing::{Landing, Order, clear_tmp};
+use super::{Means, blocking, cut, drain};
+use crate::account::{Account, Job, Migrate, Poll, Protocol};
+use crate::destination::landing::{Landing, Order};
 use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, place, subscribe, unsubscribed};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
@@ -25,16 +26,20 @@ use crate::migration::Ledger;
 const FOLDER_TRIES: u32 = 2;
 
 /// Everything the workers of one try share.
-struct Shared {
-    means: Arc<Means>,
-    account: Arc<Account>,
-    mailbox: Arc<Mailbox>,
-    meter: Arc<Meter>,
-    tally: Arc<Tally>,
-    landings: TaskTracker,
-    run: i64,
-    board: Arc<Board>,
-    cares: Arc<Cares>,
+pub(super) struct Shared {
+    pub(super) means: Arc<Means>,
+    pub(super) account: Arc<Account>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) landings: TaskTracker,
+    pub(super) run: i64,
+    pub(super) board: Arc<Board>,
+    pub(super) cares: Arc<Cares>,
+    /// It is a poll's, and not a migration's.
+    pub(super) poll: Option<Poll>,
+    /// Messages deleted at the source.
+    pub(super) deleted: AtomicU64,
 }
 
 /// What one try is given besides its account.
@@ -60,23 +65,20 @@ pub(super) async fn migrate(
     work: &Migrate,
     this: Try,
 ) -> Result<(), Failure> {
+    if account.source.protocol == Protocol::Pop3 {
+        return drain::drain(&means, &account, work, this).await;
+    }
     let Try { run, connections, meter, tally, landings, cares } = this;
     let secret = means.secret(&account).await?;
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
-    let folders = chosen(folders, work);
+    let folders = chosen(folders, &account.job);
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);
-    let path = means.mailbox_path(&account)?;
+    let mailbox = means.open_mailbox(&account).await?;
     let mark = Origin::pop3(&account.name).account;
-    let mailbox = blocking(move || {
-        let mailbox = Mailbox::open(&path)?;
-        clear_tmp(&mailbox, mark)?;
-        Ok(Arc::new(mailbox))
-    })
-    .await?;
     let parts = plan(&means, &account, folders, work, run)?;
     let parts = intend(&means, &account, &mailbox, parts).await?;
     let subscribed: Vec<(u64, String)> = parts
@@ -99,6 +101,8 @@ pub(super) async fn migrate(
         run,
         board,
         cares,
+        poll: None,
+        deleted: AtomicU64::new(0),
     });
     work_all(&shared, session, secret, most).await?;
     if tally.sums().ledger.imported > 0 {
@@ -109,7 +113,7 @@ pub(super) async fn migrate(
 
 /// The look at the destination at the end. What is not there any more was durable when it was recorded:
 /// somebody took it away since. That is told, and is not undone against the member's will.
-async fn look_again(
+pub(super) async fn look_again(
     means: &Means,
     account: &Account,
     mailbox: Arc<Mailbox>,
@@ -133,12 +137,15 @@ async fn look_again(
 }
 
 /// The folders that the definition asks for.
-pub(super) fn chosen(folders: Vec<SourceFolder>, work: &Migrate) -> Vec<SourceFolder> {
+pub(super) fn chosen(folders: Vec<SourceFolder>, job: &Job) -> Vec<SourceFolder> {
+    let (include, exclude) = match job {
+        Job::Poll(work) => (&work.folders, [].as_slice()),
+        Job::Migrate(work) => (&work.include, work.exclude.as_slice()),
+    };
     folders
         .into_iter()
         .filter(|folder| {
-            work.include.iter().any(|p| matches(p, folder))
-                && !work.exclude.iter().any(|p| matches(p, folder))
+            include.iter().any(|p| matches(p, folder)) && !exclude.iter().any(|p| matches(p, folder))
         })
         .collect()
 }
@@ -187,7 +194,7 @@ fn plan(
             ledger: Ledger::default(),
             ..old
         };
-        parts.push_back(Part { folder, record, tries: 0 });
+        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole });
     }
     Ok(parts)
 }
@@ -227,7 +234,7 @@ fn shorten(name: &str) -> String {
 
 /// Runs the workers. The first session is one worker's; the others open their own, and one that cannot,
 /// because the server allows no more, is only one worker less.
-async fn work_all(
+pub(super) async fn work_all(
     shared: &Arc<Shared>,
     session: Session<Order>,
     secret: crate::secret::Secret,
@@ -289,6 +296,8 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         run: shared.run,
         board: &shared.board,
         cares: &shared.cares,
+        poll: shared.poll.as_ref(),
+        limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
@@ -298,8 +307,12 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             claim.finish();
             continue;
         }
-        match work.bring(&mut session, &part.folder, part.record.clone()).await {
-            Ok(Brought::Done) => claim.finish(),
+        match work.bring(&mut session, part).await {
+            Ok(Brought::Done) => {
+                let deleted = work.settle(&mut session, part).await?;
+                shared.deleted.fetch_add(deleted, Relaxed);
+                claim.finish();
+            }
             Ok(Brought::Later) => claim.put_off(),
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
@@ -347,7 +360,7 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
 }
 
 /// As with folders, the journal knows first.
-async fn subscribe_all(
+pub(super) async fn subscribe_all(
     means: &Means,
     account: &Account,
     mailbox: Arc<Mailbox>,
@@ -372,11 +385,21 @@ async fn subscribe_all(
     blocking(move || subscribe(&mailbox, &missing)).await.map(drop)
 }
 
-/// A new run begins: what is here now is what a rollback goes back to.
+/// A new run begins: what is here now is what a rollback goes back to. `found`: see [`drain::found`].
 ///
 /// # Errors
 /// The journal cannot be written.
-pub(super) fn begin(means: &Means, account: &str, changes: &mut Changes) -> Result<(), Failure> {
+pub(super) fn begin(
+    means: &Means,
+    account: &Account,
+    found: &BTreeSet<u128>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let protocol = account.source.protocol;
+    let account = account.name.as_str();
+    if protocol == Protocol::Pop3 {
+        drain::begin(means, account, found, changes)?;
+    }
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);

@@ -5,20 +5,26 @@
 mod arrival;
 mod backoff;
 mod board;
+mod drain;
 mod folder;
 mod identity;
+mod maildrop;
 mod manager;
 mod meter;
 mod migrate;
+mod newmail;
 mod odd;
 mod poll;
 mod rollback;
 mod tally;
 mod verify;
 
+use std::sync::Arc;
+
 use crate::account::Account;
 use crate::config::Environment;
-use crate::destination::maildir::path_for;
+use crate::destination::landing::clear_tmp;
+use crate::destination::maildir::{Mailbox, Origin, path_for};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::net::Connector;
@@ -47,6 +53,17 @@ impl Means {
     async fn secret(&self, account: &Account) -> Result<Secret, Failure> {
         let (place, environment) = (account.source.password.clone(), self.environment.clone());
         blocking(move || crate::config::read_secret(&place, &environment)).await
+    }
+
+    /// Opens the account's mailbox, made if missing, without what a killed run left half-written in it.
+    async fn open_mailbox(&self, account: &Account) -> Result<Arc<Mailbox>, Failure> {
+        let (path, mark) = (self.mailbox_path(account)?, Origin::pop3(&account.name).account);
+        blocking(move || {
+            let mailbox = Mailbox::open(&path)?;
+            clear_tmp(&mailbox, mark)?;
+            Ok(Arc::new(mailbox))
+        })
+        .await
     }
 
     fn mailbox_path(&self, account: &Account) -> Result<std::path::PathBuf, Failure> {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Means, blocking};
-use crate::account::Account;
+use super::{Means, blocking, drain};
+use crate::account::{Account, Protocol};
 use crate::destination::landing::clear_tmp;
 use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, remove_made, undo};
 use crate::failure::Failure;
@@ -18,6 +18,9 @@ use crate::message::{MessageRef, UidSet};
 /// # Errors
 /// The journal cannot be read.
 pub(super) fn has_brought(means: &Means, account: &str) -> Result<bool, Failure> {
+    if drain::has_brought(means, account)? {
+        return Ok(true);
+    }
     for (key, record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         let before = means.journal.uids(account, key, Side::Before)?;
@@ -66,6 +69,10 @@ pub(super) async fn roll_back(
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
     let letters = records.values().filter_map(|r| Some((r.directory.clone(), r.letters?))).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
+    let drop = match account.source.protocol {
+        Protocol::Pop3 => drain::before(means, &account.name)?,
+        Protocol::Imap => None,
+    };
     let path = means.mailbox_path(account)?;
     let mark = Origin::pop3(&account.name).account;
     let stay = before.clone();
@@ -82,7 +89,7 @@ pub(super) async fn roll_back(
             MessageRef::Imap { uidvalidity, uid } => {
                 stay.get(&origin.folder).is_none_or(|before| before.holds(uidvalidity, uid))
             }
-            MessageRef::Pop3(_) => true,
+            MessageRef::Pop3(id) => drop.as_ref().is_none_or(|before| before.contains(&id)),
         };
         let work = Undo { account: mark, stays: &stays, letters, made, subscribed, mailbox: made_for };
         undo(&mailbox, &work)
@@ -106,6 +113,9 @@ pub(super) async fn roll_back(
         // If nothing of it was here before, the next run looks at the destination afresh.
         record.uidvalidity = if set.is_empty() { 0 } else { validity };
         changes.folder(&account.name, key, &record);
+    }
+    if account.source.protocol == Protocol::Pop3 {
+        drain::forget(means, &account.name, &mut changes)?;
     }
     means.journal.commit(changes).await?;
     Ok(undone)

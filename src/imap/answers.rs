@@ -117,15 +117,20 @@ pub(super) fn list(line: &[u8]) -> Option<ListLine> {
     Some(ListLine { attributes, delimiter, name, subscribed })
 }
 
-/// The number of messages in a STATUS response (RFC 3501, 7.2.4); the folder's name is whatever it is.
+/// The number of messages in a STATUS response.
 pub(super) fn status_messages(line: &[u8]) -> Option<u64> {
+    status_item(line, b"MESSAGES")
+}
+
+/// A number in a STATUS response (RFC 3501, 7.2.4); the folder's name is whatever it is.
+pub(super) fn status_item(line: &[u8], item: &[u8]) -> Option<u64> {
     let line = line.strip_suffix(b"\r\n").unwrap_or(line).trim_ascii_end().strip_suffix(b")")?;
     line.get(..8).filter(|start| start.eq_ignore_ascii_case(b"* STATUS"))?;
     let list = line.rsplit(|b| *b == b'(').next()?;
     let mut words = list.split(|b| *b == b' ').filter(|w| !w.is_empty());
     while let Some(word) = words.next() {
         let value = words.next()?;
-        if word.eq_ignore_ascii_case(b"MESSAGES") {
+        if word.eq_ignore_ascii_case(item) {
             return std::str::from_utf8(value).ok()?.parse().ok();
         }
     }

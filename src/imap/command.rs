@@ -19,6 +19,17 @@ pub(super) fn quoted(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// A set in sets that are short enough for a command line.
+pub(super) fn pieces(set: &UidSet) -> Vec<UidSet> {
+    let ranges: Vec<(u32, u32)> = set.ranges().collect();
+    let piece = |ranges: &[(u32, u32)]| {
+        let mut piece = UidSet::new();
+        ranges.iter().for_each(|(start, end)| piece.insert_range(*start, *end));
+        piece
+    };
+    ranges.chunks(200).map(piece).collect()
+}
+
 /// `UID FETCH` of whole messages without setting `\Seen`.
 pub(super) fn fetch_bodies(uids: &UidSet) -> String {
     format!("UID FETCH {uids} (UID FLAGS INTERNALDATE BODY.PEEK[])")

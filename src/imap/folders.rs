@@ -38,6 +38,17 @@ pub struct SourceFolder {
     pub broken: Option<String>,
 }
 
+/// How a folder stands, by STATUS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Messages in it.
+    pub messages: u64,
+    /// The UID that the next message will have, or a later one.
+    pub uidnext: u32,
+    /// RFC 3501, 2.3.1.1.
+    pub uidvalidity: u32,
+}
+
 /// Special uses by well-known names, for servers that tell none.
 const BY_NAME: [(&str, &[&str]); 5] = [
     ("trash", &["trash", "deleted items", "deleted messages", "papierkorb", "휴지통", "ゴミ箱", "корзина"]),
@@ -99,6 +110,50 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let mut folders = self.sort_out(lines, &subscribed);
         folders.extend(unreadable.into_iter().take(MOST_FOLDERS).map(unread));
         Ok(folders)
+    }
+
+    /// How each of `folders` stands, asked for in a few round trips. `None`: the server does not tell.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn standings(&mut self, folders: &[SourceFolder]) -> Result<Vec<Option<Standing>>, Failure> {
+        let mut standings = Vec::with_capacity(folders.len());
+        for window in folders.chunks(STATUS_WINDOW) {
+            let mut tags = Vec::new();
+            for folder in window {
+                let name = quoted(&folder.wire).filter(|_| folder.broken.is_none());
+                tags.push(match name {
+                    Some(name) => {
+                        let items = b" (MESSAGES UIDNEXT UIDVALIDITY)".as_slice();
+                        Some(self.send(&[b"STATUS ", name.as_slice(), items].concat()).await?)
+                    }
+                    None => None,
+                });
+            }
+            for tag in tags {
+                let Some(tag) = tag else {
+                    standings.push(None);
+                    continue;
+                };
+                let done = self.finish(&tag, |_| {}).await?;
+                let mut standing = None;
+                while let Some(line) = self.side_line() {
+                    let number = |item| answers::status_item(&line, item);
+                    let found = number(b"MESSAGES").zip(number(b"UIDNEXT")).zip(number(b"UIDVALIDITY"));
+                    standing = found
+                        .and_then(|((messages, uidnext), uidvalidity)| {
+                            Some(Standing {
+                                messages,
+                                uidnext: uidnext.try_into().ok()?,
+                                uidvalidity: uidvalidity.try_into().ok()?,
+                            })
+                        })
+                        .or(standing);
+                }
+                standings.push(standing.filter(|_| done.ok));
+            }
+        }
+        Ok(standings)
     }
 
     /// The messages in all of `folders`, asked for in a few round trips. `None`: the server does not tell.

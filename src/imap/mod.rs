@@ -1,8 +1,7 @@
 //! IMAP as a language: connections, commands, answers. Only the tagged OK of our own command counts as
 //! success; a connection that ends is an error, whatever came before. Message bodies never pass through
 //! memory as a whole: the transport below the parser diverts them, octet for octet, into a channel.
-//! The room refuses to know where messages go, and to change anything at a source: [`Session::select`] and
-//! what follows it are for destinations.
+//! The room refuses to know where messages go, and to change at the source what it was not told to.
 //!
 //! `async_imap` owns the connection and parses the responses. Its ready-made methods are not used: they call
 //! a FETCH or LIST that ended in NO, or in a closed socket, a complete one.
@@ -12,6 +11,7 @@ mod append;
 mod care;
 mod command;
 mod date;
+mod delete;
 mod fetch;
 mod folders;
 mod framer;
@@ -25,8 +25,9 @@ mod transport;
 pub use append::{Appended, Letter, written_flags};
 pub use care::Care;
 pub use date::parse as internal_date;
+pub use delete::Deleted;
 pub use fetch::{Event, Fetch, Fetched, Left};
-pub use folders::{SourceFolder, matches};
+pub use folders::{SourceFolder, Standing, matches};
 pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};
 pub use shelf::{Layout, Permitted, Selected};

@@ -56,6 +56,7 @@ pub(super) struct Said {
     pub(super) appended: Option<(u32, Vec<(u32, u32)>)>,
     /// TRYCREATE: there is no such folder.
     pub(super) try_create: bool,
+    pub(super) modseq: Option<u64>,
 }
 
 /// What a FETCH response says of one message.
@@ -115,6 +116,7 @@ fn said(outcome: &Outcome<'_>) -> Said {
             });
             said.appended = Some((*validity, ranges.collect()));
         }
+        Some(ResponseCode::HighestModSeq(value)) => said.modseq = Some(*value),
         _ => {}
     }
     said

@@ -11,13 +11,13 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::answers::{self, Namespaces};
-use super::command::quoted;
+use super::command::{pieces, quoted};
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
-use crate::message::{Flags, Parcel};
+use crate::message::{Flags, Parcel, UidSet};
 use crate::net::{Connector, Stream, io_failure};
 use crate::secret::Secret;
 
@@ -57,6 +57,10 @@ pub struct Examined {
     pub uidvalidity: u32,
     /// Messages that the server counts.
     pub exists: u32,
+    /// The UID that the next message will have, or a later one.
+    pub uidnext: Option<u32>,
+    /// RFC 7162, 3.1.2.1.
+    pub modseq: Option<u64>,
 }
 
 /// The messages of a folder.
@@ -305,17 +309,26 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// [`Kind::Folder`] if it cannot be opened.
     pub async fn examine(&mut self, name: &[u8]) -> Result<Examined, Failure> {
+        self.open_folder(name, false).await
+    }
+
+    pub(super) async fn open_folder(&mut self, name: &[u8], writing: bool) -> Result<Examined, Failure> {
         let folder_failure = |words: String| Failure::new(Kind::Folder, words, "");
         let Some(quoted) = quoted(name) else {
             return Err(folder_failure(
                 "its name holds a line end or a NUL, so it cannot be asked for".to_owned(),
             ));
         };
-        let tag = self.send(&[b"EXAMINE ", quoted.as_slice()].concat()).await?;
-        let (mut uidvalidity, mut exists) = (None, 0);
+        let command = if writing { b"SELECT ".as_slice() } else { b"EXAMINE " };
+        let tag = self.send(&[command, quoted.as_slice()].concat()).await?;
+        let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, 0, None, None);
         let done = self
             .finish(&tag, |response| match response {
-                Response::Status { said, .. } => uidvalidity = said.uidvalidity.or(uidvalidity),
+                Response::Status { said, .. } => {
+                    uidvalidity = said.uidvalidity.or(uidvalidity);
+                    uidnext = said.uidnext.or(uidnext);
+                    modseq = said.modseq.or(modseq);
+                }
                 Response::Exists(count) => exists = count,
                 _ => {}
             })
@@ -324,7 +337,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             return Err(refusal("the server does not open it", &done.text, Kind::Folder, ""));
         }
         match uidvalidity {
-            Some(uidvalidity) if uidvalidity > 0 => Ok(Examined { uidvalidity, exists }),
+            Some(uidvalidity) if uidvalidity > 0 => Ok(Examined { uidvalidity, exists, uidnext, modseq }),
             _ => Err(folder_failure(
                 "the server gives it no UIDVALIDITY, so its messages cannot be told apart".to_owned(),
             )),
@@ -339,9 +352,30 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if examined.exists == 0 {
             return Ok(Listed::default());
         }
-        let tag = self.send(b"UID FETCH 1:* (UID RFC822.SIZE)").await?;
+        self.list_some("1:*", examined.exists).await
+    }
+
+    /// The same of those from `uidnext` on, and of those in `again`.
+    ///
+    /// # Errors
+    /// As [`Session::list_messages`].
+    pub async fn list_since(&mut self, uidnext: u32, again: &UidSet) -> Result<Listed, Failure> {
+        let mut listed = Listed::default();
+        for set in pieces(again) {
+            listed.messages.extend(self.list_some(&set.to_string(), 0).await?.messages);
+        }
+        let rest = self.list_some(&format!("{uidnext}:*"), 0).await?;
+        // The last message is in the range `N:*` whatever N is (RFC 3501, 6.4.8).
+        listed.messages.extend(rest.messages.into_iter().filter(|(uid, _)| *uid >= uidnext));
+        listed.messages.sort_unstable();
+        listed.messages.dedup_by_key(|(uid, _)| *uid);
+        Ok(listed)
+    }
+
+    async fn list_some(&mut self, set: &str, exists: u32) -> Result<Listed, Failure> {
+        let tag = self.send(format!("UID FETCH {set} (UID RFC822.SIZE)").as_bytes()).await?;
         let mut messages: Vec<(u32, u32)> = Vec::new();
-        let mut exists = examined.exists;
+        let mut exists = exists;
         let most = MOST_RESPONSES / 2;
         let done = self
             .finish(&tag, |response| match response {

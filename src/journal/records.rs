@@ -108,15 +108,21 @@ impl Changes {
         self.set(range_key(account, folder, side, chunk + 1), Vec::new());
     }
 
-    /// The identities of a POP3 account, as a whole.
-    pub fn identities(&mut self, account: &str, set: &BTreeSet<u128>, chunks_before: usize) {
+    /// The identities of a POP3 account, as a whole; returns in how many chunks they lie.
+    pub fn identities(&mut self, account: &str, set: &BTreeSet<u128>, chunks_before: usize) -> usize {
         let all: Vec<&u128> = set.iter().collect();
         let chunks: Vec<_> = all.chunks(IDENTITIES).collect();
         for (at, chunk) in chunks.iter().enumerate() {
             let text: String = chunk.iter().map(|id| format!("{id:032x}")).collect();
             self.set(format!("u/{account}/{at:08}"), text.into_bytes());
         }
-        for at in chunks.len()..chunks_before {
+        self.fewer_identities(account, chunks.len(), chunks_before);
+        chunks.len()
+    }
+
+    /// Of the identities, only the first `chunks` stay.
+    pub fn fewer_identities(&mut self, account: &str, chunks: usize, chunks_before: usize) {
+        for at in chunks..chunks_before {
             self.remove(format!("u/{account}/{at:08}"));
         }
     }
@@ -199,6 +205,10 @@ pub struct SourceRecord {
     pub shrunk_at: Option<i64>,
     /// Messages over which sessions broke, and how many.
     pub odd: BTreeMap<String, u8>,
+    /// In a migration: so many chunks of identities are from before the run.
+    pub before: usize,
+    /// In a migration: so many messages of the run were here under other names.
+    pub adopted: u64,
 }
 
 /// A run that ended.
@@ -353,6 +363,14 @@ pub struct FolderRecord {
     pub bytes_total: u64,
     /// What changed on the way, and what went wrong.
     pub note: Option<String>,
+    /// Polled: the next UID, when it was listed last.
+    pub uidnext: u32,
+    /// Polled: messages at the source then.
+    pub exists: u64,
+    /// Polled: nothing is left to be deleted at the source.
+    pub settled: bool,
+    /// RFC 7162, HIGHESTMODSEQ, when its flags were compared last; 0: the source does not tell.
+    pub modseq: u64,
 }
 
 /// A message that was not brought.
@@ -435,16 +453,14 @@ impl Journal {
     /// The identities of a POP3 account, and in how many chunks they lie.
     pub fn identities(&self, account: &str) -> Result<(BTreeSet<u128>, usize), Failure> {
         let chunks = self.scan(&format!("u/{account}/"))?;
-        let mut set = BTreeSet::new();
-        for (_, value) in &chunks {
-            for id in value.chunks(32) {
-                if let Some(id) = std::str::from_utf8(id).ok().and_then(|t| u128::from_str_radix(t, 16).ok())
-                {
-                    set.insert(id);
-                }
-            }
-        }
+        let set = identities(&chunks);
         Ok((set, chunks.len()))
+    }
+
+    /// The identities in the first `chunks`.
+    pub fn first_identities(&self, account: &str, chunks: usize) -> Result<BTreeSet<u128>, Failure> {
+        let found = self.scan(&format!("u/{account}/"))?;
+        Ok(identities(found.get(..chunks).unwrap_or(&found)))
     }
 
     /// The exceptions of an account: folder hash, id as in the key, record.
@@ -459,6 +475,11 @@ impl Journal {
             })
             .collect())
     }
+}
+
+fn identities(chunks: &[(String, Vec<u8>)]) -> BTreeSet<u128> {
+    let texts = chunks.iter().flat_map(|(_, value)| value.chunks(32));
+    texts.filter_map(|id| u128::from_str_radix(std::str::from_utf8(id).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]

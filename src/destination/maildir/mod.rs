@@ -25,5 +25,5 @@ pub use name::{FileName, Origin};
 pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
 pub use subscriptions::{subscribe, unsubscribe, unsubscribed};
-pub use twins::Orphans;
+pub use twins::{Orphans, held};
 pub(crate) use twins::{Staged as Candidate, Twins};

@@ -197,6 +197,19 @@ impl Orphans {
     }
 }
 
+/// What `account` brought and is anywhere in the mailbox, by the names of its files.
+///
+/// # Errors
+/// The mailbox cannot be read.
+pub fn held(mailbox: &Mailbox, account: u64) -> Result<Vec<FileName>, Failure> {
+    let mut names = Vec::new();
+    each(mailbox, account, |_, name, _, _| {
+        names.push(name);
+        true
+    })?;
+    Ok(names)
+}
+
 /// Every file of `account`, until `told` has enough.
 fn each(
     mailbox: &Mailbox,

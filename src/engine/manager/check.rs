@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::{Means, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
-use crate::account::{Account, Job};
+use crate::account::{Account, Job, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
 use crate::failure::Failure;
@@ -51,9 +51,9 @@ impl Manager {
     /// The cause, and what to do.
     pub async fn check(&self, account: &Account) -> Result<Checked, Failure> {
         let means = self.means();
-        let found = match &account.job {
-            Job::Poll(_) => check_pop3(&means, account).await?,
-            Job::Migrate(work) => check_imap(&means, account, work).await?,
+        let found = match account.source.protocol {
+            Protocol::Pop3 => check_pop3(&means, account).await?,
+            Protocol::Imap => check_imap(&means, account).await?,
         };
         let path = means.mailbox_path(account)?;
         // Opening an existing mailbox also says whether it can be written.
@@ -66,7 +66,10 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
     let secret = means.secret(account).await?;
     let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
     let listed = session.list().await?;
-    let limit = means.settings.polling.max_message_size.unwrap_or(u64::MAX);
+    let limit = match account.job {
+        Job::Poll(_) => means.settings.polling.max_message_size.unwrap_or(u64::MAX),
+        Job::Migrate(_) => u64::MAX,
+    };
     let large = listed.iter().filter(|m| m.size.is_some_and(|size| size > limit)).count();
     let unnamed = listed.iter().filter(|m| m.uidl.is_none()).count();
     let _ = session.quit().await;
@@ -85,15 +88,11 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
     })
 }
 
-async fn check_imap(
-    means: &Means,
-    account: &Account,
-    work: &crate::account::Migrate,
-) -> Result<Checked, Failure> {
+async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure> {
     let secret = means.secret(account).await?;
     let mut session: imap::Session<Order> =
         imap::Session::open(&means.connector, &account.source, &secret).await?;
-    let folders = super::super::migrate::chosen(session.folders().await?, work);
+    let folders = super::super::migrate::chosen(session.folders().await?, &account.job);
     let messages = session.count(&folders).await?;
     session.close().await;
     let notes =

@@ -2,6 +2,7 @@
 //! for good or by a person; and the destination put back where that is due. It refuses to lose a state:
 //! each change is in the journal before it is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use super::super::backoff::{CREDENTIAL_TRIES, pause};
 use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{has_brought, roll_back};
 use super::super::tally::{Sums, Tally};
-use super::super::{Means, blocking, cut, now};
+use super::super::{Means, blocking, cut, drain, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};
-use crate::account::{Account, Job as AccountJob};
+use crate::account::{Account, Job as AccountJob, Protocol};
 use crate::destination::maildir::topmost_missing;
 use crate::failure::{Again, Failure, Kind};
 use crate::journal::{Changes, MigrationRecord};
@@ -199,7 +200,8 @@ impl Manager {
         };
         let tally = Arc::new(Tally::default());
         let made = topmost(&means, account).await?;
-        let run = self.begin_try(&means, account, &tally, made).await?;
+        let found = self.found(&means, account).await?;
+        let run = self.begin_try(&means, account, &tally, made, &found).await?;
         let landings = TaskTracker::new();
         let attempt = migrate(
             Arc::clone(&means),
@@ -217,6 +219,18 @@ impl Manager {
         landings.close();
         landings.wait().await;
         result.map(|()| tally.sums())
+    }
+
+    /// What a run that begins finds in its mailbox; see [`drain::found`].
+    async fn found(&self, means: &Means, account: &Account) -> Result<BTreeSet<u128>, Failure> {
+        let begun = {
+            let mut state = self.lock();
+            state.migration(&account.name).is_none_or(|(_, entry)| entry.record.started_at.is_some())
+        };
+        if begun || account.source.protocol == Protocol::Imap {
+            return Ok(BTreeSet::new());
+        }
+        drain::found(means, account).await
     }
 
     /// What a try is given.
@@ -249,6 +263,7 @@ impl Manager {
         account: &Account,
         tally: &Arc<Tally>,
         made: Option<String>,
+        found: &BTreeSet<u128>,
     ) -> Result<i64, Failure> {
         let (written, run) = {
             let mut state = self.lock();
@@ -261,7 +276,7 @@ impl Manager {
             let run = match entry.record.started_at {
                 Some(run) => run,
                 None => {
-                    begin(means, &account.name, &mut changes)?;
+                    begin(means, account, found, &mut changes)?;
                     let run = now();
                     entry.record.started_at = Some(run);
                     entry.record.progress_at = Some(run);

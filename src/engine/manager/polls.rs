@@ -155,6 +155,7 @@ impl Manager {
                 cancel: self.stop.child_token(),
                 meter: Arc::new(Meter::default()),
                 started_at: now,
+                cares: state.poll(&name).map(|(_, entry)| Arc::clone(&entry.cares)).unwrap_or_default(),
             };
             if let Some((_, entry)) = state.poll(&name) {
                 entry.running = Some(running.clone());
@@ -169,7 +170,7 @@ impl Manager {
     async fn run_poll(self: Arc<Self>, account: Arc<Account>, work: Poll, running: Running) {
         let means = self.means();
         let landings = TaskTracker::new();
-        let run = poll(&means, &account, &work, &running.meter, &landings);
+        let run = poll(&means, &account, &work, &running.meter, &landings, &running.cares);
         // A panic in a run is that run's failure and nobody else's.
         let run = std::panic::AssertUnwindSafe(run);
         let outcome = tokio::select! {

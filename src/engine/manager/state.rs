@@ -50,6 +50,8 @@ pub(super) struct PollEntry {
     pub(super) again: bool,
     /// Runs that ended since the daemon started.
     pub(super) ended: u64,
+    /// What connections broke over.
+    pub(super) cares: Arc<Cares>,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,7 @@ pub(super) struct Running {
     pub(super) cancel: CancellationToken,
     pub(super) meter: Arc<Meter>,
     pub(super) started_at: i64,
+    pub(super) cares: Arc<Cares>,
 }
 
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
-use super::{Means, blocking, identity, migrate, poll};
-use crate::account::{Account, Job, Migrate, Poll};
+use super::{Means, blocking, identity, maildrop, migrate};
+use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Reach};
@@ -132,23 +132,22 @@ pub(super) async fn verify(
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
-    match &account.job {
-        Job::Migrate(work) => imap(means, account, work, bodies, told).await,
-        Job::Poll(work) => pop3(means, account, work, bodies).await,
+    match account.source.protocol {
+        Protocol::Imap => imap(means, account, bodies, told).await,
+        Protocol::Pop3 => pop3(means, account, bodies).await,
     }
 }
 
 async fn imap(
     means: &Means,
     account: &Account,
-    work: &Migrate,
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
     let secret = means.secret(account).await?;
     let mut session: Session<Parcel> = Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
-    let folders = migrate::chosen(session.folders().await?, work);
+    let folders = migrate::chosen(session.folders().await?, &account.job);
     let records = means.journal.folders(&account.name)?;
     let mut left_out: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     for (key, id, _) in means.journal.skipped(&account.name)? {
@@ -179,7 +178,13 @@ async fn imap(
                 Err(failure) => return Err(failure),
             };
         let directory = record.map(|r| r.directory.as_str());
-        let side = Side { name: &name, key, directory, messages: &messages, mirror: true };
+        let side = Side {
+            name: &name,
+            key,
+            directory,
+            messages: &messages,
+            mirror: matches!(account.job, Job::Migrate(_)),
+        };
         let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
         if !doubts.is_empty() {
             let mut wanted: Vec<(u32, u32)> =
@@ -330,7 +335,12 @@ async fn tell_strangers(
     Ok(())
 }
 
-async fn pop3(means: &Means, account: &Account, work: &Poll, bodies: bool) -> Result<Verified, Failure> {
+async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified, Failure> {
+    let mailbox = match &account.job {
+        Job::Poll(work) => work.mailbox.clone(),
+        Job::Migrate(work) if work.into.is_empty() => FolderPath::inbox().0,
+        Job::Migrate(work) => work.into.clone(),
+    };
     let secret = means.secret(account).await?;
     let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
@@ -344,7 +354,7 @@ async fn pop3(means: &Means, account: &Account, work: &Poll, bodies: bool) -> Re
         .iter()
         .zip(identities)
         .map(|(message, identity)| {
-            let id = poll::shown(message);
+            let id = maildrop::shown(message);
             // What has no identity was left out for that.
             let reference = MessageRef::Pop3(identity.unwrap_or_default());
             numbers.insert(reference, message.number);
@@ -357,9 +367,9 @@ async fn pop3(means: &Means, account: &Account, work: &Poll, bodies: bool) -> Re
         })
         .collect();
     let path = means.mailbox_path(account)?;
-    let directory = poll::directory_of(&work.mailbox);
+    let directory = maildrop::directory_of(&mailbox);
     let mut here = look(&path, account, BTreeSet::from([directory.clone()])).await?;
-    let name = FolderPath(work.mailbox.clone()).to_string();
+    let name = FolderPath(mailbox).to_string();
     let mut sum = Verified::default();
     let side = Side { name: &name, key: 0, directory: Some(&directory), messages: &messages, mirror: false };
     let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);

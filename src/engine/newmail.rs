@@ -1,0 +1,156 @@
+//! One poll of an IMAP account: what is new in the chosen folders comes home into one folder, and what is durable
+//! here is deleted at the source if that was asked for. The folders are brought as a migration brings them. It
+//! refuses to list a folder in which nothing changed, and to expunge what other programs marked as deleted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio_util::task::TaskTracker;
+
+use super::board::{Board, Part};
+use super::folder::{Cares, Listing};
+use super::maildrop::directory_of;
+use super::meter::Meter;
+use super::migrate::{Shared, chosen, work_all};
+use super::poll::Outcome;
+use super::tally::Tally;
+use super::{Means, blocking, cut, now};
+use crate::account::{Account, Poll};
+use crate::destination::landing::Order;
+use crate::destination::maildir::{Origin, Orphans};
+use crate::failure::Failure;
+use crate::imap::{Session, SourceFolder, Standing};
+use crate::journal::{FolderRecord, FolderState, Side, SkippedRecord};
+use crate::message::{FolderPath, UidSet};
+
+/// Polls once.
+///
+/// # Errors
+/// What ended it early; `outcome` says how far it came.
+pub(super) async fn run(
+    means: &Means,
+    account: &Account,
+    work: &Poll,
+    meter: &Arc<Meter>,
+    landings: &TaskTracker,
+    cares: &Arc<Cares>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let secret = means.secret(account).await?;
+    let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
+    let folders = session.folders().await?;
+    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let folders = chosen(folders, &account.job);
+    let standings = session.standings(&folders).await?;
+    let (parts, whole) = plan(means, account, work, folders, &standings)?;
+    if parts.is_empty() {
+        session.close().await;
+        return Ok(());
+    }
+    let mailbox = means.open_mailbox(account).await?;
+    let mark = Origin::pop3(&account.name).account;
+    let place = Arc::clone(&mailbox);
+    // What is listed anew may be here already: moved, or numbered anew by the source.
+    let survey = whole && blocking(move || Orphans::any(&place, mark)).await?;
+    let tally = Arc::new(Tally::default());
+    let shared = Arc::new(Shared {
+        means: Arc::new(means.clone()),
+        account: Arc::new(account.clone()),
+        mailbox: Arc::clone(&mailbox),
+        meter: Arc::clone(meter),
+        tally: Arc::clone(&tally),
+        landings: landings.clone(),
+        run: now(),
+        board: Board::new(parts, survey, at_source, mailbox, mark),
+        cares: Arc::clone(cares),
+        poll: Some(work.clone()),
+        deleted: AtomicU64::new(0),
+    });
+    let result = work_all(&shared, session, secret, 1).await;
+    outcome.ledger = tally.sums().ledger;
+    outcome.bytes = meter.bytes.load(Relaxed);
+    outcome.deleted = shared.deleted.load(Relaxed);
+    result
+}
+
+/// The folders in which there may be something to do, and whether any of them has to be listed whole.
+fn plan(
+    means: &Means,
+    account: &Account,
+    work: &Poll,
+    folders: Vec<SourceFolder>,
+    standings: &[Option<Standing>],
+) -> Result<(VecDeque<Part>, bool), Failure> {
+    let mut records = means.journal.folders(&account.name)?;
+    let mut left: BTreeMap<u64, BTreeMap<u32, SkippedRecord>> = BTreeMap::new();
+    for (key, id, record) in means.journal.skipped(&account.name)? {
+        if let Ok(uid) = id.parse() {
+            left.entry(key).or_default().insert(uid, record);
+        }
+    }
+    let (directory, destination) =
+        (directory_of(&work.mailbox), FolderPath(work.mailbox.clone()).to_string());
+    let (mut parts, mut any_whole) = (VecDeque::new(), false);
+    for (folder, standing) in folders.into_iter().zip(standings) {
+        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let old = records.remove(&key).unwrap_or_default();
+        let left = left.remove(&key).unwrap_or_default();
+        let listing = match need(means, account, work, key, &old, *standing, &left)? {
+            Some(listing) => listing,
+            None => continue,
+        };
+        any_whole |= listing == Listing::Whole;
+        let record = FolderRecord {
+            name: folder.path.to_string().chars().take(200).collect(),
+            directory: directory.clone(),
+            destination: cut(&destination),
+            note: folder.note.as_deref().map(cut),
+            state: FolderState::Waiting,
+            ..old
+        };
+        parts.push_back(Part { folder, record, tries: 0, listing });
+    }
+    Ok((parts, any_whole))
+}
+
+/// How a folder has to be listed; `None`: nothing has changed in it.
+fn need(
+    means: &Means,
+    account: &Account,
+    work: &Poll,
+    key: u64,
+    old: &FolderRecord,
+    standing: Option<Standing>,
+    left: &BTreeMap<u32, SkippedRecord>,
+) -> Result<Option<Listing>, Failure> {
+    let whole = Ok(Some(Listing::Whole));
+    let Some(standing) = standing else { return whole };
+    let same = old.state == FolderState::Done
+        && !old.open
+        && old.uidnext > 0
+        && old.uidvalidity == standing.uidvalidity
+        && standing.uidnext >= old.uidnext;
+    if !same {
+        return whole;
+    }
+    let limit = means.settings.polling.max_message_size;
+    // What was too large stays out until the limit is another one.
+    let again: UidSet = left
+        .iter()
+        .filter(|(_, record)| record.size.zip(limit).is_none_or(|(size, limit)| size <= limit))
+        .map(|(uid, _)| *uid)
+        .collect();
+    let settled =
+        work.keep_original || old.settled || means.journal.uids(&account.name, key, Side::Done)?.is_empty();
+    if standing.uidnext == old.uidnext && again.is_empty() && settled {
+        return Ok(None);
+    }
+    // Fewer than there were and came: some went, perhaps to another folder.
+    let came = u64::from(standing.uidnext - old.uidnext);
+    let gone = standing.messages < old.exists || (standing.messages - old.exists) < came;
+    if gone && standing.uidnext > old.uidnext {
+        return whole;
+    }
+    Ok(Some(Listing::Since { uidnext: old.uidnext, again }))
+}
