@@ -20,10 +20,11 @@ pub(super) fn is_ours(response: &[u8]) -> bool {
         .any(|ours| word.eq_ignore_ascii_case(ours))
 }
 
+const NIL: &[u8] = b"INTERNALDATE NIL";
+
 /// Turns `INTERNALDATE NIL` into a date that nobody can read. Some servers have no date for a message; the
 /// parser below panics over that. Strings and literals stay as they are: they may be a message.
 pub(super) fn date_less(response: &mut [u8]) {
-    const NIL: &[u8] = b"INTERNALDATE NIL";
     let mut at = 0;
     while let Some(rest) = response.get_mut(at..).filter(|rest| !rest.is_empty()) {
         if rest.first() == Some(&b'"') {
@@ -40,6 +41,11 @@ pub(super) fn date_less(response: &mut [u8]) {
             at += 1;
         }
     }
+}
+
+/// Whether those words are still anywhere: in a string, or in what the parser below may take for none.
+pub(super) fn is_date_less(response: &[u8]) -> bool {
+    response.windows(NIL.len()).any(|words| words.eq_ignore_ascii_case(NIL))
 }
 
 /// Octets of the quoted string at the front, with its quotes.

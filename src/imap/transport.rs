@@ -167,6 +167,7 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
     }
     super::answers::date_less(&mut response);
     let readable = !super::answers::is_ours(&response)
+        && !super::answers::is_date_less(&response)
         && memchr::memchr_iter(b'(', &response).count() <= LISTS
         && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
     if readable {
