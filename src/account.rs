@@ -39,6 +39,37 @@ impl fmt::Display for Member {
     }
 }
 
+impl Member {
+    /// A template with `{member}`, `{local}` and `{domain}` filled in.
+    pub fn fill(&self, template: &str) -> String {
+        let mut filled = String::with_capacity(template.len() + 32);
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            let (before, tail) = rest.split_at(at);
+            filled.push_str(before);
+            let value = [
+                ("{member}", self.to_string()),
+                ("{local}", self.local.clone()),
+                ("{domain}", self.domain.clone()),
+            ]
+            .into_iter()
+            .find(|(key, _)| tail.starts_with(key));
+            match value {
+                Some((key, value)) => {
+                    filled.push_str(&value);
+                    rest = tail.get(key.len()..).unwrap_or_default();
+                }
+                None => {
+                    filled.push('{');
+                    rest = tail.get(1..).unwrap_or_default();
+                }
+            }
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
 /// `FILE:LINE` of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -63,6 +94,8 @@ pub struct Source {
     pub ca_file: Option<PathBuf>,
     /// The login, after the server entry's `login` rule was applied.
     pub username: String,
+    /// Whose mailbox it is, if the login is another one's: the authorization identity (RFC 4616).
+    pub authorize_as: Option<String>,
     /// Where the password is found.
     pub password: SecretPlace,
     /// Connections to this server that one account may hold.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::account::{Member, Protocol, Security, Source};
+use crate::secret::SecretPlace;
+
 /// Everything in `mailhaul.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,4 +81,54 @@ pub enum Destination {
         /// The Maildir++ root, absolute, with `{member}`, `{local}` and `{domain}` still in it.
         path: String,
     },
+    /// Another server, or ours, by IMAP.
+    Imap(Box<ImapDestination>),
+}
+
+/// `[destination.NAME.imap]`. In `login`, `authorize_as` and the password's place `{member}`, `{local}` and
+/// `{domain}` stand for the member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImapDestination {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// A private CA, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Connections that one account may have there.
+    pub max_connections: Option<usize>,
+    /// The login: the member's, or one that may act for all members.
+    pub login: String,
+    /// Whose mailbox it is, if the login does not say so (RFC 4616).
+    pub authorize_as: Option<String>,
+    /// Where the login's password is found.
+    pub password: SecretPlace,
+}
+
+impl ImapDestination {
+    /// The login for one member.
+    pub fn source(&self, member: &Member) -> Source {
+        let place = match &self.password {
+            SecretPlace::File(path) => SecretPlace::File(member.fill(&path.to_string_lossy()).into()),
+            SecretPlace::Command(words) => {
+                SecretPlace::Command(words.iter().map(|word| member.fill(word)).collect())
+            }
+            other => other.clone(),
+        };
+        Source {
+            protocol: Protocol::Imap,
+            host: self.host.clone(),
+            port: self.port,
+            security: self.security,
+            ca_file: self.ca_file.clone(),
+            username: member.fill(&self.login),
+            authorize_as: self.authorize_as.as_ref().map(|whom| member.fill(whom)),
+            password: place,
+            max_connections: self.max_connections,
+            min_interval: None,
+            login_hint: "look at [destination] in mailhaul.toml".to_owned(),
+        }
+    }
 }

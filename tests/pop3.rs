@@ -29,6 +29,7 @@ fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
         security,
         ca_file,
         username: "alice".to_owned(),
+        authorize_as: None,
         password: SecretPlace::Credential("unused".to_owned()),
         max_connections: None,
         min_interval: None,

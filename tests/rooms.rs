@@ -37,11 +37,14 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 7] = [
     ("control", "engine"),
     ("engine", "schedule"),
     ("pop3", "net"),
     ("imap", "net"),
+    // A mailbox at a server is one kind of destination.
+    ("destination", "imap"),
+    ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
 ];

@@ -5,6 +5,7 @@
 mod accounts;
 mod census;
 mod complaint;
+mod destination;
 mod names;
 mod password;
 mod servers;

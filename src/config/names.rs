@@ -123,6 +123,15 @@ pub(super) fn username(written: &str) -> Result<(), Wrong> {
 
 /// The path of a Maildir with placeholders.
 pub(super) fn maildir(written: &str) -> Result<(), Wrong> {
+    placeholders(written)?;
+    if written.is_empty() || written.chars().any(char::is_control) {
+        return wrong("is not a path", "write a path such as \"/var/vmail/{domain}/{local}/Maildir\"");
+    }
+    Ok(())
+}
+
+/// A template's placeholders.
+pub(super) fn placeholders(written: &str) -> Result<(), Wrong> {
     let known = "use {member}, {local} and {domain} only";
     let mut rest = written;
     while let Some(at) = rest.find(['{', '}']) {
@@ -134,9 +143,6 @@ pub(super) fn maildir(written: &str) -> Result<(), Wrong> {
             return wrong(format!("{shown} is not a placeholder"), known);
         };
         rest = tail.get(name.len()..).unwrap_or_default();
-    }
-    if written.is_empty() || written.chars().any(char::is_control) {
-        return wrong("is not a path", "write a path such as \"/var/vmail/{domain}/{local}/Maildir\"");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::settings::{Daemon, Destination, Migrations, OnFailure, Polling, Setti
 
 use super::Environment;
 use super::complaint::nearest;
-use super::names;
+use super::destination;
 use super::walk::{LATER, Table, Value};
 
 const MANY: u64 = 1_000_000;
@@ -69,7 +69,7 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
     if let Some(table) = table("destination") {
         for (name, value) in table.entries() {
             destinations.insert(name.to_owned());
-            if let Some(found) = value.table().and_then(|table| destination(&table)) {
+            if let Some(found) = value.table().and_then(|table| destination::read(&table, env)) {
                 settings.destinations.insert(name.to_owned(), found);
             }
         }
@@ -151,30 +151,6 @@ fn migrations(table: &Table<'_>, migrations: &mut Migrations) {
     }
     put(&mut migrations.give_up_after, table.get("give_up_after").and_then(|value| value.duration()));
     table.get("progress_notice").and_then(|value| value.integer(0, 100));
-}
-
-fn destination(table: &Table<'_>) -> Option<Destination> {
-    table.only(&["maildir", "imap", "lmtp"]);
-    for kind in ["imap", "lmtp"] {
-        if let Some(value) = table.get(kind) {
-            value.later(&format!("write [{}.maildir]", table.key));
-        }
-    }
-    let kinds = ["maildir", "imap", "lmtp"].into_iter().filter(|kind| table.get(kind).is_some()).count();
-    if kinds != 1 {
-        let what = if kinds == 0 { "has no kind" } else { "has more than one kind" };
-        table.complain(what, format!("write [{}.maildir] and no other kind", table.key));
-    }
-    let maildir = table.get("maildir")?.table()?;
-    maildir.only(&["path"]);
-    let value = maildir.require("path", "write path = \"/var/vmail/{domain}/{local}/Maildir\"")?;
-    let written = value.string()?;
-    if let Err((what, mend)) = names::maildir(written) {
-        value.complain(what, mend);
-        return None;
-    }
-    let path = value.path()?.into_os_string().into_string().ok()?;
-    Some(Destination::Maildir { path })
 }
 
 fn provisioning(table: &Table<'_>) {

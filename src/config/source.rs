@@ -57,6 +57,7 @@ pub(super) fn read(
         security: endpoint.security,
         ca_file: manner.ca_file,
         username: username.to_owned(),
+        authorize_as: None,
         password: password?,
         max_connections: manner.max_connections,
         min_interval: manner.min_interval,
@@ -147,7 +148,7 @@ fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
     Some(SecretPlace::Value(Arc::new(Secret::new(written.as_bytes().to_vec()))))
 }
 
-fn file(value: &Value<'_>) -> Option<PathBuf> {
+pub(super) fn file(value: &Value<'_>) -> Option<PathBuf> {
     let path = value.path()?;
     let shown = path.display();
     match std::fs::metadata(&path) {
@@ -184,7 +185,7 @@ fn credential(value: &Value<'_>, against: &Against<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn command(value: &Value<'_>, table: &Table<'_>) -> Option<Vec<String>> {
+pub(super) fn command(value: &Value<'_>, table: &Table<'_>) -> Option<Vec<String>> {
     let words = value.strings()?;
     if words.iter().any(|(word, _)| word.contains('\0'))
         || words.first().is_none_or(|(word, _)| word.is_empty())

@@ -3,6 +3,8 @@
 
 use std::io::Read;
 
+use std::fmt;
+
 use ring::digest::{Context, SHA256};
 
 /// Takes a message's octets as they come.
@@ -20,6 +22,28 @@ pub struct Print {
     digest: [u8; 32],
     /// Octets with CRLF line ends, as a server reports them.
     pub octets: u64,
+}
+
+impl fmt::Display for Print {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.octets)?;
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Print {
+    /// Reads what `Display` wrote. `None` if it is anything else.
+    pub fn parse(text: &str) -> Option<Print> {
+        let (octets, hexadecimal) = text.split_once(' ')?;
+        let mut digest = [0; 32];
+        if hexadecimal.len() != 64 || !hexadecimal.is_ascii() {
+            return None;
+        }
+        for (at, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(hexadecimal.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Print { digest, octets: octets.parse().ok()? })
+    }
 }
 
 impl Default for Fingerprint {
@@ -111,6 +135,15 @@ mod tests {
             let wide = text.replace('\n', "\r\n");
             prop_assert_eq!(print(&[text.as_bytes()]), print(&[wide.as_bytes()]));
             prop_assert_eq!(print(&[text.as_bytes()]).octets, wide.len() as u64);
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let one = print(&[b"a\r\nb"]);
+        assert_eq!(Print::parse(&one.to_string()), Some(one));
+        for bad in ["", "1", "1 00", "x 00"] {
+            assert_eq!(Print::parse(bad), None);
         }
     }
 

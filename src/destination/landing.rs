@@ -1,36 +1,20 @@
-//! The thread that carries messages into a Maildir: it stages parcels in `tmp`, names what is placed, and
-//! commits a batch: everything durable, then renamed into `cur` or `new`, then the directories durable. Its
-//! orders come over a bounded channel, so a slow disk slows the source and memory stays small. It refuses
-//! to go on after a failure: the batch is dropped, nothing of it is visible.
+//! Where messages land: a source sends parcels, the engine names what is complete and orders the commit of a
+//! batch, and hears of each message what became of it. Who carries it out, a thread with a Maildir or a
+//! connection to a server, is the destination's affair. Orders come over a bounded channel, so a slow
+//! destination slows the source and memory stays small. It refuses to go on after a failure: the batch is
+//! dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use nix::errno::Errno;
-use nix::fcntl::renameat;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::TaskTracker;
 
-use super::lines::{Lines, expand};
-use super::maildir::{
-    Candidate, FileName, Folder, Keywords, Mailbox, Origin, Orphans, Twins, entries, taken,
-};
-use super::received::{LONGEST_HEAD, arrival};
+use super::maildir::{Origin, Orphans};
 use crate::failure::{Failure, Kind};
-use crate::message::{Flags, MessageRef, Parcel};
+use crate::message::{Flags, MessageRef, Parcel, UidSet};
 
 /// Orders that wait; with parcels of at most 64 KiB this bounds the memory of one landing to 4 MiB.
 const ORDERS: usize = 64;
-/// A message is written when it is complete or has grown to this; octets.
-const WRITE_AT: usize = 128 * 1024;
-/// Up to so many messages in a batch are synced one by one, more with the file system at once.
-const SYNC_EACH: usize = 16;
 
 /// What a landing is told.
 #[derive(Debug)]
@@ -38,19 +22,7 @@ pub enum Order {
     /// More of a message.
     Parcel(Parcel),
     /// Opens the folder that placements go to from now on.
-    Open {
-        /// The directory below the mailbox; empty for the inbox.
-        directory: String,
-        /// Whose messages are looked for.
-        origin: Origin,
-        /// Whether to look which of them are here already, by name, and from then on by content, too: then what
-        /// is recorded as landed, with its size on the wire.
-        look: Option<Vec<(MessageRef, u64)>>,
-        /// Copies whose message the source has elsewhere now.
-        orphans: Option<Arc<Orphans>>,
-        /// The answer.
-        reply: oneshot::Sender<Opened>,
-    },
+    Open(Box<Opening>, oneshot::Sender<Result<Opened, Failure>>),
     /// Names a complete message.
     Place(Box<Placement>),
     /// Drops a complete message.
@@ -65,6 +37,49 @@ impl From<Parcel> for Order {
     }
 }
 
+/// A folder that is to be opened.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its name at the destination: a directory (empty for the inbox), or a server's own name.
+    pub directory: String,
+    /// Whose messages are looked for.
+    pub origin: Origin,
+    /// Whether to look which of them are here already: then what is recorded as found under other names, with
+    /// its size on the wire.
+    pub look: Option<Vec<(MessageRef, u64)>>,
+    /// Copies whose message the source has elsewhere now.
+    pub orphans: Option<Arc<Orphans>>,
+    /// What is known of the folder at a server.
+    pub there: There,
+    /// The special use that it is made for, without the backslash.
+    pub special: Option<String>,
+}
+
+impl Opening {
+    /// The folder `directory` for the messages of `origin`, with nothing known.
+    pub fn new(directory: &str, origin: Origin) -> Opening {
+        Opening {
+            directory: directory.to_owned(),
+            origin,
+            look: None,
+            orphans: None,
+            there: There::default(),
+            special: None,
+        }
+    }
+}
+
+/// What is known of our messages in a folder of a server, which knows them by UIDs alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct There {
+    /// Its UIDVALIDITY; 0: nothing is known.
+    pub uidvalidity: u32,
+    /// From this UID on, what is ours may be there without being recorded.
+    pub floor: u32,
+    /// What is recorded: brought, or found there.
+    pub recorded: UidSet,
+}
+
 /// The answer to [`Order::Open`].
 #[derive(Debug, Default)]
 pub struct Opened {
@@ -72,6 +87,8 @@ pub struct Opened {
     pub letters: u32,
     /// Messages of the origin that are here already.
     pub holds: BTreeSet<MessageRef>,
+    /// At a server: UIDVALIDITY, and the UID that comes next.
+    pub there: Option<(u32, u32)>,
 }
 
 /// What becomes of one complete message.
@@ -89,7 +106,7 @@ pub struct Placement {
     pub received: Option<i64>,
 }
 
-/// A message is durable at the destination.
+/// A message is durable at the destination, or will never be.
 #[derive(Debug)]
 pub struct Receipt {
     /// Which message.
@@ -100,31 +117,46 @@ pub struct Receipt {
     pub keywords_left: Vec<String>,
     /// The same octets were here before, under another name: nothing was added.
     pub adopted: bool,
+    /// The destination does not take this message: why, in words.
+    pub refused: Option<String>,
+    /// Its UID at a server.
+    pub uid: Option<u32>,
+}
+
+impl Receipt {
+    /// It is there.
+    pub fn landed(message: MessageRef, octets: u64) -> Receipt {
+        Receipt { message, octets, keywords_left: Vec::new(), adopted: false, refused: None, uid: None }
+    }
 }
 
 /// The handle of a landing. Dropping it ends the thread; what was not committed is forgotten.
 #[derive(Debug)]
 pub struct Landing {
     orders: mpsc::Sender<Order>,
-    fate: Arc<Mutex<Option<Failure>>>,
+    fate: Fate,
+}
+
+/// Why a landing stopped.
+#[derive(Debug, Default)]
+pub(super) struct Fate(Arc<Mutex<Option<Failure>>>);
+
+impl Fate {
+    /// The work ended with that.
+    pub(super) fn is(&self, failure: Failure) {
+        if let Ok(mut fate) = self.0.lock() {
+            fate.get_or_insert(failure);
+        }
+    }
 }
 
 impl Landing {
-    /// Starts a landing in `mailbox`; `account` marks its temporary files. Whoever must know that nothing is
-    /// being written any more waits for `landings`.
-    pub fn start(mailbox: Arc<Mailbox>, account: u64, landings: &TaskTracker) -> Landing {
+    /// The handle; whoever carries orders out takes them from the receiver, and leaves the failure that ended
+    /// the work before it drops the receiver.
+    pub(super) fn prepare() -> (Landing, mpsc::Receiver<Order>, Fate) {
         let (orders, inbox) = mpsc::channel(ORDERS);
-        let fate = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&fate);
-        landings.spawn_blocking(move || {
-            let mut ground = Ground::new(mailbox, account);
-            if let Err(failure) = ground.work(inbox)
-                && let Ok(mut fate) = told.lock()
-            {
-                *fate = Some(failure);
-            }
-        });
-        Landing { orders, fate }
+        let fate = Fate::default();
+        (Landing { orders, fate: Fate(Arc::clone(&fate.0)) }, inbox, fate)
     }
 
     /// Where a source sends its parcels.
@@ -135,18 +167,12 @@ impl Landing {
     /// Opens a folder; see [`Order::Open`].
     ///
     /// # Errors
-    /// What stopped the landing.
-    pub async fn open(
-        &self,
-        directory: &str,
-        origin: Origin,
-        look: Option<Vec<(MessageRef, u64)>>,
-        orphans: Option<Arc<Orphans>>,
-    ) -> Result<Opened, Failure> {
+    /// [`Kind::Folder`] if this folder cannot be opened, else what stopped the landing.
+    pub async fn open(&self, opening: Opening) -> Result<Opened, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.send(Order::Open { directory: directory.to_owned(), origin, look, orphans, reply }).await?;
+        self.send(Order::Open(Box::new(opening), reply)).await?;
         match answer.await {
-            Ok(opened) => Ok(opened),
+            Ok(opened) => opened,
             Err(_) => Err(self.failure().await),
         }
     }
@@ -197,9 +223,9 @@ impl Landing {
 
     /// Why the landing stopped.
     pub async fn failure(&self) -> Failure {
-        // The thread drops its end of the channel just before it tells its fate.
+        // The end of the channel may be dropped just before the fate is told.
         for _ in 0..500 {
-            if let Ok(fate) = self.fate.lock()
+            if let Ok(fate) = self.fate.0.lock()
                 && let Some(failure) = fate.clone()
             {
                 return failure;
@@ -211,389 +237,5 @@ impl Landing {
             "the delivery stopped without a word",
             "look at the log; it is tried again",
         )
-    }
-}
-
-/// Removes what an earlier, killed run of the account left in `tmp`.
-///
-/// # Errors
-/// The mailbox cannot be written.
-pub fn clear_tmp(mailbox: &Mailbox, account: u64) -> Result<(), Failure> {
-    let mark = format!("mailhaul-{account:016x}-");
-    for name in entries(mailbox.tmp()).map_err(|e| mailbox.trouble("tmp", e))? {
-        if name.starts_with(mark.as_bytes()) {
-            let _ = unlinkat(mailbox.tmp(), name.as_slice(), UnlinkatFlags::NoRemoveDir);
-        }
-    }
-    Ok(())
-}
-
-/// A message that is being written or waits for its place.
-struct Staged {
-    name: String,
-    file: Option<File>,
-    buffer: Vec<u8>,
-    written: u64,
-    lines: Lines,
-    arrival: Option<i64>,
-}
-
-/// A message that has its place and waits for the commit.
-struct Ready {
-    tmp: String,
-    file: Option<File>,
-    folder: Arc<Folder>,
-    into_new: bool,
-    name: String,
-    receipt: Receipt,
-}
-
-struct Ground {
-    mailbox: Arc<Mailbox>,
-    mark: String,
-    counter: u64,
-    folder: Option<(Arc<Folder>, Keywords)>,
-    /// What was in the folder before and may be what comes now, if somebody doubts it.
-    twins: Twins,
-    orphans: Option<Arc<Orphans>>,
-    adopted: Vec<Receipt>,
-    current: Option<(u64, Staged)>,
-    complete: BTreeMap<u64, Staged>,
-    ready: Vec<Ready>,
-}
-
-impl Ground {
-    fn new(mailbox: Arc<Mailbox>, account: u64) -> Self {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static LANDINGS: AtomicU64 = AtomicU64::new(0);
-        let number = LANDINGS.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("mailhaul-{account:016x}-{}-{number}", std::process::id());
-        Ground {
-            mailbox,
-            mark,
-            counter: 0,
-            folder: None,
-            twins: Twins::default(),
-            orphans: None,
-            adopted: Vec::new(),
-            current: None,
-            complete: BTreeMap::new(),
-            ready: Vec::new(),
-        }
-    }
-
-    fn work(&mut self, mut inbox: mpsc::Receiver<Order>) -> Result<(), Failure> {
-        while let Some(order) = inbox.blocking_recv() {
-            match order {
-                Order::Parcel(parcel) => self.take(parcel)?,
-                Order::Open { directory, origin, look, orphans, reply } => {
-                    self.orphans = orphans;
-                    let opened = self.open(&directory, origin, look.as_deref())?;
-                    let _ = reply.send(opened);
-                }
-                Order::Place(placement) => self.place(*placement)?,
-                Order::Drop(piece) => {
-                    if let Some(staged) = self.complete.remove(&piece) {
-                        self.remove(&staged.name, staged.file.is_some() || staged.written > 0);
-                    }
-                }
-                Order::Commit(reply) => {
-                    let receipts = self.commit()?;
-                    let _ = reply.send(receipts);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn open(
-        &mut self,
-        directory: &str,
-        origin: Origin,
-        look: Option<&[(MessageRef, u64)]>,
-    ) -> Result<Opened, Failure> {
-        let folder = Folder::open(&self.mailbox, directory)?;
-        let made = folder.made();
-        let mut holds = BTreeSet::new();
-        self.twins = Twins::default();
-        if let Some(recorded) = look.filter(|_| !made) {
-            holds = folder.holds(&self.mailbox, origin)?;
-            // What is recorded and not here under its own name may have been adopted.
-            let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
-            self.twins = Twins::of(&self.mailbox, &folder, origin, adopted)?;
-        }
-        let letters = taken(&self.mailbox, &folder)?;
-        self.folder = Some((Arc::new(folder), Keywords::default()));
-        Ok(Opened { letters, holds })
-    }
-
-    fn take(&mut self, parcel: Parcel) -> Result<(), Failure> {
-        match parcel {
-            Parcel::Begin(piece) => {
-                self.abandon();
-                self.counter += 1;
-                let name = format!("{}-{}", self.mark, self.counter);
-                let staged = Staged {
-                    name,
-                    file: None,
-                    buffer: Vec::new(),
-                    written: 0,
-                    lines: Lines::default(),
-                    arrival: None,
-                };
-                self.current = Some((piece, staged));
-            }
-            Parcel::Data(data) => {
-                let Some((_, staged)) = &mut self.current else { return Ok(()) };
-                if let Err(rest) = staged.lines.push(&data, &mut staged.buffer) {
-                    let rest = rest.to_vec();
-                    unconvert(&self.mailbox, staged)?;
-                    let _ = staged.lines.push(&rest, &mut staged.buffer);
-                }
-                if staged.buffer.len() >= WRITE_AT {
-                    write(&self.mailbox, staged)?;
-                }
-            }
-            Parcel::End => {
-                let Some((piece, mut staged)) = self.current.take() else { return Ok(()) };
-                staged.lines.finish(&mut staged.buffer);
-                write(&self.mailbox, &mut staged)?;
-                self.complete.insert(piece, staged);
-            }
-            Parcel::Abandon => self.abandon(),
-        }
-        Ok(())
-    }
-
-    fn abandon(&mut self) {
-        if let Some((_, staged)) = self.current.take() {
-            self.remove(&staged.name, staged.file.is_some());
-        }
-    }
-
-    fn remove(&self, name: &str, there: bool) {
-        if there {
-            let _ = unlinkat(self.mailbox.tmp(), name, UnlinkatFlags::NoRemoveDir);
-        }
-    }
-
-    fn place(&mut self, placement: Placement) -> Result<(), Failure> {
-        let Placement { piece, origin, message, flags, received } = placement;
-        let Some(staged) = self.complete.remove(&piece) else {
-            return Err(Failure::new(Kind::Protocol, "a message was named that never came", ""));
-        };
-        let Some((folder, keywords)) = &mut self.folder else {
-            return Err(Failure::new(Kind::Destination, "no folder is open", ""));
-        };
-        let octets = staged.lines.wire_size(staged.written);
-        if let Some(file) = &staged.file
-            && {
-                let staged = Candidate { file, stored: staged.written, wire: octets };
-                self.twins.take(folder, staged)
-                    || self.orphans.as_ref().is_some_and(|orphans| orphans.take(&self.mailbox, staged))
-            }
-        {
-            self.adopted.push(Receipt { message, octets, keywords_left: Vec::new(), adopted: true });
-            self.remove(&staged.name, true);
-            return Ok(());
-        }
-        let (letters, keywords_left) = keywords.letters(&self.mailbox, folder, &flags.keywords)?;
-        let time = received.or(staged.arrival).unwrap_or_else(now);
-        // A file time before 1970 is more than some tools bear; the name must sort as well.
-        let time = time.max(0);
-        let stamp = TimeSpec::new(time, 0);
-        utimensat(self.mailbox.tmp(), staged.name.as_str(), &stamp, &stamp, UtimensatFlags::NoFollowSymlink)
-            .map_err(|e| self.mailbox.trouble("tmp", e))?;
-        let name = FileName { origin, message }.full(time, staged.written, octets, &flags, &letters);
-        let into_new = !name.contains(':');
-        // Few messages are synced by their own descriptors, many with the whole file system.
-        let file = if self.ready.len() < SYNC_EACH { staged.file } else { None };
-        self.ready.push(Ready {
-            tmp: staged.name,
-            file,
-            folder: Arc::clone(folder),
-            into_new,
-            name,
-            receipt: Receipt { message, octets, keywords_left, adopted: false },
-        });
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<Vec<Receipt>, Failure> {
-        let ready = std::mem::take(&mut self.ready);
-        let result = self.publish(&ready);
-        if let Err(failure) = result {
-            for message in &ready {
-                self.remove(&message.tmp, true);
-            }
-            return Err(failure);
-        }
-        let adopted = std::mem::take(&mut self.adopted);
-        Ok(ready.into_iter().map(|message| message.receipt).chain(adopted).collect())
-    }
-
-    fn publish(&self, ready: &[Ready]) -> Result<(), Failure> {
-        let trouble = |e: Errno| self.mailbox.trouble("tmp", e);
-        if ready.len() <= SYNC_EACH {
-            for message in ready {
-                if let Some(file) = &message.file {
-                    fsync(file).map_err(trouble)?;
-                }
-            }
-        } else {
-            syncfs(self.mailbox.tmp()).map_err(trouble)?;
-        }
-        let mut touched: BTreeMap<(usize, bool), (&Arc<Folder>, bool)> = BTreeMap::new();
-        for message in ready {
-            let directory = if message.into_new { &message.folder.new } else { &message.folder.cur };
-            renameat(self.mailbox.tmp(), message.tmp.as_str(), directory.as_fd(), message.name.as_str())
-                .map_err(|e| self.mailbox.trouble(&message.folder.name, e))?;
-            let key = (Arc::as_ptr(&message.folder).addr(), message.into_new);
-            touched.insert(key, (&message.folder, message.into_new));
-        }
-        for (folder, into_new) in touched.into_values() {
-            let directory = if into_new { &folder.new } else { &folder.cur };
-            fsync(directory).map_err(|e| self.mailbox.trouble(&folder.name, e))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Ground {
-    /// What was staged and not published was never promised to anybody.
-    fn drop(&mut self) {
-        self.abandon();
-        for staged in std::mem::take(&mut self.complete).into_values() {
-            self.remove(&staged.name, true);
-        }
-        for message in std::mem::take(&mut self.ready) {
-            self.remove(&message.tmp, true);
-        }
-    }
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
-fn io(mailbox: &Mailbox, error: &std::io::Error) -> Failure {
-    mailbox.trouble("tmp", error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-}
-
-fn write(mailbox: &Mailbox, staged: &mut Staged) -> Result<(), Failure> {
-    if staged.file.is_none() {
-        staged.file = Some(mailbox.create(mailbox.tmp(), &staged.name)?);
-        let head = staged.buffer.get(..staged.buffer.len().min(LONGEST_HEAD)).unwrap_or_default();
-        staged.arrival = arrival(head, now());
-    }
-    if let Some(file) = &mut staged.file {
-        file.write_all(&staged.buffer).map_err(|e| io(mailbox, &e))?;
-    }
-    staged.written += u64::try_from(staged.buffer.len()).unwrap_or(u64::MAX);
-    staged.buffer.clear();
-    Ok(())
-}
-
-/// Writes the message anew with CRLF: its line ends are not those of mail, so it is kept as it came.
-fn unconvert(mailbox: &Mailbox, staged: &mut Staged) -> Result<(), Failure> {
-    staged.buffer = expand(&staged.buffer);
-    let Some(mut old) = staged.file.take() else { return Ok(()) };
-    let new_name = format!("{}r", staged.name);
-    let old_name = std::mem::replace(&mut staged.name, new_name);
-    old.seek(SeekFrom::Start(0)).map_err(|e| io(mailbox, &e))?;
-    let mut new = mailbox.create(mailbox.tmp(), &staged.name)?;
-    let mut chunk = vec![0; WRITE_AT];
-    staged.written = 0;
-    loop {
-        let count = old.read(&mut chunk).map_err(|e| io(mailbox, &e))?;
-        if count == 0 {
-            break;
-        }
-        let wide = expand(chunk.get(..count).unwrap_or_default());
-        new.write_all(&wide).map_err(|e| io(mailbox, &e))?;
-        staged.written += u64::try_from(wide.len()).unwrap_or(u64::MAX);
-    }
-    staged.file = Some(new);
-    unlinkat(mailbox.tmp(), old_name.as_str(), UnlinkatFlags::NoRemoveDir)
-        .map_err(|e| mailbox.trouble("tmp", e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn send(landing: &Landing, piece: u64, parts: &[&[u8]]) {
-        let orders = landing.orders();
-        orders.send(Parcel::Begin(piece).into()).await.unwrap();
-        for part in parts {
-            orders.send(Parcel::Data(part.to_vec()).into()).await.unwrap();
-        }
-        orders.send(Parcel::End.into()).await.unwrap();
-    }
-
-    fn placement(piece: u64, uid: u32, flags: Flags) -> Placement {
-        let message = MessageRef::Imap { uidvalidity: 9, uid };
-        Placement { piece, origin: Origin::imap("a", b"F"), message, flags, received: Some(1_000_000_000) }
-    }
-
-    fn files(path: &std::path::Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[tokio::test]
-    async fn a_batch_is_invisible_until_its_commit() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("m");
-        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
-        let mut flags = Flags { seen: true, keywords: vec!["$Forwarded".to_owned()], ..Flags::default() };
-        send(&landing, 1, &[b"a: b\r", b"\n\r\nbody\r\n"]).await;
-        landing.place(placement(1, 7, flags.clone())).await.unwrap();
-        flags = Flags { recent: true, ..Flags::default() };
-        let big = vec![b'x'; 300_000];
-        send(&landing, 2, &[b"one\r\ntwo\r\n", &big, b"\r\n", b"bare\nend"]).await;
-        landing.place(placement(2, 8, flags)).await.unwrap();
-        send(&landing, 3, &[b"never named"]).await;
-        landing.discard(3).await.unwrap();
-        // The folder is asked again, which also waits for the orders above.
-        let opened = landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
-        assert!(opened.holds.is_empty());
-        assert!(files(&root.join(".F/cur")).is_empty());
-        let answer = landing.commit().await.unwrap();
-        let receipts = landing.settled(answer).await.unwrap();
-        assert_eq!(receipts.len(), 2);
-        let cur = files(&root.join(".F/cur"));
-        assert_eq!(cur.len(), 1);
-        assert!(cur[0].starts_with("1000000000.A") && cur[0].ends_with(",S=11,W=14:2,Sa"), "{cur:?}");
-        assert_eq!(std::fs::read(root.join(".F/cur").join(&cur[0])).unwrap(), b"a: b\n\nbody\n");
-        let new = files(&root.join(".F/new"));
-        let kept = std::fs::read(root.join(".F/new").join(&new[0])).unwrap();
-        assert_eq!(kept, [b"one\r\ntwo\r\n", big.as_slice(), b"\r\nbare\nend"].concat());
-        assert!(new[0].contains(&format!(",S={},W={}", kept.len(), kept.len() + 1)), "{new:?}");
-        assert!(files(&root.join("tmp")).is_empty());
-        let modified = std::fs::metadata(root.join(".F/cur").join(&cur[0])).unwrap().modified().unwrap();
-        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
-        let opened = landing.open(".F", Origin::imap("a", b"F"), Some(Vec::new()), None).await.unwrap();
-        assert_eq!(opened.holds.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_and_nothing_stays_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("m");
-        let landing = Landing::start(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open("", Origin::pop3("a"), None, None).await.unwrap();
-        send(&landing, 1, &[b"x"]).await;
-        landing.open("", Origin::pop3("a"), None, None).await.unwrap();
-        assert_eq!(files(&root.join("tmp")).len(), 1);
-        let failure = landing.place(placement(5, 5, Flags::default())).await;
-        assert!(failure.is_ok(), "the order itself is taken");
-        let failure = landing.failure().await;
-        assert_eq!(failure.kind, Kind::Protocol);
-        assert!(files(&root.join("tmp")).is_empty());
-        assert!(landing.commit().await.is_err());
     }
 }

@@ -1,11 +1,17 @@
 //! Where mail arrives. A destination stages messages where no reader sees them, makes a whole batch durable
 //! at once, publishes it and returns receipts. It refuses to record progress: that is the journal's.
 //!
-//! [`maildir`] is Maildir++ on a local file system; [`landing`] is the thread that carries a stream of
-//! [`crate::message::Parcel`]s into it.
+//! A [`Home`] is one member's mailbox: [`maildir`] is Maildir++ on a local file system, [`server`] is a mailbox
+//! at an IMAP server. A [`landing::Landing`] takes a stream of [`crate::message::Parcel`]s into either.
 
 pub mod fingerprint;
+mod home;
 pub mod landing;
 pub mod lines;
 pub mod maildir;
+pub mod place;
 pub mod received;
+pub mod server;
+mod spool;
+
+pub use home::Home;

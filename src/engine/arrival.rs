@@ -10,7 +10,9 @@ use nix::sys::stat::fstatat;
 
 use super::{Means, blocking};
 use crate::account::{Account, Protocol};
+use crate::destination::Home;
 use crate::destination::maildir::{FileName, Folder, Mailbox, Origin, directories, entries, told_size};
+use crate::destination::server::Server;
 use crate::failure::Failure;
 use crate::journal::{Arrived, Side};
 use crate::message::{MessageRef, UidSet};
@@ -27,12 +29,12 @@ struct Expected {
 ///
 /// # Errors
 /// The journal or the mailbox cannot be read.
-pub(super) async fn arrived(
-    means: &Means,
-    account: &Account,
-    mailbox: Arc<Mailbox>,
-) -> Result<Arrived, Failure> {
+pub(super) async fn arrived(means: &Means, account: &Account, home: &Home) -> Result<Arrived, Failure> {
     let name = account.name.as_str();
+    let mailbox = match home {
+        Home::Maildir(mailbox) => Arc::clone(mailbox),
+        Home::Server(server, _) => return at_server(means, account, server).await,
+    };
     let drop = match account.source.protocol {
         Protocol::Pop3 => Drop::of(means, name)?,
         Protocol::Imap => Drop::default(),
@@ -49,6 +51,23 @@ pub(super) async fn arrived(
     }
     let mark = Origin::pop3(name).account;
     blocking(move || look(&mailbox, mark, expected, drop)).await
+}
+
+/// At a server: whether the UIDs are still there.
+async fn at_server(means: &Means, account: &Account, server: &Server) -> Result<Arrived, Failure> {
+    let name = account.name.as_str();
+    let mut folders = BTreeMap::new();
+    for (key, record) in means.journal.folders(name)? {
+        let mut uids = means.journal.uids(name, key, Side::Placed)?;
+        uids.subtract(&means.journal.uids(name, key, Side::PlacedBefore)?);
+        let there = match account.source.protocol {
+            Protocol::Pop3 => means.journal.source(name)?.unwrap_or_default().there,
+            Protocol::Imap => record.there,
+        };
+        folders.insert(record.directory, (there, uids));
+    }
+    let look = server.look(&folders).await?;
+    Ok(Arrived { here: look.here, lost: look.lost, ..Arrived::default() })
 }
 
 /// What a maildrop should have brought.

@@ -30,7 +30,8 @@ pub(super) struct Part {
 pub(super) struct Board {
     inner: Mutex<Inner>,
     moved: Notify,
-    mailbox: Arc<Mailbox>,
+    /// Where copies whose message moved are looked for.
+    mailbox: Option<Arc<Mailbox>>,
     account: u64,
 }
 
@@ -60,10 +61,10 @@ impl Board {
         parts: VecDeque<Part>,
         survey: bool,
         at_source: BTreeSet<u64>,
-        mailbox: Arc<Mailbox>,
+        mailbox: Option<Arc<Mailbox>>,
         account: u64,
     ) -> Arc<Board> {
-        let inner = Inner { parts, surveying: survey, at_source, ..Inner::default() };
+        let inner = Inner { parts, surveying: survey && mailbox.is_some(), at_source, ..Inner::default() };
         Arc::new(Board { inner: Mutex::new(inner), moved: Notify::new(), mailbox, account })
     }
 
@@ -118,7 +119,8 @@ impl Board {
         at_source: BTreeSet<u64>,
         adopted: Vec<u64>,
     ) -> Result<Orphans, Failure> {
-        let (mailbox, account) = (Arc::clone(&self.mailbox), self.account);
+        let Some(mailbox) = self.mailbox.clone() else { return Ok(Orphans::default()) };
+        let account = self.account;
         blocking(move || {
             let is_there = |origin: Origin, message: MessageRef| match (listed.get(&origin.folder), message) {
                 (Some((validity, set)), MessageRef::Imap { uidvalidity, uid }) => {

@@ -9,9 +9,10 @@ use super::maildrop::{self, Errand, directory_of};
 use super::migrate::{Try, look_again, subscribe_all};
 use super::poll::Outcome;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, blocking, cut};
+use super::{Means, Place, blocking, cut};
 use crate::account::{Account, Migrate};
-use crate::destination::maildir::{Folder, Mailbox, Origin, held};
+use crate::destination::Home;
+use crate::destination::maildir::{Mailbox, Origin, held};
 use crate::failure::Failure;
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, SourceRecord};
 use crate::message::{FolderPath, MessageRef};
@@ -55,10 +56,9 @@ impl Moving {
     }
 
     /// The folder is recorded as made before it is.
-    pub(super) async fn intend(&mut self, journal: &Journal, mailbox: &Arc<Mailbox>) -> Result<(), Failure> {
-        let (mailbox, directory) = (Arc::clone(mailbox), self.record.directory.clone());
-        let missing = blocking(move || Ok(!Folder::exists(&mailbox, &directory))).await?;
-        if missing && !self.record.made {
+    pub(super) async fn intend(&mut self, journal: &Journal, home: &Home) -> Result<(), Failure> {
+        let missing = home.missing([self.record.directory.clone()].into()).await?;
+        if !missing.is_empty() && !self.record.made {
             self.record.made = true;
             let mut changes = Changes::default();
             changes.folder(&self.account, FOLDER, &self.record);
@@ -96,7 +96,8 @@ pub(super) async fn drain(
     this: Try,
 ) -> Result<(), Failure> {
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
-    let directory = directory_of(&levels);
+    let naming = means.naming(account).await?;
+    let directory = directory_of(&naming, &levels);
     let old = means.journal.folders(&account.name)?.remove(&FOLDER).unwrap_or_default();
     let record = FolderRecord {
         name: "INBOX".to_owned(),
@@ -125,12 +126,14 @@ pub(super) async fn drain(
     let mut changes = Changes::default();
     moving.tell(&outcome.ledger, Some(&mut changes));
     means.journal.commit(changes).await?;
-    let mailbox = means.open_mailbox(account).await?;
+    let home = means.open_home(account).await?;
     if outcome.ledger.imported > 0 {
-        look_again(means, account, Arc::clone(&mailbox), &this.tally).await?;
+        look_again(means, account, &home, &this.tally).await?;
     }
-    let subscribed = if directory.is_empty() { Vec::new() } else { vec![(FOLDER, directory)] };
-    subscribe_all(means, account, mailbox, subscribed).await
+    let inbox = FolderPath(errand.mailbox.clone()).is_inbox();
+    let subscribed = if inbox { Vec::new() } else { vec![(FOLDER, directory)] };
+    subscribe_all(means, account, &home, subscribed).await?;
+    home.done(Origin::pop3(&account.name).account).await
 }
 
 /// The account's POP3 messages that are in its mailbox before a run begins: not this run's to bring, or to
@@ -139,7 +142,7 @@ pub(super) async fn drain(
 /// # Errors
 /// The mailbox cannot be read.
 pub(super) async fn found(means: &Means, account: &Account) -> Result<BTreeSet<u128>, Failure> {
-    let path = means.mailbox_path(account)?;
+    let Place::Maildir(path) = means.place(account)? else { return Ok(BTreeSet::new()) };
     let mark = Origin::pop3(&account.name).account;
     blocking(move || {
         let Some(mailbox) = Mailbox::open_existing(&path)? else { return Ok(BTreeSet::new()) };

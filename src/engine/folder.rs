@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::at_server::{AtServer, special_use};
 use super::board::{Board, Part};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
-use crate::destination::landing::{Landing, Order, Placement, Receipt};
+use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Deleted, Event, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Deleted, Event, Fetch, Left, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -87,6 +88,9 @@ struct Progress {
     changes: Changes,
     waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
     lost_keywords: u64,
+    there: AtServer,
+    /// The journal does not know those sets yet.
+    there_new: bool,
 }
 
 impl FolderWork<'_> {
@@ -138,6 +142,8 @@ impl FolderWork<'_> {
             changes: Changes::default(),
             waiting: VecDeque::new(),
             lost_keywords: 0,
+            there: self.there(key)?,
+            there_new: false,
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
         progress.record.ledger.seen = seen;
@@ -155,7 +161,16 @@ impl FolderWork<'_> {
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);
-        let opened = self.landing.open(&progress.record.directory, origin, look, orphans).await?;
+        let there = progress.there.known(&progress.record.standing());
+        let special = special_use(folder);
+        let opening =
+            Opening { look, orphans, there, special, ..Opening::new(&progress.record.directory, origin) };
+        let opened = self.landing.open(opening).await?;
+        if let Some(now) = opened.there {
+            let mut standing = progress.record.standing();
+            progress.there_new |= progress.there.opened(&mut standing, now);
+            progress.record.stand(standing);
+        }
         if missing {
             progress.record.letters.get_or_insert(opened.letters);
         }
@@ -189,7 +204,7 @@ impl FolderWork<'_> {
         for (uid, size) in too_large {
             progress.record.ledger.skipped += 1;
             let reason = too_large_for(self.limit.unwrap_or_default());
-            self.except(&mut progress, folder, &uid.to_string(), Some(size.into()), reason);
+            self.except(&mut progress, &uid.to_string(), Some(size.into()), reason);
         }
         if self.poll.is_some() {
             self.meter.expect(todo.len() as u64);
@@ -211,7 +226,7 @@ impl FolderWork<'_> {
             progress.record.ledger.failed += u64::from(listed.unlisted);
             let reason =
                 format!("the server counts {} messages more in this folder than it lists", listed.unlisted);
-            self.except(&mut progress, folder, "unlisted", None, reason);
+            self.except(&mut progress, "unlisted", None, reason);
         } else {
             progress.changes.not_skipped(self.account, key, "unlisted");
         }
@@ -225,7 +240,7 @@ impl FolderWork<'_> {
         progress.record.open = true;
         self.save(&mut progress).await?;
         let mut care = self.care(key).unwrap_or_default();
-        let fetched = self.fetch(session, folder, &mut progress, &todo, &mut care).await;
+        let fetched = self.fetch(session, &mut progress, &todo, &mut care).await;
         self.keep_care(key, care, fetched.is_ok());
         // Whatever happened, what was committed is recorded.
         while let Some(answer) = progress.waiting.pop_front() {
@@ -240,7 +255,6 @@ impl FolderWork<'_> {
     async fn fetch(
         &self,
         session: &mut Session<Order>,
-        folder: &SourceFolder,
         progress: &mut Progress,
         todo: &[(u32, u32)],
         care: &mut Care,
@@ -308,7 +322,7 @@ impl FolderWork<'_> {
             };
             if listed < MOST_LISTED {
                 let size = progress.sizes.get(&uid).copied().map(u64::from);
-                self.except(progress, folder, &uid.to_string(), size, reason);
+                self.except(progress, &uid.to_string(), size, reason);
             } else {
                 more += 1;
             }
@@ -316,7 +330,7 @@ impl FolderWork<'_> {
         if more > 0 {
             // A server may list more than a journal should hold.
             let reason = format!("{more} messages more in this folder did not come; the numbers count them");
-            self.except(progress, folder, "more", None, reason);
+            self.except(progress, "more", None, reason);
         } else {
             progress.changes.not_skipped(self.account, progress.key, "more");
         }
@@ -375,6 +389,10 @@ impl FolderWork<'_> {
         Ok(deleted)
     }
 
+    fn there(&self, key: u64) -> Result<AtServer, Failure> {
+        AtServer::read(self.journal, self.account, key)
+    }
+
     fn care(&self, folder: u64) -> Option<Care> {
         self.cares.lock().ok()?.get(&folder).cloned()
     }
@@ -388,15 +406,9 @@ impl FolderWork<'_> {
         }
     }
 
-    fn except(
-        &self,
-        progress: &mut Progress,
-        folder: &SourceFolder,
-        id: &str,
-        size: Option<u64>,
-        reason: String,
-    ) {
-        let record = SkippedRecord { folder: folder.path.to_string(), id: id.to_owned(), size, reason };
+    fn except(&self, progress: &mut Progress, id: &str, size: Option<u64>, reason: String) {
+        let folder = progress.record.name.clone();
+        let record = SkippedRecord { folder, id: id.to_owned(), size, reason };
         progress.changes.skipped(self.account, progress.key, id, &record);
     }
 
@@ -404,6 +416,13 @@ impl FolderWork<'_> {
         let mut octets = 0;
         let mut announced = 0;
         for receipt in &receipts {
+            if let (MessageRef::Imap { uid, .. }, Some(reason)) = (receipt.message, &receipt.refused) {
+                progress.record.ledger.failed += 1;
+                let reason = format!("the destination does not take it: {reason}");
+                self.except(progress, &uid.to_string(), Some(receipt.octets), reason);
+                continue;
+            }
+            progress.there_new |= progress.there.landed(receipt);
             if let MessageRef::Imap { uid, .. } = receipt.message {
                 progress.done.insert(uid);
                 if receipt.adopted {
@@ -416,7 +435,7 @@ impl FolderWork<'_> {
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
         }
         let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
-        let count = receipts.len() as u64 - adopted;
+        let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;
         progress.record.ledger.imported += count;
         progress.record.ledger.already_there += adopted;
         self.save(progress).await?;
@@ -481,6 +500,9 @@ impl FolderWork<'_> {
         changes.uids(self.account, progress.key, Side::Done, &progress.done);
         if std::mem::take(&mut progress.adopted_new) {
             changes.uids(self.account, progress.key, Side::Adopted, &progress.adopted);
+        }
+        if std::mem::take(&mut progress.there_new) {
+            progress.there.save(self.account, progress.key, &mut changes);
         }
         self.journal.commit(changes).await
     }

@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::drain::Moving;
+use super::at_server::AtServer;
+use super::drain::{FOLDER, Moving};
 use super::folder::too_large_for;
 use super::identity::{self, Copies};
 use super::meter::Meter;
 use super::poll::Outcome;
 use super::{Means, blocking, now, odd};
 use crate::account::Account;
-use crate::destination::landing::{Landing, Placement, Receipt};
-use crate::destination::maildir::{Mailbox, Origin, Orphans, place};
+use crate::destination::landing::{Landing, Opening, Placement, Receipt};
+use crate::destination::maildir::{Mailbox, Origin, Orphans};
+use crate::destination::place::{Naming, place};
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
 use crate::message::{Flags, FolderPath, MessageRef};
@@ -134,18 +136,33 @@ pub(super) async fn run(
     let (mut broken, mut recognised) = (None, 0);
     if !fresh.is_empty() {
         let origin = Origin::pop3(name);
-        let mailbox = means.open_mailbox(account).await?;
+        let home = means.open_home(account).await?;
         if let Some(moving) = moving.as_deref_mut() {
-            moving.intend(journal, &mailbox).await?;
+            moving.intend(journal, &home).await?;
         }
         let listed: BTreeSet<u128> =
             here.iter().map(|(_, id)| *id).chain(fresh.iter().filter_map(|m| m.id)).collect();
         // New messages where known ones are gone may be the same ones with other UIDLs.
         let renamed = known.iter().any(|id| !listed.contains(id));
-        let orphans = if unsure || renamed { Some(orphans(&mailbox, origin, listed).await?) } else { None };
-        let landing = Landing::start(mailbox, origin.account, landings);
-        let opened =
-            landing.open(&work.directory, origin, unsure.then_some(recorded), orphans.clone()).await?;
+        let orphans = match home.maildir().filter(|_| unsure || renamed) {
+            Some(mailbox) => Some(orphans(mailbox, origin, listed).await?),
+            None => None,
+        };
+        let landing = home.land(origin.account, landings);
+        let mut at_server = AtServer::read(journal, name, FOLDER)?;
+        let opening = Opening {
+            look: unsure.then_some(recorded),
+            orphans: orphans.clone(),
+            there: at_server.known(&outcome.record.standing()),
+            ..Opening::new(&work.directory, origin)
+        };
+        let opened = landing.open(opening).await?;
+        if let Some(now) = opened.there {
+            let mut standing = outcome.record.standing();
+            at_server.opened(&mut standing, now);
+            outcome.record.stand(standing);
+        }
+        let changed = before.as_ref() != Some(&outcome.record);
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) = fresh
             .into_iter()
@@ -158,7 +175,7 @@ pub(super) async fn run(
         let adopted: Vec<(u32, u128)> = adopted.iter().filter_map(|m| Some((m.number, m.id?))).collect();
         let adopted_ids: Vec<u128> = adopted.iter().map(|(_, id)| *id).collect();
         here.extend(adopted);
-        if !outcome.record.open {
+        if !outcome.record.open || changed {
             outcome.record.open = true;
             let mut changes = Changes::default();
             changes.source(name, &outcome.record);
@@ -177,6 +194,7 @@ pub(super) async fn run(
             copies: Copies::default(),
             recognised: 0,
             moving: moving.as_deref_mut(),
+            at_server,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
@@ -281,9 +299,9 @@ fn key_of(id: Option<u128>, shown: &str, number: u32) -> String {
     }
 }
 
-pub(super) fn directory_of(mailbox: &[String]) -> String {
+pub(super) fn directory_of(naming: &Naming, mailbox: &[String]) -> String {
     let folder = [((), FolderPath(mailbox.to_vec()))];
-    place(&folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
+    place(naming, &folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
 }
 
 /// Brings messages batch by batch; the next batch is fetched while the last one is made durable.
@@ -304,6 +322,7 @@ struct Carrier<'c> {
     /// Messages that were here under another name.
     recognised: usize,
     moving: Option<&'c mut Moving>,
+    at_server: AtServer,
 }
 
 impl Carrier<'_> {
@@ -377,7 +396,7 @@ impl Carrier<'_> {
             let answer = landing.commit().await?;
             if let Some(earlier) = waiting.replace(answer) {
                 let receipts = landing.settled(earlier).await?;
-                self.receive(&receipts, &numbers).await?;
+                self.receive(work, receipts, &numbers, skipped).await?;
             }
             if broken.is_some() {
                 break;
@@ -385,7 +404,7 @@ impl Carrier<'_> {
         }
         if let Some(last) = waiting {
             let receipts = landing.settled(last).await?;
-            self.receive(&receipts, &numbers).await?;
+            self.receive(work, receipts, &numbers, skipped).await?;
         }
         Ok(broken)
     }
@@ -424,7 +443,23 @@ impl Carrier<'_> {
         skipped.insert(key_of(message.id, &message.shown, message.number), record);
     }
 
-    async fn receive(&mut self, receipts: &[Receipt], numbers: &BTreeMap<u128, u32>) -> Result<(), Failure> {
+    async fn receive(
+        &mut self,
+        work: &Errand,
+        receipts: Vec<Receipt>,
+        numbers: &BTreeMap<u128, u32>,
+        skipped: &mut BTreeMap<String, SkippedRecord>,
+    ) -> Result<(), Failure> {
+        let (refused, receipts): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r.refused.is_some());
+        for receipt in refused {
+            let MessageRef::Pop3(id) = receipt.message else { continue };
+            self.outcome.ledger.failed += 1;
+            let number = numbers.get(&id).copied().unwrap_or(0);
+            let shown = format!("message {number}");
+            let message = Message { number, size: Some(receipt.octets), id: Some(id), shown };
+            let words = receipt.refused.unwrap_or_default();
+            self.except(work, &message, format!("the destination does not take it: {words}"), skipped);
+        }
         let ids: Vec<u128> = receipts
             .iter()
             .filter_map(|receipt| match receipt.message {
@@ -432,7 +467,7 @@ impl Carrier<'_> {
                 MessageRef::Imap { .. } => None,
             })
             .collect();
-        self.landed(&ids, receipts).await?;
+        self.landed(&ids, &receipts).await?;
         self.here.extend(ids.iter().filter_map(|id| numbers.get(id).map(|number| (*number, *id))));
         Ok(())
     }
@@ -450,6 +485,13 @@ impl Carrier<'_> {
         self.outcome.ledger.already_there += adopted;
         let mut changes = Changes::default();
         *self.chunks = changes.more_identities(self.name, ids, *self.chunks);
+        let mut placed = false;
+        for receipt in receipts {
+            placed |= self.at_server.landed(receipt);
+        }
+        if placed {
+            self.at_server.save(self.name, FOLDER, &mut changes);
+        }
         if let Some(moving) = &mut self.moving {
             if adopted > 0 {
                 self.outcome.record.adopted += adopted;

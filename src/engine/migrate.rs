@@ -14,8 +14,10 @@ use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
-use crate::destination::landing::{Landing, Order};
-use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, place, subscribe, unsubscribed};
+use crate::destination::Home;
+use crate::destination::landing::Order;
+use crate::destination::maildir::{Origin, Orphans};
+use crate::destination::place::{Naming, place};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
@@ -29,7 +31,7 @@ const FOLDER_TRIES: u32 = 2;
 pub(super) struct Shared {
     pub(super) means: Arc<Means>,
     pub(super) account: Arc<Account>,
-    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) home: Home,
     pub(super) meter: Arc<Meter>,
     pub(super) tally: Arc<Tally>,
     pub(super) landings: TaskTracker,
@@ -77,10 +79,11 @@ pub(super) async fn migrate(
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);
-    let mailbox = means.open_mailbox(&account).await?;
+    let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
-    let parts = plan(&means, &account, folders, work, run)?;
-    let parts = intend(&means, &account, &mailbox, parts).await?;
+    let naming = home.naming().await?;
+    let parts = plan(&means, &account, &naming, folders, work, run)?;
+    let parts = intend(&means, &account, &home, parts).await?;
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -88,13 +91,12 @@ pub(super) async fn migrate(
         .collect();
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
-    let place = Arc::clone(&mailbox);
-    let survey = known || blocking(move || Orphans::any(&place, mark)).await?;
-    let board = Board::new(parts, survey, at_source, Arc::clone(&mailbox), mark);
+    let survey = known || brought_any(&home, mark).await?;
+    let board = Board::new(parts, survey, at_source, home.maildir().cloned(), mark);
     let shared = Arc::new(Shared {
         means: Arc::clone(&means),
         account: Arc::clone(&account),
-        mailbox: Arc::clone(&mailbox),
+        home: home.clone(),
         meter,
         tally: Arc::clone(&tally),
         landings,
@@ -106,9 +108,10 @@ pub(super) async fn migrate(
     });
     work_all(&shared, session, secret, most).await?;
     if tally.sums().ledger.imported > 0 {
-        look_again(&means, &account, Arc::clone(&mailbox), &tally).await?;
+        look_again(&means, &account, &home, &tally).await?;
     }
-    subscribe_all(&means, &account, mailbox, subscribed).await
+    subscribe_all(&means, &account, &home, subscribed).await?;
+    home.done(mark).await
 }
 
 /// The look at the destination at the end. What is not there any more was durable when it was recorded:
@@ -116,10 +119,10 @@ pub(super) async fn migrate(
 pub(super) async fn look_again(
     means: &Means,
     account: &Account,
-    mailbox: Arc<Mailbox>,
+    home: &Home,
     tally: &Tally,
 ) -> Result<(), Failure> {
-    let arrived = arrived(means, account, mailbox).await?;
+    let arrived = arrived(means, account, home).await?;
     if arrived.lost + arrived.duplicated + arrived.altered > 0 {
         tracing::warn!(
             MIGRATION = account.name,
@@ -150,10 +153,19 @@ pub(super) fn chosen(folders: Vec<SourceFolder>, job: &Job) -> Vec<SourceFolder>
         .collect()
 }
 
+/// Whether there is anything that the account brought, which nobody may have recorded.
+pub(super) async fn brought_any(home: &Home, mark: u64) -> Result<bool, Failure> {
+    match home.maildir().cloned() {
+        Some(mailbox) => blocking(move || Orphans::any(&mailbox, mark)).await,
+        None => Ok(false),
+    }
+}
+
 /// Gives every folder its place; a place that an earlier run gave is kept.
 fn plan(
     means: &Means,
     account: &Account,
+    naming: &Naming,
     folders: Vec<SourceFolder>,
     work: &Migrate,
     run: i64,
@@ -175,7 +187,7 @@ fn plan(
         .filter(|(_, record)| record.uidvalidity != 0)
         .map(|(key, record)| (*key, record.directory.clone()))
         .collect();
-    let mut places = place(&paths, &taken);
+    let mut places = place(naming, &paths, &taken);
     let mut parts = VecDeque::new();
     for folder in folders {
         let Some(placed) = places.remove(&key(&folder)) else { continue };
@@ -204,24 +216,15 @@ fn plan(
 async fn intend(
     means: &Means,
     account: &Account,
-    mailbox: &Arc<Mailbox>,
+    home: &Home,
     mut parts: VecDeque<Part>,
 ) -> Result<VecDeque<Part>, Failure> {
-    let mailbox = Arc::clone(mailbox);
-    let (parts, missing) = blocking(move || {
-        let mut missing = Vec::new();
-        for part in &mut parts {
-            if !part.record.made && !Folder::exists(&mailbox, &part.record.directory) {
-                part.record.made = true;
-                missing.push((part.folder.wire.clone(), part.record.clone()));
-            }
-        }
-        Ok((parts, missing))
-    })
-    .await?;
+    let unmade = parts.iter().filter(|part| !part.record.made);
+    let missing = home.missing(unmade.map(|part| part.record.directory.clone()).collect()).await?;
     let mut changes = Changes::default();
-    for (wire, record) in missing {
-        changes.folder(&account.name, Origin::imap(&account.name, &wire).folder, &record);
+    for part in parts.iter_mut().filter(|part| missing.contains(&part.record.directory)) {
+        part.record.made = true;
+        changes.folder(&account.name, Origin::imap(&account.name, &part.folder.wire).folder, &part.record);
     }
     means.journal.commit(changes).await?;
     Ok(parts)
@@ -286,7 +289,7 @@ pub(super) async fn work_all(
 
 async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), Failure> {
     let mark = Origin::pop3(&shared.account.name).account;
-    let landing = Landing::start(Arc::clone(&shared.mailbox), mark, &shared.landings);
+    let landing = shared.home.land(mark, &shared.landings);
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
@@ -363,12 +366,11 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
 pub(super) async fn subscribe_all(
     means: &Means,
     account: &Account,
-    mailbox: Arc<Mailbox>,
+    home: &Home,
     wanted: Vec<(u64, String)>,
 ) -> Result<(), Failure> {
     let directories: Vec<String> = wanted.iter().map(|(_, directory)| directory.clone()).collect();
-    let there = Arc::clone(&mailbox);
-    let missing = blocking(move || unsubscribed(&there, &directories)).await?;
+    let missing = home.unsubscribed(directories).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -382,7 +384,7 @@ pub(super) async fn subscribe_all(
         }
     }
     means.journal.commit(changes).await?;
-    blocking(move || subscribe(&mailbox, &missing)).await.map(drop)
+    home.subscribe(missing).await
 }
 
 /// A new run begins: what is here now is what a rollback goes back to. `found`: see [`drain::found`].
@@ -403,6 +405,7 @@ pub(super) fn begin(
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
+        changes.uids(account, key, Side::PlacedBefore, &means.journal.uids(account, key, Side::Placed)?);
         record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;

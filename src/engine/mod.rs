@@ -3,6 +3,7 @@
 //! only then settle with the source. It refuses to speak a protocol or to write a file itself.
 
 mod arrival;
+mod at_server;
 mod backoff;
 mod board;
 mod drain;
@@ -19,13 +20,17 @@ mod rollback;
 mod tally;
 mod verify;
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::account::Account;
+use crate::account::{Account, Source};
 use crate::config::Environment;
-use crate::destination::landing::clear_tmp;
-use crate::destination::maildir::{Mailbox, Origin, path_for};
-use crate::failure::Failure;
+use crate::destination::Home;
+use crate::destination::maildir::{Mailbox, Origin, clear_tmp, path_for};
+use crate::destination::place::Naming;
+use crate::destination::server::Server;
+use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
 use crate::net::Connector;
 use crate::secret::Secret;
@@ -55,27 +60,75 @@ impl Means {
         blocking(move || crate::config::read_secret(&place, &environment)).await
     }
 
-    /// Opens the account's mailbox, made if missing, without what a killed run left half-written in it.
-    async fn open_mailbox(&self, account: &Account) -> Result<Arc<Mailbox>, Failure> {
-        let (path, mark) = (self.mailbox_path(account)?, Origin::pop3(&account.name).account);
-        blocking(move || {
-            let mailbox = Mailbox::open(&path)?;
-            clear_tmp(&mailbox, mark)?;
-            Ok(Arc::new(mailbox))
-        })
-        .await
+    /// Opens the account's mailbox, a Maildir made if missing, without what a killed run left half-written in it.
+    async fn open_home(&self, account: &Account) -> Result<Home, Failure> {
+        let mark = Origin::pop3(&account.name).account;
+        match self.place(account)? {
+            Place::Maildir(path) => {
+                let opened = blocking(move || {
+                    let mailbox = Mailbox::open(&path)?;
+                    clear_tmp(&mailbox, mark)?;
+                    Ok(Arc::new(mailbox))
+                });
+                opened.await.map(Home::Maildir)
+            }
+            Place::Server(login) => {
+                let (place, environment) = (login.password.clone(), self.environment.clone());
+                let spool = self.settings.daemon.state_directory.join("spool");
+                let directory = spool.clone();
+                let secret = blocking(move || {
+                    make_private(&directory)?;
+                    crate::config::read_secret(&place, &environment)
+                });
+                let secret = secret.await.map_err(ours)?;
+                let server = Server::new(self.connector.anywhere(), *login, secret);
+                Ok(Home::Server(Arc::new(server), spool))
+            }
+        }
     }
 
-    fn mailbox_path(&self, account: &Account) -> Result<std::path::PathBuf, Failure> {
+    /// How folders are named in the account's mailbox; nothing is made.
+    async fn naming(&self, account: &Account) -> Result<Naming, Failure> {
+        match self.place(account)? {
+            Place::Maildir(_) => Ok(Naming::Maildir),
+            Place::Server(_) => self.open_home(account).await?.naming().await,
+        }
+    }
+
+    /// Where the account's mail comes home to.
+    fn place(&self, account: &Account) -> Result<Place, Failure> {
         match self.settings.destinations.get(&account.destination) {
-            Some(Destination::Maildir { path }) => Ok(path_for(path, &account.member)),
+            Some(Destination::Maildir { path }) => Ok(Place::Maildir(path_for(path, &account.member))),
+            Some(Destination::Imap(imap)) => Ok(Place::Server(Box::new(imap.source(&account.member)))),
             None => Err(Failure::new(
-                crate::failure::Kind::Destination,
+                Kind::Destination,
                 format!("there is no destination {}", account.destination),
                 "define it in mailhaul.toml",
             )),
         }
     }
+}
+
+/// Where an account's mailbox is.
+enum Place {
+    /// The root of a Maildir.
+    Maildir(PathBuf),
+    /// The member's login at a server.
+    Server(Box<Source>),
+}
+
+/// A directory for us alone.
+fn make_private(directory: &Path) -> Result<(), Failure> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|e| {
+        let words = format!("{} cannot be made: {e}", directory.display());
+        Failure::new(Kind::Destination, words, "give the daemon a state directory that it can write")
+    })
+}
+
+/// A secret of the destination's is our own affair.
+fn ours(failure: Failure) -> Failure {
+    Failure { kind: Kind::Destination, ..failure }
 }
 
 /// Runs what may wait for the disk on a thread of its own.
@@ -85,7 +138,7 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) => Err(Failure::new(
-            crate::failure::Kind::Destination,
+            Kind::Destination,
             format!("a step ended unexpectedly: {e}"),
             "it is tried again",
         )),

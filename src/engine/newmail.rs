@@ -12,13 +12,14 @@ use super::board::{Board, Part};
 use super::folder::{Cares, Listing};
 use super::maildrop::directory_of;
 use super::meter::Meter;
-use super::migrate::{Shared, chosen, work_all};
+use super::migrate::{Shared, brought_any, chosen, work_all};
 use super::poll::Outcome;
 use super::tally::Tally;
-use super::{Means, blocking, cut, now};
+use super::{Means, cut, now};
 use crate::account::{Account, Poll};
 use crate::destination::landing::Order;
-use crate::destination::maildir::{Origin, Orphans};
+use crate::destination::maildir::Origin;
+use crate::destination::place::Naming;
 use crate::failure::Failure;
 use crate::imap::{Session, SourceFolder, Standing};
 use crate::journal::{FolderRecord, FolderState, Side, SkippedRecord};
@@ -43,26 +44,26 @@ pub(super) async fn run(
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
     let folders = chosen(folders, &account.job);
     let standings = session.standings(&folders).await?;
-    let (parts, whole) = plan(means, account, work, folders, &standings)?;
+    let naming = means.naming(account).await?;
+    let (parts, whole) = plan(means, account, work, &naming, folders, &standings)?;
     if parts.is_empty() {
         session.close().await;
         return Ok(());
     }
-    let mailbox = means.open_mailbox(account).await?;
+    let home = means.open_home(account).await?;
     let mark = Origin::pop3(&account.name).account;
-    let place = Arc::clone(&mailbox);
     // What is listed anew may be here already: moved, or numbered anew by the source.
-    let survey = whole && blocking(move || Orphans::any(&place, mark)).await?;
+    let survey = whole && brought_any(&home, mark).await?;
     let tally = Arc::new(Tally::default());
     let shared = Arc::new(Shared {
         means: Arc::new(means.clone()),
         account: Arc::new(account.clone()),
-        mailbox: Arc::clone(&mailbox),
+        home: home.clone(),
         meter: Arc::clone(meter),
         tally: Arc::clone(&tally),
         landings: landings.clone(),
         run: now(),
-        board: Board::new(parts, survey, at_source, mailbox, mark),
+        board: Board::new(parts, survey, at_source, home.maildir().cloned(), mark),
         cares: Arc::clone(cares),
         poll: Some(work.clone()),
         deleted: AtomicU64::new(0),
@@ -79,6 +80,7 @@ fn plan(
     means: &Means,
     account: &Account,
     work: &Poll,
+    naming: &Naming,
     folders: Vec<SourceFolder>,
     standings: &[Option<Standing>],
 ) -> Result<(VecDeque<Part>, bool), Failure> {
@@ -90,7 +92,7 @@ fn plan(
         }
     }
     let (directory, destination) =
-        (directory_of(&work.mailbox), FolderPath(work.mailbox.clone()).to_string());
+        (directory_of(naming, &work.mailbox), FolderPath(work.mailbox.clone()).to_string());
     let (mut parts, mut any_whole) = (VecDeque::new(), false);
     for (folder, standing) in folders.into_iter().zip(standings) {
         let key = Origin::imap(&account.name, &folder.wire).folder;

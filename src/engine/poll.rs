@@ -37,16 +37,19 @@ pub(super) async fn poll(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let result = match account.source.protocol {
-        Protocol::Pop3 => {
-            let errand = Errand {
-                mailbox: work.mailbox.clone(),
-                directory: directory_of(&work.mailbox),
-                limit: means.settings.polling.max_message_size,
-                icon: work.icon.clone(),
-                keep_original: work.keep_original,
-            };
-            maildrop::run(means, account, &errand, meter, landings, &mut outcome, None).await
-        }
+        Protocol::Pop3 => match means.naming(account).await {
+            Ok(naming) => {
+                let errand = Errand {
+                    mailbox: work.mailbox.clone(),
+                    directory: directory_of(&naming, &work.mailbox),
+                    limit: means.settings.polling.max_message_size,
+                    icon: work.icon.clone(),
+                    keep_original: work.keep_original,
+                };
+                maildrop::run(means, account, &errand, meter, landings, &mut outcome, None).await
+            }
+            Err(failure) => Err(failure),
+        },
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();

@@ -2,15 +2,17 @@
 //! subscriptions that it made. It may be stopped anywhere and begun again. It refuses to touch what was
 //! there before, also what an earlier run of the same migration had brought.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use super::{Means, blocking, drain};
+use super::at_server::AtServer;
+use super::{Means, Place, blocking, drain};
 use crate::account::{Account, Protocol};
-use crate::destination::landing::clear_tmp;
-use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, remove_made, undo};
+use crate::destination::Home;
+use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, clear_tmp, remove_made, undo};
+use crate::destination::server::Leave;
 use crate::failure::Failure;
-use crate::journal::{Changes, Side};
+use crate::journal::{Changes, FolderRecord, Side};
 use crate::message::{MessageRef, UidSet};
 
 /// Whether the run brought or made anything, or may have: the journal knows, whatever the last try saw.
@@ -73,28 +75,15 @@ pub(super) async fn roll_back(
         Protocol::Pop3 => drain::before(means, &account.name)?,
         Protocol::Imap => None,
     };
-    let path = means.mailbox_path(account)?;
     let mark = Origin::pop3(&account.name).account;
-    let stay = before.clone();
-    let undone = blocking(move || {
-        let Some(mailbox) = Mailbox::open_existing(&path)? else {
-            // It was never made, or a rollback was stopped when it was all but gone.
-            if let Some(topmost) = &made_for {
-                remove_made(&path, topmost)?;
-            }
-            return Ok(Undone::default());
-        };
-        clear_tmp(&mailbox, mark)?;
-        let stays = |origin: Origin, message: MessageRef| match message {
-            MessageRef::Imap { uidvalidity, uid } => {
-                stay.get(&origin.folder).is_none_or(|before| before.holds(uidvalidity, uid))
-            }
-            MessageRef::Pop3(id) => drop.as_ref().is_none_or(|before| before.contains(&id)),
-        };
-        let work = Undo { account: mark, stays: &stays, letters, made, subscribed, mailbox: made_for };
-        undo(&mailbox, &work)
-    })
-    .await?;
+    let undone = match means.place(account)? {
+        Place::Maildir(path) => {
+            let stay = before.clone();
+            let folders = Folders { made, letters, subscribed };
+            blocking(move || undo_maildir(&path, mark, &stay, drop.as_ref(), folders, made_for)).await?
+        }
+        Place::Server(_) => undo_at_server(means, account, mark, &records).await?,
+    };
     let mut changes = Changes::default();
     for (key, mut record) in records {
         let Before { validity, set, .. } = before.remove(&key).unwrap_or_default();
@@ -106,6 +95,9 @@ pub(super) async fn roll_back(
             Side::Adopted,
             &adopted.iter().filter(|u| set.contains(*u)).collect(),
         );
+        let placed = means.journal.uids(&account.name, key, Side::PlacedBefore)?;
+        changes.uids(&account.name, key, Side::Placed, &placed);
+        changes.uids(&account.name, key, Side::Taken, &UidSet::new());
         record.made = false;
         record.subscribed = false;
         record.letters = None;
@@ -118,5 +110,72 @@ pub(super) async fn roll_back(
         drain::forget(means, &account.name, &mut changes)?;
     }
     means.journal.commit(changes).await?;
+    Ok(undone)
+}
+
+/// What of folders is to be undone.
+struct Folders {
+    made: Vec<String>,
+    letters: Vec<(String, u32)>,
+    subscribed: Vec<String>,
+}
+
+fn undo_maildir(
+    path: &Path,
+    mark: u64,
+    stay: &BTreeMap<u64, Before>,
+    drop: Option<&BTreeSet<u128>>,
+    folders: Folders,
+    made_for: Option<PathBuf>,
+) -> Result<Undone, Failure> {
+    let Some(mailbox) = Mailbox::open_existing(path)? else {
+        // It was never made, or a rollback was stopped when it was all but gone.
+        if let Some(topmost) = &made_for {
+            remove_made(path, topmost)?;
+        }
+        return Ok(Undone::default());
+    };
+    clear_tmp(&mailbox, mark)?;
+    let stays = |origin: Origin, message: MessageRef| match message {
+        MessageRef::Imap { uidvalidity, uid } => {
+            stay.get(&origin.folder).is_none_or(|before| before.holds(uidvalidity, uid))
+        }
+        MessageRef::Pop3(id) => drop.is_none_or(|before| before.contains(&id)),
+    };
+    let Folders { made, letters, subscribed } = folders;
+    let work = Undo { account: mark, stays: &stays, letters, made, subscribed, mailbox: made_for };
+    undo(&mailbox, &work)
+}
+
+async fn undo_at_server(
+    means: &Means,
+    account: &Account,
+    mark: u64,
+    records: &BTreeMap<u64, FolderRecord>,
+) -> Result<Undone, Failure> {
+    let home = means.open_home(account).await?;
+    let Home::Server(server, spool) = &home else { return Ok(Undone::default()) };
+    let source = means.journal.source(&account.name)?;
+    let mut work = Vec::new();
+    for (key, record) in records {
+        let there = AtServer::read(&means.journal, &account.name, *key)?;
+        let mut uids = there.placed.clone();
+        // A maildrop's folder stands in its source's record.
+        let standing = match (account.source.protocol, &source) {
+            (Protocol::Pop3, Some(source)) => source.standing(),
+            _ => record.standing(),
+        };
+        uids.subtract(&means.journal.uids(&account.name, *key, Side::PlacedBefore)?);
+        work.push(Leave {
+            name: record.directory.clone(),
+            origin: Origin { account: mark, folder: *key },
+            there: there.known(&standing),
+            uids,
+            made: record.made,
+            subscribed: record.subscribed,
+        });
+    }
+    let undone = server.undo(spool, &work).await?;
+    home.done(mark).await?;
     Ok(undone)
 }

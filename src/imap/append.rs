@@ -31,12 +31,14 @@ const READ: usize = 1024 * 1024;
 const WRITE: usize = 64 * 1024;
 
 /// A message in a file that is to be appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Letter {
     /// Its flags as [`written_flags`] has them.
     pub flags: String,
     /// INTERNALDATE, seconds since 1970; `None`: the server takes its own time.
     pub received: Option<i64>,
+    /// The file that it is in.
+    pub file: Arc<File>,
     /// Where in the file it begins.
     pub offset: u64,
     /// How long it is.
@@ -89,7 +91,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     pub async fn append(
         &mut self,
         folder: &[u8],
-        file: &Arc<File>,
         letters: &[Letter],
     ) -> (Vec<Option<Appended>>, Result<(), Failure>) {
         let name = match written(folder) {
@@ -103,7 +104,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             session: self,
             name,
             letters,
-            file: Octets { file: Arc::clone(file), buffer: Vec::new(), start: 0 },
+            octets: Octets::default(),
             out: Vec::new(),
             flights: VecDeque::new(),
             alone: Vec::new(),
@@ -155,7 +156,7 @@ struct Work<'w, T: From<Parcel> + Send + 'static> {
     limit: Option<u64>,
     name: Vec<u8>,
     letters: &'w [Letter],
-    file: Octets,
+    octets: Octets,
     out: Vec<u8>,
     flights: VecDeque<Flight>,
     /// Of a group that was refused as a whole: each of them is tried alone.
@@ -245,7 +246,8 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         let mut done = 0;
         while done < letter.octets {
             let most = usize::try_from(letter.octets - done).unwrap_or(WRITE).min(WRITE);
-            let piece = self.file.read(letter.offset + done, most).await.map_err(|e| {
+            let read = self.octets.read(&letter.file, letter.offset + done, most).await;
+            let piece = read.map_err(|e| {
                 Failure::new(Kind::Destination, format!("the spool cannot be read: {e}"), "it is tried again")
             })?;
             done += piece.len() as u64;
@@ -322,19 +324,22 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
     }
 }
 
-/// Reads a file in large pieces.
+/// Reads files in large pieces.
+#[derive(Default)]
 struct Octets {
-    file: Arc<File>,
+    file: Option<Arc<File>>,
     buffer: Vec<u8>,
     start: u64,
 }
 
 impl Octets {
     /// At least one octet from `offset` on and `most` at most; the end of the file is an error.
-    async fn read(&mut self, offset: u64, most: usize) -> io::Result<&[u8]> {
+    async fn read(&mut self, file: &Arc<File>, offset: u64, most: usize) -> io::Result<&[u8]> {
         let end = self.start + self.buffer.len() as u64;
-        if !(self.start..end).contains(&offset) {
-            let (file, mut buffer) = (Arc::clone(&self.file), std::mem::take(&mut self.buffer));
+        let same = self.file.as_ref().is_some_and(|own| Arc::ptr_eq(own, file));
+        if !same || !(self.start..end).contains(&offset) {
+            self.file = Some(Arc::clone(file));
+            let (file, mut buffer) = (Arc::clone(file), std::mem::take(&mut self.buffer));
             let read = tokio::task::spawn_blocking(move || {
                 buffer.resize(READ, 0);
                 let count = file.read_at(&mut buffer, offset)?;

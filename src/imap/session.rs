@@ -222,7 +222,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let user = source.username.as_bytes();
         let before = std::mem::take(&mut self.capabilities);
         let done = if before.contains("AUTH=PLAIN") {
-            let mut plain = Zeroizing::new(Vec::with_capacity(user.len() + password.len() + 2));
+            let whom = source.authorize_as.as_deref().unwrap_or_default().as_bytes();
+            let room = whom.len() + user.len() + password.len() + 2;
+            let mut plain = Zeroizing::new(Vec::with_capacity(room));
+            plain.extend_from_slice(whom);
             plain.push(0);
             plain.extend_from_slice(user);
             plain.push(0);
@@ -243,6 +246,12 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                     Some(done) => done,
                 }
             }
+        } else if source.authorize_as.is_some() {
+            return Err(Failure::new(
+                Kind::Unsupported,
+                format!("{}:{} offers no AUTH=PLAIN, so nobody can log in for another", self.host, self.port),
+                "use security = \"tls\" or \"starttls\", or a login that names the member",
+            ));
         } else if before.contains("LOGINDISABLED") {
             return Err(Failure::new(
                 Kind::Unsupported,

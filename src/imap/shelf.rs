@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::answers;
-use super::command::quoted;
+use super::command::{pieces, quoted};
 use super::refusal::{quote, refusal};
 use super::response::Response;
 use super::session::{Done, Session};
@@ -25,11 +25,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A level as the server can carry it: without its delimiter, wildcards and control characters.
+    /// A level as the server can carry it: without its delimiter, slashes and control characters.
     pub fn level(&self, level: &str) -> String {
         let delimiter = self.delimiter.map(char::from);
         let plain = |c: char| {
-            if Some(c) == delimiter || matches!(c, '*' | '%' | '/') || c.is_control() { '_' } else { c }
+            if Some(c) == delimiter || c == '/' || c.is_control() { '_' } else { c }
         };
         let mut out: String = level.chars().map(plain).collect();
         // Names that begin so mean something else to servers that keep mail in files.
@@ -354,20 +354,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 }
 
-/// The set in pieces whose text is short enough for every server's line limit.
-fn pieces(uids: &UidSet) -> Vec<UidSet> {
-    const RANGES: usize = 200;
-    let ranges: Vec<(u32, u32)> = uids.ranges().collect();
-    ranges
-        .chunks(RANGES)
-        .map(|chunk| {
-            let mut set = UidSet::new();
-            chunk.iter().for_each(|(start, end)| set.insert_range(*start, *end));
-            set
-        })
-        .collect()
-}
-
 pub(super) fn written(name: &[u8]) -> Result<Vec<u8>, Failure> {
     quoted(name).ok_or_else(|| {
         Failure::new(Kind::Folder, "its name holds a line end or a NUL, so it cannot be asked for", "")
@@ -404,7 +390,7 @@ mod tests {
         let courier = Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec() };
         assert_eq!(name(&courier, &["v1.2"]), "INBOX.v1_2");
         assert_eq!(name(&courier, &["INBOX", "Gmail"]), "INBOX.Gmail");
-        assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe_");
+        assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe*");
         assert_eq!(name(&Layout::default(), &["a", "b"]), "a_b");
         assert_eq!(name(&plain, &["..", ""]), "_../_");
     }

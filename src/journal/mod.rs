@@ -13,6 +13,6 @@ mod store;
 
 pub use records::{
     Arrived, Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
-    SourceRecord,
+    SourceRecord, Standing,
 };
 pub use store::{Journal, Opened};

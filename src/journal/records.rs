@@ -8,7 +8,7 @@
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
-//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
 //! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
 
@@ -167,6 +167,12 @@ pub enum Side {
     Before,
     /// What was at the destination under another name when it came, and was not brought again.
     Adopted,
+    /// UIDs that what was brought has at a server.
+    Placed,
+    /// Those of before this run: a rollback leaves them.
+    PlacedBefore,
+    /// UIDs at a server that were there, and were found to be what came.
+    Taken,
 }
 
 impl Side {
@@ -175,6 +181,9 @@ impl Side {
             Side::Done => 'd',
             Side::Before => 'b',
             Side::Adopted => 'a',
+            Side::Placed => 'p',
+            Side::PlacedBefore => 'q',
+            Side::Taken => 't',
         }
     }
 }
@@ -205,6 +214,10 @@ pub struct SourceRecord {
     pub shrunk_at: Option<i64>,
     /// Messages over which sessions broke, and how many.
     pub odd: BTreeMap<String, u8>,
+    /// At a server: the UIDVALIDITY of the folder that mail goes to.
+    pub there: u32,
+    /// At a server: from this UID on there may be what was not recorded.
+    pub floor: u32,
     /// In a migration: so many chunks of identities are from before the run.
     pub before: usize,
     /// In a migration: so many messages of the run were here under other names.
@@ -227,6 +240,41 @@ pub struct RunRecord {
     pub deleted: u64,
     /// Octets brought.
     pub bytes: u64,
+}
+
+/// Where an account stands in a folder of a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The folder's UIDVALIDITY; 0: nothing is known.
+    pub there: u32,
+    /// From this UID on there may be what was not recorded.
+    pub floor: u32,
+    /// Something may have landed that was not recorded.
+    pub open: bool,
+}
+
+impl SourceRecord {
+    /// Where the account stands in the one folder that it has.
+    pub fn standing(&self) -> Standing {
+        Standing { there: self.there, floor: self.floor, open: self.open }
+    }
+
+    /// It stands elsewhere now.
+    pub fn stand(&mut self, standing: Standing) {
+        (self.there, self.floor) = (standing.there, standing.floor);
+    }
+}
+
+impl FolderRecord {
+    /// Where the account stands in this folder.
+    pub fn standing(&self) -> Standing {
+        Standing { there: self.there, floor: self.floor, open: self.open }
+    }
+
+    /// It stands elsewhere now.
+    pub fn stand(&mut self, standing: Standing) {
+        (self.there, self.floor) = (standing.there, standing.floor);
+    }
 }
 
 /// What is known of a migration.
@@ -363,6 +411,10 @@ pub struct FolderRecord {
     pub bytes_total: u64,
     /// What changed on the way, and what went wrong.
     pub note: Option<String>,
+    /// At a server: the UIDVALIDITY that the UIDs there belong to.
+    pub there: u32,
+    /// At a server: from this UID on there may be what was not recorded.
+    pub floor: u32,
     /// Polled: the next UID, when it was listed last.
     pub uidnext: u32,
     /// Polled: messages at the source then.

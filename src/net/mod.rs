@@ -31,6 +31,12 @@ impl Connector {
         Ok(Connector { allow_private_hosts, tls: Arc::new(tls::Configs::from_system()?) })
     }
 
+    /// The same for servers that the administrator has named, which may be anywhere.
+    #[must_use]
+    pub fn anywhere(&self) -> Connector {
+        Connector { allow_private_hosts: true, tls: Arc::clone(&self.tls) }
+    }
+
     /// A plain TCP connection without Nagle's delay. Resolving may take 20 s; every address is tried in
     /// turn, 20 s each at most and 30 s in all. The address that is connected to is the one that was
     /// judged: nothing is resolved twice.

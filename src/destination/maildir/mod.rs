@@ -6,11 +6,11 @@
 //! owner of the mailbox.
 
 mod folder;
+mod ground;
 mod inventory;
 mod keywords;
 mod mailbox;
 mod name;
-mod place;
 mod rollback;
 mod subscriptions;
 mod twins;
@@ -18,12 +18,11 @@ mod uidlist;
 
 pub use folder::Folder;
 pub(crate) use folder::entries;
+pub use ground::{clear_tmp, land};
 pub use inventory::{Held, directories, inventory, told_size, wire_size};
-pub(crate) use keywords::{Keywords, fits, taken};
+pub(crate) use keywords::fits;
 pub use mailbox::{Mailbox, path_for, remove_made, topmost_missing};
 pub use name::{FileName, Origin};
-pub use place::{Placed, place};
 pub use rollback::{Undo, Undone, undo};
 pub use subscriptions::{subscribe, unsubscribe, unsubscribed};
 pub use twins::{Orphans, held};
-pub(crate) use twins::{Staged as Candidate, Twins};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Means, blocking};
+use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
 use crate::account::{Account, Job, Protocol};
@@ -55,9 +55,11 @@ impl Manager {
             Protocol::Pop3 => check_pop3(&means, account).await?,
             Protocol::Imap => check_imap(&means, account).await?,
         };
-        let path = means.mailbox_path(account)?;
-        // Opening an existing mailbox also says whether it can be written.
-        blocking(move || Mailbox::open_existing(&path).map(drop)).await?;
+        match means.place(account)? {
+            // Opening an existing mailbox also says whether it can be written.
+            Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,
+            Place::Server(_) => means.open_home(account).await?.naming().await.map(drop)?,
+        }
         Ok(found)
     }
 }

@@ -13,7 +13,7 @@ use super::super::backoff::{CREDENTIAL_TRIES, pause};
 use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{has_brought, roll_back};
 use super::super::tally::{Sums, Tally};
-use super::super::{Means, blocking, cut, drain, now};
+use super::super::{Means, Place, blocking, cut, drain, now};
 use super::state::{Entry, Job, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Protocol};
@@ -462,7 +462,7 @@ fn retry(record: &mut MigrationRecord, failure: &Failure) {
 /// The topmost directory that the account's mailbox lacks. A path too long for a record counts as there: it
 /// would stay after a rollback, empty.
 async fn topmost(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
-    let path = means.mailbox_path(account)?;
+    let Place::Maildir(path) = means.place(account)? else { return Ok(None) };
     let missing = blocking(move || Ok(topmost_missing(&path))).await?;
     Ok(missing.and_then(|path| path.into_os_string().into_string().ok()).filter(|path| path.len() < 400))
 }

@@ -6,15 +6,16 @@ mod compare;
 mod here;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
-use super::{Means, blocking, identity, maildrop, migrate};
+use super::{Means, Place, blocking, identity, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
-use crate::failure::{Failure, Reach};
+use crate::destination::place::Naming;
+use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder};
 use crate::journal::Side as Set;
 use crate::message::{FolderPath, MessageRef, Parcel};
@@ -153,7 +154,7 @@ async fn imap(
     for (key, id, _) in means.journal.skipped(&account.name)? {
         left_out.entry(key).or_default().insert(id);
     }
-    let path = means.mailbox_path(account)?;
+    let path = maildir(means, account)?;
     let directories: BTreeSet<String> = records.values().map(|r| r.directory.clone()).collect();
     let mut here = look(&path, account, directories).await?;
     let mut sum = Verified::default();
@@ -204,6 +205,17 @@ async fn imap(
     session.close().await;
     finish(here, &mut sum);
     Ok(sum)
+}
+
+fn maildir(means: &Means, account: &Account) -> Result<PathBuf, Failure> {
+    match means.place(account)? {
+        Place::Maildir(path) => Ok(path),
+        Place::Server(_) => Err(Failure::new(
+            Kind::Unsupported,
+            "a mailbox at a server cannot be compared in this version",
+            "'show' tells what arrived",
+        )),
+    }
 }
 
 async fn look(path: &Path, account: &Account, folders: BTreeSet<String>) -> Result<Here, Failure> {
@@ -366,8 +378,8 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
             There { message: reference, id, size: message.size, flags: None, received: None, known }
         })
         .collect();
-    let path = means.mailbox_path(account)?;
-    let directory = maildrop::directory_of(&mailbox);
+    let path = maildir(means, account)?;
+    let directory = maildrop::directory_of(&Naming::Maildir, &mailbox);
     let mut here = look(&path, account, BTreeSet::from([directory.clone()])).await?;
     let name = FolderPath(mailbox).to_string();
     let mut sum = Verified::default();

@@ -1,0 +1,120 @@
+//! One member's mailbox, wherever it is. It refuses to hide what only a Maildir can do: who needs it asks for
+//! the [`Mailbox`] itself.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::landing::Landing;
+use super::maildir::{self, Mailbox};
+use super::place::Naming;
+use super::server::{self, Server};
+use crate::failure::{Failure, Kind};
+
+/// One member's mailbox.
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// On a file system of ours.
+    Maildir(Arc<Mailbox>),
+    /// At a server; messages on their way wait in the directory.
+    Server(Arc<Server>, PathBuf),
+}
+
+impl Home {
+    /// How folders are named there.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn naming(&self) -> Result<Naming, Failure> {
+        match self {
+            Home::Maildir(_) => Ok(Naming::Maildir),
+            Home::Server(server, _) => Ok(Naming::Server(server.layout().await?.clone())),
+        }
+    }
+
+    /// Starts a landing; `account` marks what it makes. Whoever must know that nothing is being written any
+    /// more waits for `landings`.
+    pub fn land(&self, account: u64, landings: &TaskTracker) -> Landing {
+        match self {
+            Home::Maildir(mailbox) => maildir::land(Arc::clone(mailbox), account, landings),
+            Home::Server(server, spool) => server::land(Arc::clone(server), spool.clone(), landings),
+        }
+    }
+
+    /// Those of `folders`, by their names there, that are missing.
+    ///
+    /// # Errors
+    /// The destination cannot be read.
+    pub async fn missing(&self, folders: BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        match self {
+            // A few calls without waiting for a disk that is not our own anyway.
+            Home::Maildir(mailbox) => {
+                Ok(folders.into_iter().filter(|name| !maildir::Folder::exists(mailbox, name)).collect())
+            }
+            Home::Server(server, _) => server.missing(&folders).await,
+        }
+    }
+
+    /// Those of `folders` that are not subscribed.
+    ///
+    /// # Errors
+    /// The destination cannot be read.
+    pub async fn unsubscribed(&self, folders: Vec<String>) -> Result<Vec<String>, Failure> {
+        match self {
+            Home::Maildir(mailbox) => {
+                let mailbox = Arc::clone(mailbox);
+                on_disk(move || maildir::unsubscribed(&mailbox, &folders)).await
+            }
+            Home::Server(server, _) => server.unsubscribed(&folders).await,
+        }
+    }
+
+    /// Subscribes folders.
+    ///
+    /// # Errors
+    /// The destination cannot be written.
+    pub async fn subscribe(&self, folders: Vec<String>) -> Result<(), Failure> {
+        match self {
+            Home::Maildir(mailbox) => {
+                let mailbox = Arc::clone(mailbox);
+                on_disk(move || maildir::subscribe(&mailbox, &folders)).await.map(drop)
+            }
+            Home::Server(server, _) => server.subscribe(&folders).await,
+        }
+    }
+
+    /// A run of `account` is over and recorded.
+    ///
+    /// # Errors
+    /// The spool cannot be written.
+    pub async fn done(&self, account: u64) -> Result<(), Failure> {
+        let Home::Server(_, spool) = self else { return Ok(()) };
+        let spool = spool.clone();
+        on_disk(move || {
+            server::forget(&spool, account).map_err(|e| {
+                let words = format!("{} cannot be written: {e}", spool.display());
+                Failure::new(Kind::Destination, words, "it is tried again")
+            })
+        })
+        .await
+    }
+
+    /// The Maildir, if it is one.
+    pub fn maildir(&self) -> Option<&Arc<Mailbox>> {
+        match self {
+            Home::Maildir(mailbox) => Some(mailbox),
+            Home::Server(..) => None,
+        }
+    }
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| {
+        Err(Failure::new(Kind::Destination, format!("a step ended unexpectedly: {e}"), "it is tried again"))
+    })
+}

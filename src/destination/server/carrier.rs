@@ -1,0 +1,332 @@
+//! Carries batches from the spool to the server, one connection a landing. What may be there already is
+//! compared first; the rest is appended; what the server gave no UID for is looked up. An answer that was lost
+//! is a failure: the next try compares.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::home::{Server, at_home};
+use super::intent::Intent;
+use super::likeness::Likenesses;
+use crate::destination::fingerprint::Print;
+use crate::destination::landing::{Landing, Opened, Opening, Receipt, There};
+use crate::destination::spool::{Body, Errand, Waiting, take_in};
+use crate::failure::{Failure, Kind};
+use crate::imap::{Appended, Letter, Selected, Session, written_flags};
+use crate::message::{Parcel, UidSet};
+
+/// Connections in a row that bring nothing.
+const TRIES: u32 = 5;
+/// Before the first of them; each waits twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts a landing at `server`; messages wait in `spool`, a directory. Whoever must know that nothing is
+/// being sent any more waits for `landings`.
+pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Landing {
+    let (landing, inbox, fate) = Landing::prepare();
+    // One batch may wait while another one is being sent.
+    let (errands, work) = mpsc::channel(1);
+    let directory = spool.clone();
+    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands));
+    landings.spawn(async move {
+        let mut carrier = Carrier { server, spool: directory, session: None, open: None };
+        let carried = carrier.carry(work).await;
+        if let Some(session) = carrier.session.take() {
+            session.close().await;
+        }
+        if let Err(failure) = carried {
+            fate.is(failure);
+        }
+        // The spool ends by itself: nobody takes its errands any more.
+        let taken = taking.await.unwrap_or_else(|e| {
+            Err(Failure::new(Kind::Destination, format!("the delivery ended unexpectedly: {e}"), ""))
+        });
+        if let Err(failure) = taken {
+            fate.is(failure);
+        }
+    });
+    landing
+}
+
+struct Carrier {
+    server: Arc<Server>,
+    spool: PathBuf,
+    session: Option<Session<Parcel>>,
+    open: Option<Open>,
+}
+
+/// The folder that messages go to.
+struct Open {
+    name: Vec<u8>,
+    selected: Selected,
+    /// The UID that the next message gets, as far as is known.
+    next: u32,
+    likes: Likenesses,
+    intent: Intent,
+}
+
+impl Carrier {
+    async fn carry(&mut self, mut work: mpsc::Receiver<Errand>) -> Result<(), Failure> {
+        while let Some(errand) = work.recv().await {
+            match errand {
+                Errand::Open(opening, reply) => {
+                    let opened = match self.open(*opening).await.map_err(at_home) {
+                        Err(failure) if failure.kind != Kind::Folder => return Err(failure),
+                        opened => opened,
+                    };
+                    let _ = reply.send(opened);
+                }
+                Errand::Batch(batch, reply) => {
+                    let receipts = self.batch(batch).await.map_err(at_home)?;
+                    let _ = reply.send(receipts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
+        if self.session.is_none() {
+            self.session = Some(self.server.connect().await?);
+        }
+        let Some(session) = &mut self.session else { return Err(lost()) };
+        let name = opening.directory.into_bytes();
+        let selected = match session.select(&name).await? {
+            Some(selected) => selected,
+            None => {
+                session.create(&name, opening.special.as_deref()).await?;
+                session.select(&name).await?.ok_or_else(|| {
+                    Failure::new(Kind::Folder, "the folder was made and cannot be opened", "")
+                })?
+            }
+        };
+        let mut there = opening.there;
+        if there.uidvalidity != selected.uidvalidity {
+            // Another folder of this name: what is recorded is of the old one.
+            there = Default::default();
+        }
+        let likes = if opening.look.is_some() && selected.exists > 0 {
+            Likenesses::of(session.sizes_from(1).await?, &there)
+        } else if there.floor > 0 && there.floor < selected.uidnext {
+            Likenesses::of(session.sizes_from(there.floor).await?, &there)
+        } else {
+            Likenesses::default()
+        };
+        let (spool, origin) = (self.spool.clone(), opening.origin);
+        let intent = on_disk(move || Intent::read(&spool, origin)).await?;
+        let place = Some((selected.uidvalidity, selected.uidnext));
+        self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent });
+        Ok(Opened { there: place, ..Opened::default() })
+    }
+
+    /// Everything of the batch is there, or refused, when this returns. An answer that is lost with its
+    /// connection costs another connection, and a look at what has come.
+    async fn batch(&mut self, batch: Vec<Waiting>) -> Result<Vec<Receipt>, Failure> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
+        let (batch, receipts) = open.recognise(session, batch).await?;
+        open.intend(&batch).await?;
+        let mut sending = Sending { first: open.next, waiting: batch, nameless: Vec::new(), receipts };
+        let mut tries = 0;
+        loop {
+            let before = sending.waiting.len();
+            let failure = match sending.send(session, open).await {
+                Ok(()) => return Ok(sending.receipts),
+                Err(failure) if may_pass(&failure) && tries < TRIES => failure,
+                Err(failure) => return Err(failure),
+            };
+            tries = if sending.waiting.len() < before { 0 } else { tries + 1 };
+            tracing::debug!("the connection to the destination is made anew: {failure}");
+            tokio::time::sleep(PAUSE * (1 << tries)).await;
+            *session = self.server.connect().await?;
+            let selected = session.select(&open.name).await?;
+            if selected.is_none_or(|now| now.uidvalidity != open.selected.uidvalidity) {
+                return Err(lost());
+            }
+            sending.look_up(session).await?;
+        }
+    }
+}
+
+/// A batch on its way.
+struct Sending {
+    /// The UID that its first message may have.
+    first: u32,
+    /// Without an answer.
+    waiting: Vec<Waiting>,
+    /// Stored, and the server has not said under which UID.
+    nameless: Vec<(usize, Waiting)>,
+    receipts: Vec<Receipt>,
+}
+
+impl Sending {
+    async fn send(&mut self, session: &mut Session<Parcel>, open: &mut Open) -> Result<(), Failure> {
+        let mut letters = Vec::with_capacity(self.waiting.len());
+        let mut left = Vec::with_capacity(self.waiting.len());
+        for Waiting { placement, body } in &self.waiting {
+            let (flags, keywords_left) = written_flags(&placement.flags, &open.selected.keywords);
+            let received = placement.received.or(body.arrival);
+            let (file, offset, octets) = (Arc::clone(&body.file), body.offset, body.octets);
+            letters.push(Letter { flags, received, file, offset, octets });
+            left.push(keywords_left);
+        }
+        let (results, ended) = session.append(&open.name, &letters).await;
+        let validity = open.selected.uidvalidity;
+        let sent = std::mem::take(&mut self.waiting);
+        for ((waiting, result), keywords_left) in sent.into_iter().zip(results).zip(left) {
+            let mut receipt = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            match result {
+                Some(Appended::Stored(place)) => {
+                    receipt.keywords_left = keywords_left;
+                    receipt.uid = place.filter(|(theirs, _)| *theirs == validity).map(|(_, uid)| uid);
+                    if receipt.uid.is_none() {
+                        self.nameless.push((self.receipts.len(), waiting));
+                    }
+                }
+                Some(Appended::Refused(words)) => receipt.refused = Some(words),
+                None => {
+                    self.waiting.push(waiting);
+                    continue;
+                }
+            }
+            self.receipts.push(receipt);
+        }
+        ended?;
+        if !self.nameless.is_empty() {
+            self.look_up(session).await?;
+        }
+        let last = self.receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
+        open.next = open.next.max(last.saturating_add(1));
+        if self.waiting.is_empty() { Ok(()) } else { Err(lost()) }
+    }
+
+    /// What the server has of this batch without having said so. Without UIDPLUS those are the new messages in
+    /// their order, if every size fits; else the content tells.
+    async fn look_up(&mut self, session: &mut Session<Parcel>) -> Result<(), Failure> {
+        let known: UidSet = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+        let listed = session.sizes_from(self.first).await?;
+        let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
+        let nameless = std::mem::take(&mut self.nameless);
+        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.octets);
+        if self.waiting.is_empty() && listed.iter().map(|(_, size)| u64::from(*size)).eq(sizes) {
+            for ((at, _), (uid, _)) in nameless.iter().zip(&listed) {
+                self.found(*at, *uid);
+            }
+            return Ok(());
+        }
+        let mut likes = Likenesses::of(listed, &There::default());
+        let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
+        likes.read(session, all.map(|waiting| waiting.body.octets)).await?;
+        for (at, waiting) in nameless {
+            if let Some(uid) = like(&mut likes, &waiting).await? {
+                self.found(at, uid);
+            }
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            match like(&mut likes, &waiting).await? {
+                Some(uid) => {
+                    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+                    self.receipts.push(Receipt { uid: Some(uid), ..landed });
+                }
+                None => self.waiting.push(waiting),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, at: usize, uid: u32) {
+        if let Some(receipt) = self.receipts.get_mut(at) {
+            receipt.uid = Some(uid);
+        }
+    }
+}
+
+/// The UID of a message that is there, which is used up by that.
+async fn like(likes: &mut Likenesses, waiting: &Waiting) -> Result<Option<u32>, Failure> {
+    let octets = waiting.body.octets;
+    if !likes.may_hold(octets) {
+        return Ok(None);
+    }
+    Ok(likes.take(octets, print(waiting).await?).map(|found| found.uid))
+}
+
+/// Whether another connection may do better.
+fn may_pass(failure: &Failure) -> bool {
+    use Kind::{Disconnected, InUse, Protocol, Stalled, Throttled, Unavailable};
+    matches!(failure.kind, Disconnected | Stalled | Protocol | InUse | Throttled | Unavailable)
+}
+
+impl Open {
+    /// Durable before anything of it is sent.
+    async fn intend(&mut self, batch: &[Waiting]) -> Result<(), Failure> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
+        let mut intent = std::mem::take(&mut self.intent);
+        self.intent = on_disk(move || {
+            let prints = bodies.iter().map(Body::print).collect::<io::Result<_>>()?;
+            intent.add(prints)?;
+            Ok(intent)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// What is there already needs not be sent.
+    async fn recognise(
+        &mut self,
+        session: &mut Session<Parcel>,
+        batch: Vec<Waiting>,
+    ) -> Result<(Vec<Waiting>, Vec<Receipt>), Failure> {
+        let sizes: Vec<u64> =
+            batch.iter().map(|w| w.body.octets).filter(|octets| self.likes.may_hold(*octets)).collect();
+        if sizes.is_empty() {
+            return Ok((batch, Vec::new()));
+        }
+        self.likes.read(session, sizes.into_iter()).await?;
+        let (mut rest, mut receipts) = (Vec::new(), Vec::new());
+        for waiting in batch {
+            let octets = waiting.body.octets;
+            let found = match self.likes.may_hold(octets) {
+                true => self.likes.take(octets, print(&waiting).await?),
+                false => None,
+            };
+            match found {
+                Some(found) => receipts.push(Receipt {
+                    adopted: found.before,
+                    uid: Some(found.uid),
+                    ..Receipt::landed(waiting.placement.message, waiting.body.octets)
+                }),
+                None => rest.push(waiting),
+            }
+        }
+        Ok((rest, receipts))
+    }
+}
+
+async fn print(waiting: &Waiting) -> Result<Print, Failure> {
+    let body = waiting.body.clone();
+    on_disk(move || body.print()).await
+}
+
+/// Runs what may wait for the disk on a thread of its own.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).and_then(|done| done).map_err(|e| {
+        Failure::new(Kind::Destination, format!("the spool cannot be used: {e}"), "it is tried again")
+    })
+}
+
+fn lost() -> Failure {
+    Failure::new(Kind::Destination, "an answer is missing", "it is tried again")
+}

@@ -1,0 +1,244 @@
+//! A member's mailbox at a server as a whole: the way in, the names of folders, what is there, and putting it
+//! back. It refuses to remove a message whose UID it did not write down, and a folder that is not empty.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::carrier::on_disk;
+use super::intent::Intent;
+use super::prints::prints;
+use crate::account::Source;
+use crate::destination::landing::There;
+use crate::destination::maildir::{Origin, Undone};
+use crate::failure::{Failure, Kind};
+use crate::imap::{Layout, Session, SourceFolder};
+use crate::message::{Parcel, UidSet};
+use crate::net::Connector;
+use crate::secret::Secret;
+
+/// One member's mailbox.
+#[derive(Debug)]
+pub struct Server {
+    connector: Connector,
+    login: Source,
+    secret: Arc<Secret>,
+    layout: OnceCell<Layout>,
+}
+
+/// What is to be undone in one folder.
+#[derive(Debug, Clone)]
+pub struct Leave {
+    /// The server's name for it.
+    pub name: String,
+    /// Whose messages.
+    pub origin: Origin,
+    /// What is known of it. With a floor, what was intended and not recorded goes too.
+    pub there: There,
+    /// The messages that go.
+    pub uids: UidSet,
+    /// It was made: it goes too, if nothing else is in it.
+    pub made: bool,
+    /// It was subscribed.
+    pub subscribed: bool,
+}
+
+/// What a look at a folder said of messages that were brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// They are there.
+    pub here: u64,
+    /// They are not there any more.
+    pub lost: u64,
+}
+
+impl Server {
+    /// The mailbox behind `login`.
+    pub fn new(connector: Connector, login: Source, secret: Secret) -> Server {
+        Server { connector, login, secret: Arc::new(secret), layout: OnceCell::new() }
+    }
+
+    /// A connection that is logged in as the member.
+    ///
+    /// # Errors
+    /// Each with its cause and what to do.
+    pub async fn connect(&self) -> Result<Session<Parcel>, Failure> {
+        Session::open(&self.connector, &self.login, &self.secret).await.map_err(at_home)
+    }
+
+    /// How the server names folders.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn layout(&self) -> Result<&Layout, Failure> {
+        self.layout
+            .get_or_try_init(|| async {
+                let mut session = self.connect().await?;
+                let layout = session.layout().await.map_err(at_home)?;
+                session.close().await;
+                Ok(layout)
+            })
+            .await
+    }
+
+    /// The folders that are there.
+    ///
+    /// # Errors
+    /// The server does not list them.
+    pub async fn folders(&self) -> Result<Vec<SourceFolder>, Failure> {
+        let mut session = self.connect().await?;
+        let folders = session.folders().await.map_err(at_home)?;
+        session.close().await;
+        Ok(folders)
+    }
+
+    /// Those of `names` that are not there.
+    ///
+    /// # Errors
+    /// The server does not list its folders.
+    pub async fn missing(&self, names: &BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let there: BTreeSet<Vec<u8>> = self.folders().await?.into_iter().map(|folder| folder.wire).collect();
+        let is_there = |name: &String| name == "INBOX" || there.contains(name.as_bytes());
+        Ok(names.iter().filter(|name| !is_there(name)).cloned().collect())
+    }
+
+    /// Those of `names` that are not subscribed.
+    ///
+    /// # Errors
+    /// The server does not list its folders.
+    pub async fn unsubscribed(&self, names: &[String]) -> Result<Vec<String>, Failure> {
+        let folders = self.folders().await?;
+        let subscribed: BTreeSet<Vec<u8>> =
+            folders.into_iter().filter(|folder| folder.subscribed).map(|folder| folder.wire).collect();
+        Ok(names.iter().filter(|name| !subscribed.contains(name.as_bytes())).cloned().collect())
+    }
+
+    /// Subscribes folders. A server that does not let one be subscribed is told in the log only.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn subscribe(&self, names: &[String]) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut session = self.connect().await?;
+        for name in names {
+            if let Some(words) = session.subscribe(name.as_bytes(), true).await.map_err(at_home)? {
+                tracing::warn!(FOLDER = name, "the destination does not subscribe it: {words}");
+            }
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    /// Looks which of the messages that were brought are still where they were put. `folders`: by the server's
+    /// name, UIDVALIDITY and UIDs.
+    ///
+    /// # Errors
+    /// The server does not list them.
+    pub async fn look(&self, folders: &BTreeMap<String, (u32, UidSet)>) -> Result<Arrivals, Failure> {
+        let mut arrivals = Arrivals::default();
+        let mut session = self.connect().await?;
+        for (name, (uidvalidity, uids)) in folders.iter().filter(|(_, (_, uids))| !uids.is_empty()) {
+            let examined = session.examine(name.as_bytes()).await;
+            let mut there = UidSet::new();
+            match examined {
+                Ok(examined) if examined.uidvalidity == *uidvalidity => {
+                    let listed = session.list_messages(examined).await.map_err(at_home)?;
+                    listed.messages.iter().for_each(|(uid, _)| {
+                        there.insert(*uid);
+                    });
+                }
+                Ok(_) => {}
+                Err(failure) if failure.kind == Kind::Folder => {}
+                Err(failure) => return Err(at_home(failure)),
+            }
+            let mut lost = uids.clone();
+            lost.subtract(&there);
+            arrivals.lost += lost.len();
+            arrivals.here += uids.len() - lost.len();
+        }
+        session.close().await;
+        Ok(arrivals)
+    }
+
+    /// Puts the mailbox back. It may be interrupted anywhere and run again.
+    ///
+    /// # Errors
+    /// The server refuses, or the connection failed.
+    pub async fn undo(&self, spool: &Path, work: &[Leave]) -> Result<Undone, Failure> {
+        let mut undone = Undone::default();
+        let mut session = self.connect().await?;
+        for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
+            undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
+        }
+        for folder in work.iter().filter(|folder| folder.subscribed) {
+            session.subscribe(folder.name.as_bytes(), false).await.map_err(at_home)?;
+        }
+        // Children before their parents: many servers keep a parent that has some.
+        let mut made: Vec<&Leave> = work.iter().filter(|f| f.made && f.name != "INBOX").collect();
+        made.sort_by_key(|folder| std::cmp::Reverse(folder.name.len()));
+        for folder in made {
+            let Some(selected) = session.select(folder.name.as_bytes()).await.map_err(at_home)? else {
+                continue;
+            };
+            session.unselect().await.map_err(at_home)?;
+            if selected.exists > 0 {
+                continue;
+            }
+            match session.delete_folder(folder.name.as_bytes()).await.map_err(at_home)? {
+                None => undone.folders += 1,
+                Some(words) => {
+                    tracing::warn!(FOLDER = folder.name, "the destination does not remove it: {words}");
+                }
+            }
+        }
+        session.close().await;
+        Ok(undone)
+    }
+}
+
+/// Removes what is there of a folder's messages; says how many those were.
+async fn take_out(session: &mut Session<Parcel>, spool: &Path, folder: &Leave) -> Result<u64, Failure> {
+    let Some(selected) = session.select(folder.name.as_bytes()).await? else { return Ok(0) };
+    if selected.uidvalidity != folder.there.uidvalidity || selected.exists == 0 {
+        return Ok(0);
+    }
+    let floor = Some(folder.there.floor).filter(|floor| *floor > 0);
+    let first = folder.uids.iter().next().into_iter().chain(floor).min().unwrap_or(1);
+    let listed = session.sizes_from(first).await?;
+    let mut there: UidSet =
+        listed.iter().map(|(uid, _)| *uid).filter(|uid| folder.uids.contains(*uid)).collect();
+    if let Some(floor) = floor {
+        let (spool, origin) = (spool.to_owned(), folder.origin);
+        let mut intended = on_disk(move || Intent::read(&spool, origin)).await?.prints();
+        let sizes: BTreeSet<u64> = intended.keys().map(|print| print.octets).collect();
+        let doubtful: Vec<(u32, u32)> = listed
+            .into_iter()
+            .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
+            .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
+            .collect();
+        for (uid, print) in prints(session, &doubtful).await? {
+            if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
+                *count -= 1;
+                there.extend(&u32::try_from(uid).into_iter().collect());
+            }
+        }
+    }
+    if !there.is_empty() {
+        session.remove(&there).await?;
+    }
+    Ok(there.len())
+}
+
+/// A failure of our own side: whatever is wrong there, the account's source is not to blame.
+pub(super) fn at_home(failure: Failure) -> Failure {
+    let kind = match failure.kind {
+        Kind::Full | Kind::Folder | Kind::Destination | Kind::Journal | Kind::Stopped => return failure,
+        _ => Kind::Destination,
+    };
+    let mend = if failure.mend.is_empty() { "it is tried again".to_owned() } else { failure.mend };
+    Failure::new(kind, format!("at the destination, {}", failure.words), mend).waiting(failure.wait)
+}

@@ -1,0 +1,14 @@
+//! A member's mailbox at an IMAP server. It is written through the server alone: folders are made and
+//! subscribed, messages appended batch by batch, and found again by their UIDs, or by size and content where an
+//! answer was lost. It refuses to believe that a message is there before the server has said so.
+
+mod carrier;
+mod home;
+mod intent;
+mod likeness;
+mod prints;
+
+pub use carrier::land;
+pub use home::{Arrivals, Leave, Server};
+pub use intent::forget;
+pub use prints::{printer, prints};

@@ -1,0 +1,79 @@
+//! What the journal knows of our messages in a folder of a server: their UIDs there. It refuses to take a UID
+//! of a folder that is no longer the same.
+
+use crate::destination::landing::{Receipt, There};
+use crate::failure::Failure;
+use crate::imap::SourceFolder;
+use crate::journal::{Changes, Journal, Side, Standing};
+use crate::message::UidSet;
+
+/// UIDs in one folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AtServer {
+    /// Of what was brought.
+    pub(super) placed: UidSet,
+    /// Of what was there and found to be what came.
+    pub(super) taken: UidSet,
+}
+
+impl AtServer {
+    /// As recorded.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(super) fn read(journal: &Journal, account: &str, folder: u64) -> Result<AtServer, Failure> {
+        Ok(AtServer {
+            placed: journal.uids(account, folder, Side::Placed)?,
+            taken: journal.uids(account, folder, Side::Taken)?,
+        })
+    }
+
+    /// What a landing has to know.
+    pub(super) fn known(&self, record: &Standing) -> There {
+        let mut recorded = self.placed.clone();
+        recorded.extend(&self.taken);
+        There { uidvalidity: record.there, floor: if record.open { record.floor } else { 0 }, recorded }
+    }
+
+    /// The folder was opened: UIDVALIDITY, and the UID that comes next. Says whether the sets changed.
+    pub(super) fn opened(&mut self, record: &mut Standing, (uidvalidity, next): (u32, u32)) -> bool {
+        let same = record.there == uidvalidity;
+        // As long as something is in doubt, so is all that came since.
+        if !same || !record.open || record.floor == 0 {
+            record.floor = next;
+        }
+        record.there = uidvalidity;
+        let forgotten = !same && *self != AtServer::default();
+        if forgotten {
+            *self = AtServer::default();
+        }
+        forgotten
+    }
+
+    /// A message landed. Says whether the sets changed.
+    pub(super) fn landed(&mut self, receipt: &Receipt) -> bool {
+        match receipt.uid {
+            Some(uid) if receipt.adopted => self.taken.insert(uid),
+            Some(uid) => self.placed.insert(uid),
+            None => false,
+        }
+    }
+
+    /// To be recorded.
+    pub(super) fn save(&self, account: &str, folder: u64, changes: &mut Changes) {
+        changes.uids(account, folder, Side::Placed, &self.placed);
+        changes.uids(account, folder, Side::Taken, &self.taken);
+    }
+}
+
+/// The special use that a folder is made for at the destination (RFC 6154).
+pub(super) fn special_use(folder: &SourceFolder) -> Option<String> {
+    let known = [
+        ("sent", "Sent"),
+        ("drafts", "Drafts"),
+        ("trash", "Trash"),
+        ("junk", "Junk"),
+        ("archive", "Archive"),
+    ];
+    known.iter().find(|(name, _)| folder.uses.contains(*name)).map(|(_, special)| (*special).to_owned())
+}
