@@ -146,4 +146,6 @@ pub struct Migrate {
     pub include: Vec<String>,
     /// Patterns that win over `include`.
     pub exclude: Vec<String>,
+    /// After it completed it is run again by itself, so long after each end, until it is finished.
+    pub delta: Option<Duration>,
 }

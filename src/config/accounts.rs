@@ -189,7 +189,7 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
 }
 
 fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
-    table.only(&["into", "include", "exclude"]);
+    table.only(&["into", "include", "exclude", "delta"]);
     let into = match table.get("into") {
         None => Some(Vec::new()),
         Some(value) => match value.string() {
@@ -203,7 +203,8 @@ fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
         Some(value) => some_patterns(&value, "[\"*\"]"),
     };
     let exclude = table.get("exclude").map_or(Some(Vec::new()), |value| patterns(&value));
-    Some(Migrate { into: into?, include: include?, exclude: exclude? })
+    let delta = table.get("delta").map_or(Some(None), |value| value.duration().map(Some));
+    Some(Migrate { into: into?, include: include?, exclude: exclude?, delta: delta? })
 }
 
 fn some_patterns(value: &Value<'_>, usual: &str) -> Option<Vec<String>> {

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::board::{Board, Part};
+use super::carry::{Looked, carry};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
-use crate::destination::maildir::Origin;
+use crate::destination::maildir::{Mailbox, Origin, Reflag};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Deleted, Event, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Deleted, Event, Examined, Fetch, Left, Session, SourceFolder};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -33,6 +34,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
     pub(super) landing: &'w Landing,
+    pub(super) mailbox: &'w Arc<Mailbox>,
     pub(super) meter: &'w Meter,
     pub(super) tally: &'w Arc<Tally>,
     /// The run: its beginning.
@@ -87,6 +89,10 @@ struct Progress {
     changes: Changes,
     waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
     lost_keywords: u64,
+    /// Flags at the source, of a migration.
+    looked: Looked,
+    /// What came just now.
+    fresh: UidSet,
 }
 
 impl FolderWork<'_> {
@@ -127,6 +133,8 @@ impl FolderWork<'_> {
                 run: self.run,
                 state: FolderState::Running,
                 ledger: Ledger::default(),
+                // Numbered anew, its modification sequence begins anew, too.
+                modseq: if known { record.modseq } else { 0 },
                 bytes_total: listed.messages.iter().map(|(_, size)| u64::from(*size)).sum(),
                 ..record
             },
@@ -138,6 +146,11 @@ impl FolderWork<'_> {
             changes: Changes::default(),
             waiting: VecDeque::new(),
             lost_keywords: 0,
+            looked: match self.poll {
+                None if known => Looked::read(self.journal, self.account, key)?,
+                _ => Looked::default(),
+            },
+            fresh: UidSet::new(),
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
         progress.record.ledger.seen = seen;
@@ -219,6 +232,7 @@ impl FolderWork<'_> {
         self.tell(&progress, false);
 
         if todo.is_empty() {
+            self.carry(session, &mut progress, examined).await?;
             self.finish(&mut progress).await?;
             return Ok(Brought::Done);
         }
@@ -233,8 +247,60 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
+        self.carry(session, &mut progress, examined).await?;
         self.finish(&mut progress).await?;
         Ok(Brought::Done)
+    }
+
+    /// Carries over the flags that changed at the source since it was looked at last. Nothing is asked of a
+    /// source that says that nothing changed.
+    async fn carry(
+        &self,
+        session: &mut Session<Order>,
+        progress: &mut Progress,
+        examined: Examined,
+    ) -> Result<(), Failure> {
+        if self.poll.is_some() {
+            return Ok(());
+        }
+        let modseq = examined.modseq.unwrap_or(0);
+        let mut here: UidSet =
+            progress.sizes.keys().copied().filter(|uid| progress.done.contains(*uid)).collect();
+        let mut new = here.clone();
+        new.subtract(&progress.looked.at);
+        // What came just now came with its flags.
+        here.subtract(&progress.fresh);
+        here.subtract(&new);
+        let before = progress.looked.clone();
+        let mut wanted = BTreeMap::new();
+        let tells = modseq > 0 && progress.record.modseq > 0;
+        if !here.is_empty() && !(tells && modseq == progress.record.modseq) {
+            let since = tells.then_some(progress.record.modseq);
+            for (uid, flags) in session.list_flags(&here, since).await? {
+                let change = progress.looked.look(uid, &flags);
+                if change != Reflag::default() {
+                    wanted.insert(uid, change);
+                }
+            }
+        }
+        // What a killed try brought did not come to be written down.
+        for (uid, flags) in session.list_flags(&new, None).await? {
+            progress.looked.look(uid, &flags);
+        }
+        let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
+        let carried = carry(self.journal, self.account, self.mailbox, place, wanted).await?;
+        if carried > 0 {
+            tracing::info!(
+                MIGRATION = self.account,
+                FOLDER = progress.record.name,
+                "{carried} messages got the flags that they have at the source now"
+            );
+        }
+        if before != progress.looked || !progress.fresh.is_empty() {
+            progress.looked.write(self.account, progress.key, &mut progress.changes);
+        }
+        progress.record.modseq = modseq;
+        Ok(())
     }
 
     async fn fetch(
@@ -260,6 +326,10 @@ impl FolderWork<'_> {
                         // New mail is new here, too, unless somebody has read it there.
                         message.flags.recent |= !message.flags.seen;
                         message.flags.keywords.extend(poll.icon.as_ref().map(|icon| format!("icon-{icon}")));
+                    }
+                    if self.poll.is_none() {
+                        progress.looked.look(message.uid, &message.flags);
+                        progress.fresh.insert(message.uid);
                     }
                     octets += u64::from(progress.sizes.get(&message.uid).copied().unwrap_or(0));
                     count += 1;

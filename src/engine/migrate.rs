@@ -12,7 +12,7 @@ use super::board::{Board, Part};
 use super::folder::{Brought, Cares, FolderWork, Listing};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, blocking, cut, drain};
+use super::{Means, blocking, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::landing::{Landing, Order};
 use crate::destination::maildir::{Folder, Mailbox, Origin, Orphans, place, subscribe, unsubscribed};
@@ -291,6 +291,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         journal: &shared.means.journal,
         account: &shared.account.name,
         landing: &landing,
+        mailbox: &shared.mailbox,
         meter: &shared.meter,
         tally: &shared.tally,
         run: shared.run,
@@ -403,6 +404,7 @@ pub(super) fn begin(
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
+        carry::forget(means, account, key, changes)?;
         record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;

@@ -5,6 +5,7 @@
 mod arrival;
 mod backoff;
 mod board;
+mod carry;
 mod drain;
 mod folder;
 mod identity;

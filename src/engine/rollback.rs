@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Means, blocking, drain};
+use super::{Means, blocking, carry, drain};
 use crate::account::{Account, Protocol};
 use crate::destination::landing::clear_tmp;
-use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, remove_made, undo};
+use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, reflag, remove_made, undo};
 use crate::failure::Failure;
 use crate::journal::{Changes, Side};
 use crate::message::{MessageRef, UidSet};
@@ -24,7 +24,8 @@ pub(super) fn has_brought(means: &Means, account: &str) -> Result<bool, Failure>
     for (key, record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         let before = means.journal.uids(account, key, Side::Before)?;
-        if record.made || record.subscribed || record.open || done != before {
+        let carried = !carry::carried(means, account, key)?.is_empty();
+        if carried || record.made || record.subscribed || record.open || done != before {
             return Ok(true);
         }
     }
@@ -66,6 +67,12 @@ pub(super) async fn roll_back(
         let set = means.journal.uids(&account.name, *key, Side::Before)?;
         before.insert(*key, Before { validity: record.before, now: record.uidvalidity, set });
     }
+    let mut back = BTreeMap::new();
+    for (key, record) in &records {
+        let changed = carry::carried(means, &account.name, *key)?;
+        back.insert(*key, (record.directory.clone(), record.uidvalidity, changed));
+    }
+    let (flags, mark) = (back.clone(), Origin::pop3(&account.name).account);
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
     let letters = records.values().filter_map(|r| Some((r.directory.clone(), r.letters?))).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
@@ -74,7 +81,6 @@ pub(super) async fn roll_back(
         Protocol::Imap => None,
     };
     let path = means.mailbox_path(account)?;
-    let mark = Origin::pop3(&account.name).account;
     let stay = before.clone();
     let undone = blocking(move || {
         let Some(mailbox) = Mailbox::open_existing(&path)? else {
@@ -85,6 +91,11 @@ pub(super) async fn roll_back(
             return Ok(Undone::default());
         };
         clear_tmp(&mailbox, mark)?;
+        for (folder, (directory, uidvalidity, changed)) in
+            flags.iter().filter(|(_, flags)| !flags.2.is_empty())
+        {
+            reflag(&mailbox, directory, Origin { account: mark, folder: *folder }, *uidvalidity, changed)?;
+        }
         let stays = |origin: Origin, message: MessageRef| match message {
             MessageRef::Imap { uidvalidity, uid } => {
                 stay.get(&origin.folder).is_none_or(|before| before.holds(uidvalidity, uid))
@@ -106,6 +117,10 @@ pub(super) async fn roll_back(
             Side::Adopted,
             &adopted.iter().filter(|u| set.contains(*u)).collect(),
         );
+        if let Some((_, _, changed)) = back.get(&key).filter(|(_, _, changed)| !changed.is_empty()) {
+            carry::put_back(means, &account.name, key, changed, &mut changes)?;
+            record.modseq = 0;
+        }
         record.made = false;
         record.subscribed = false;
         record.letters = None;

@@ -418,6 +418,37 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(details.into_values().collect())
     }
 
+    /// The flags of messages of the open folder, by UID: of `set`, or of those that changed `since`
+    /// (CHANGEDSINCE, RFC 7162, 3.1.4.1).
+    ///
+    /// # Errors
+    /// As [`Session::list_messages`].
+    pub async fn list_flags(
+        &mut self,
+        set: &UidSet,
+        since: Option<u64>,
+    ) -> Result<Vec<(u32, Flags)>, Failure> {
+        let mut found = Vec::new();
+        for set in pieces(set) {
+            let since = since.map_or_else(String::new, |modseq| format!(" (CHANGEDSINCE {modseq})"));
+            let tag = self.send(format!("UID FETCH {set} (UID FLAGS){since}").as_bytes()).await?;
+            let done = self
+                .finish(&tag, |response| {
+                    if let Response::Fetch(item) = response
+                        && let Some((uid, flags)) = item.uid.zip(item.flags)
+                        && set.contains(uid)
+                    {
+                        found.push((uid, flags));
+                    }
+                })
+                .await?;
+            if !done.ok {
+                return Err(refusal("the server does not list the flags", &done.text, Kind::Folder, ""));
+            }
+        }
+        Ok(found)
+    }
+
     /// Says goodbye; nothing depends on the answer.
     pub async fn close(mut self) {
         let goodbye = async {

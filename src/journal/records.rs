@@ -8,7 +8,7 @@
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
-//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
 //! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Journal;
 use crate::failure::Failure;
-use crate::message::UidSet;
+use crate::message::{Mark, UidSet};
 use crate::migration::{Ledger, State};
 
 /// Longest text of a chunk of a set; octets.
@@ -167,6 +167,14 @@ pub enum Side {
     Before,
     /// What was at the destination under another name when it came, and was not brought again.
     Adopted,
+    /// The messages whose flags at the source are known.
+    Looked,
+    /// Those that had a flag at the source when it was looked at last.
+    Was(Mark),
+    /// Those that got a flag here in this run, because they got it at the source.
+    On(Mark),
+    /// Those that lost it.
+    Off(Mark),
 }
 
 impl Side {
@@ -175,6 +183,23 @@ impl Side {
             Side::Done => 'd',
             Side::Before => 'b',
             Side::Adopted => 'a',
+            Side::Looked => 'l',
+            // D, F, R, S and T of the Maildir in three alphabets.
+            Side::Was(mark) => mark.letter(),
+            Side::On(mark) => match mark {
+                Mark::Draft => '1',
+                Mark::Flagged => '2',
+                Mark::Answered => '3',
+                Mark::Seen => '4',
+                Mark::Deleted => '5',
+            },
+            Side::Off(mark) => match mark {
+                Mark::Draft => '6',
+                Mark::Flagged => '7',
+                Mark::Answered => '8',
+                Mark::Seen => '9',
+                Mark::Deleted => '0',
+            },
         }
     }
 }
@@ -273,6 +298,25 @@ pub struct MigrationRecord {
     pub made: Option<String>,
     /// What a look at the destination said at the end of the run.
     pub arrived: Option<Arrived>,
+    /// Whether it is repeated by itself.
+    pub finish: Finish,
+    /// The run began by itself.
+    pub automatic: bool,
+}
+
+/// The end of a migration that repeats itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finish {
+    /// Nobody asked for it.
+    #[default]
+    No,
+    /// One more run is to be the last.
+    Asked,
+    /// This run is the last.
+    Last,
+    /// The last run has been.
+    Over,
 }
 
 /// What a look at the destination said at the end of a run, by names and sizes.
@@ -312,6 +356,8 @@ impl Default for MigrationRecord {
             completed_at: None,
             made: None,
             arrived: None,
+            finish: Finish::No,
+            automatic: false,
         }
     }
 }
