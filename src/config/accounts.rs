@@ -158,11 +158,13 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
     };
     let folders = match table.get("folders") {
         None => Some(vec!["INBOX".to_owned()]),
-        Some(value) if protocol == Some(Protocol::Pop3) => {
-            value.complain("POP3 has one folder only", "leave it out, or write protocol = \"imap\"");
-            None
+        Some(value) => {
+            let patterns = some_patterns(&value, "[\"INBOX\"]");
+            if protocol == Some(Protocol::Pop3) && patterns.as_ref().is_some_and(|p| *p != ["INBOX"]) {
+                value.complain("POP3 has one folder only", "leave it out, or write protocol = \"imap\"");
+            }
+            patterns
         }
-        Some(value) => some_patterns(&value, "[\"INBOX\"]"),
     };
     let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
     let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));

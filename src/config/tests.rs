@@ -266,7 +266,7 @@ const LINES: &[(&str, &str, &str)] = &[
     ),
     (
         "[account.poll]",
-        "[account.poll]\nfolders = [\"INBOX\"]",
+        "[account.poll]\nfolders = [\"Work\"]",
         "15:11: account.poll.folders: POP3 has one folder only;",
     ),
 ];

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::lines::{Lines, expand};
 use super::maildir::{
-    Candidate, FileName, Folder, Keywords, Mailbox, Origin, Orphans, Twins, entries, taken,
+    Candidate, FileName, Folder, Keywords, Linked, Links, Mailbox, Origin, Orphans, Twins, entries, taken,
 };
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
@@ -50,6 +50,17 @@ pub enum Order {
         orphans: Option<Arc<Orphans>>,
         /// The answer.
         reply: oneshot::Sender<Opened>,
+    },
+    /// Takes a message that is in the mailbox for a complete one, by a second name of its file.
+    Copy {
+        /// Its number from now on.
+        piece: u64,
+        /// The directory that it is in.
+        directory: String,
+        /// What the name of its file says.
+        from: FileName,
+        /// Whether it is there.
+        reply: oneshot::Sender<bool>,
     },
     /// Names a complete message.
     Place(Box<Placement>),
@@ -151,6 +162,19 @@ impl Landing {
         }
     }
 
+    /// Takes a message that is in the mailbox for a complete one; `false`: it is not there.
+    ///
+    /// # Errors
+    /// What stopped the landing.
+    pub async fn copy(&self, piece: u64, directory: &str, from: FileName) -> Result<bool, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Order::Copy { piece, directory: directory.to_owned(), from, reply }).await?;
+        match answer.await {
+            Ok(there) => Ok(there),
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
     /// Names a complete message.
     ///
     /// # Errors
@@ -235,6 +259,8 @@ struct Staged {
     buffer: Vec<u8>,
     written: u64,
     lines: Lines,
+    /// Its size on the wire, if it never came over one.
+    wire: Option<u64>,
     arrival: Option<i64>,
 }
 
@@ -257,6 +283,8 @@ struct Ground {
     twins: Twins,
     orphans: Option<Arc<Orphans>>,
     adopted: Vec<Receipt>,
+    /// The folder that copies were made from last.
+    links: Option<Links>,
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Staged>,
     ready: Vec<Ready>,
@@ -276,6 +304,7 @@ impl Ground {
             twins: Twins::default(),
             orphans: None,
             adopted: Vec::new(),
+            links: None,
             current: None,
             complete: BTreeMap::new(),
             ready: Vec::new(),
@@ -290,6 +319,10 @@ impl Ground {
                     self.orphans = orphans;
                     let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(opened);
+                }
+                Order::Copy { piece, directory, from, reply } => {
+                    let there = self.copy(piece, &directory, from)?;
+                    let _ = reply.send(there);
                 }
                 Order::Place(placement) => self.place(*placement)?,
                 Order::Drop(piece) => {
@@ -339,6 +372,7 @@ impl Ground {
                     buffer: Vec::new(),
                     written: 0,
                     lines: Lines::default(),
+                    wire: None,
                     arrival: None,
                 };
                 self.current = Some((piece, staged));
@@ -365,6 +399,29 @@ impl Ground {
         Ok(())
     }
 
+    fn copy(&mut self, piece: u64, directory: &str, from: FileName) -> Result<bool, Failure> {
+        self.counter += 1;
+        let name = format!("{}-{}", self.mark, self.counter);
+        let links = match self.links.take().filter(|links| links.is_of(directory)) {
+            Some(links) => links,
+            None => Links::of(&self.mailbox, directory)?,
+        };
+        let linked = links.link(&self.mailbox, &from, &name)?;
+        self.links = Some(links);
+        let Some(Linked { file, written, wire }) = linked else { return Ok(false) };
+        let staged = Staged {
+            name,
+            file: Some(file),
+            buffer: Vec::new(),
+            written,
+            lines: Lines::default(),
+            wire: Some(wire),
+            arrival: None,
+        };
+        self.complete.insert(piece, staged);
+        Ok(true)
+    }
+
     fn abandon(&mut self) {
         if let Some((_, staged)) = self.current.take() {
             self.remove(&staged.name, staged.file.is_some());
@@ -385,7 +442,7 @@ impl Ground {
         let Some((folder, keywords)) = &mut self.folder else {
             return Err(Failure::new(Kind::Destination, "no folder is open", ""));
         };
-        let octets = staged.lines.wire_size(staged.written);
+        let octets = staged.wire.unwrap_or_else(|| staged.lines.wire_size(staged.written));
         if let Some(file) = &staged.file
             && {
                 let staged = Candidate { file, stored: staged.written, wire: octets };

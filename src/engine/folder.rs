@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 
 use super::board::{Board, Part};
 use super::carry::{Looked, carry};
+use super::gmail::{Home, Map};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
-use crate::destination::maildir::{Mailbox, Origin, Reflag};
+use crate::destination::maildir::{FileName, Mailbox, Origin, Reflag};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Care, Deleted, Event, Examined, Fetch, Left, Session, SourceFolder};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
@@ -26,6 +27,8 @@ const BATCH: usize = 512;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
 const BATCH_TIME: Duration = Duration::from_secs(2);
 
+/// Copies made here are numbered from here, apart from what comes over the wire.
+const COPIES: u64 = 1 << 62;
 /// Messages of a folder that did not come are listed one by one up to this number.
 const MOST_LISTED: usize = 10_000;
 
@@ -43,6 +46,8 @@ pub(super) struct FolderWork<'w> {
     pub(super) cares: &'w Cares,
     /// It is polled, and not migrated.
     pub(super) poll: Option<&'w Poll>,
+    /// Which messages of the folders are the same, at Gmail.
+    pub(super) gmail: Option<&'w Map>,
     /// What is larger is left out; octets.
     pub(super) limit: Option<u64>,
 }
@@ -110,12 +115,15 @@ impl FolderWork<'_> {
             }
             _ => None,
         };
-        let listed = match since {
+        let mut listed = match since {
             Some((uidnext, again)) => session.list_since(uidnext, again).await?,
             None => session.list_messages(examined).await?,
         };
         let origin = Origin::imap(self.account, &folder.wire);
         let key = origin.folder;
+        if let Some(map) = self.gmail {
+            listed.messages.retain(|(uid, _)| map.shows(key, *uid));
+        }
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
         let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
         let known = record.uidvalidity == examined.uidvalidity;
@@ -231,6 +239,19 @@ impl FolderWork<'_> {
         progress.changes.not_skipped(self.account, key, "folder");
         self.tell(&progress, false);
 
+        let home = |uid| self.gmail.and_then(|map| map.home(key, uid));
+        let (copies, mut todo): (Vec<_>, Vec<_>) =
+            todo.into_iter().partition(|(uid, _)| home(*uid).is_some());
+        let later = !copies.is_empty() && self.board.is_gathering();
+        if later && todo.is_empty() {
+            return Ok(Brought::Later);
+        }
+        if !copies.is_empty() && !later {
+            let homes = copies.iter().filter_map(|(uid, _)| Some((*uid, home(*uid)?))).collect();
+            let left = self.copy(session, &mut progress, examined, homes).await?;
+            todo.extend(copies.into_iter().filter(|(uid, _)| left.contains(*uid)));
+            todo.sort_unstable();
+        }
         if todo.is_empty() {
             self.carry(session, &mut progress, examined).await?;
             self.finish(&mut progress).await?;
@@ -247,9 +268,62 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
+        if later {
+            return Ok(Brought::Later);
+        }
         self.carry(session, &mut progress, examined).await?;
         self.finish(&mut progress).await?;
         Ok(Brought::Done)
+    }
+
+    /// Copies messages here that other folders fetched; returns those that are not there to be copied.
+    async fn copy(
+        &self,
+        session: &mut Session<Order>,
+        progress: &mut Progress,
+        examined: Examined,
+        homes: BTreeMap<u32, Home>,
+    ) -> Result<UidSet, Failure> {
+        let records = self.journal.folders(self.account)?;
+        progress.record.open = true;
+        self.save(progress).await?;
+        let (mut left, mut count) = (UidSet::new(), 0);
+        let mut details = session.list_details(examined).await?;
+        // Folder by folder, so that each is looked into once.
+        details.sort_by_key(|detail| homes.get(&detail.uid).map(|home| home.folder));
+        for detail in details {
+            let Some(home) = homes.get(&detail.uid) else { continue };
+            let (Some(record), Some(flags)) = (records.get(&home.folder), detail.flags) else {
+                left.insert(detail.uid);
+                continue;
+            };
+            let piece = COPIES + u64::from(detail.uid);
+            let from = FileName {
+                origin: Origin { folder: home.folder, ..progress.origin },
+                message: MessageRef::Imap { uidvalidity: home.uidvalidity, uid: home.uid },
+            };
+            if !self.landing.copy(piece, &record.directory, from).await? {
+                left.insert(detail.uid);
+                continue;
+            }
+            progress.looked.look(detail.uid, &flags);
+            progress.fresh.insert(detail.uid);
+            let message = MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: detail.uid };
+            let (origin, received) = (progress.origin, detail.received);
+            self.landing.place(Placement { piece, origin, message, flags, received }).await?;
+            count += 1;
+            if count % BATCH == 0 {
+                let answer = self.landing.commit().await?;
+                let receipts = self.landing.settled(answer).await?;
+                self.receive(progress, receipts).await?;
+            }
+        }
+        let answer = self.landing.commit().await?;
+        let receipts = self.landing.settled(answer).await?;
+        self.receive(progress, receipts).await?;
+        // What vanished since it was listed is asked for, and told, as ever.
+        left.extend(&homes.keys().copied().filter(|uid| !progress.done.contains(*uid)).collect());
+        Ok(left)
     }
 
     /// Carries over the flags that changed at the source since it was looked at last. Nothing is asked of a

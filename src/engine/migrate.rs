@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::arrival::arrived;
 use super::board::{Board, Part};
 use super::folder::{Brought, Cares, FolderWork, Listing};
+use super::gmail::{self, Map};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use super::{Means, blocking, carry, cut, drain};
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) cares: Arc<Cares>,
     /// It is a poll's, and not a migration's.
     pub(super) poll: Option<Poll>,
+    /// The source is Gmail: which of its messages are the same.
+    pub(super) gmail: Option<Map>,
     /// Messages deleted at the source.
     pub(super) deleted: AtomicU64,
 }
@@ -73,7 +76,8 @@ pub(super) async fn migrate(
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
-    let folders = chosen(folders, &account.job);
+    let gmail = session.can(gmail::CAPABILITY);
+    let folders = arranged(folders, gmail, &account);
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);
@@ -81,6 +85,13 @@ pub(super) async fn migrate(
     let mark = Origin::pop3(&account.name).account;
     let parts = plan(&means, &account, folders, work, run)?;
     let parts = intend(&means, &account, &mailbox, parts).await?;
+    let map = if gmail {
+        let keys =
+            parts.iter().map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, &part.folder));
+        Some(Map::of(&mut session, keys).await?)
+    } else {
+        None
+    };
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -90,7 +101,7 @@ pub(super) async fn migrate(
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
     let place = Arc::clone(&mailbox);
     let survey = known || blocking(move || Orphans::any(&place, mark)).await?;
-    let board = Board::new(parts, survey, at_source, Arc::clone(&mailbox), mark);
+    let board = Board::new(parts, survey, gmail, at_source, Arc::clone(&mailbox), mark);
     let shared = Arc::new(Shared {
         means: Arc::clone(&means),
         account: Arc::clone(&account),
@@ -102,6 +113,7 @@ pub(super) async fn migrate(
         board,
         cares,
         poll: None,
+        gmail: map,
         deleted: AtomicU64::new(0),
     });
     work_all(&shared, session, secret, most).await?;
@@ -148,6 +160,18 @@ pub(super) fn chosen(folders: Vec<SourceFolder>, job: &Job) -> Vec<SourceFolder>
             include.iter().any(|p| matches(p, folder)) && !exclude.iter().any(|p| matches(p, folder))
         })
         .collect()
+}
+
+/// The same, as a Gmail account needs it.
+pub(super) fn arranged(folders: Vec<SourceFolder>, gmail: bool, account: &Account) -> Vec<SourceFolder> {
+    if !gmail {
+        return chosen(folders, &account.job);
+    }
+    let (folders, aside) = gmail::arrange(&folders, chosen(folders.clone(), &account.job));
+    for (path, why) in aside {
+        tracing::info!(MIGRATION = account.name, FOLDER = path.to_string(), "not moved: {why}");
+    }
+    folders
 }
 
 /// Gives every folder its place; a place that an earlier run gave is kept.
@@ -298,6 +322,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         board: &shared.board,
         cares: &shared.cares,
         poll: shared.poll.as_ref(),
+        gmail: shared.gmail.as_ref(),
         limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {

@@ -8,6 +8,7 @@ mod board;
 mod carry;
 mod drain;
 mod folder;
+mod gmail;
 mod identity;
 mod maildrop;
 mod manager;

@@ -62,9 +62,10 @@ pub(super) async fn run(
         tally: Arc::clone(&tally),
         landings: landings.clone(),
         run: now(),
-        board: Board::new(parts, survey, at_source, mailbox, mark),
+        board: Board::new(parts, survey, false, at_source, mailbox, mark),
         cares: Arc::clone(cares),
         poll: Some(work.clone()),
+        gmail: None,
         deleted: AtomicU64::new(0),
     });
     let result = work_all(&shared, session, secret, 1).await;

@@ -418,6 +418,29 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(details.into_values().collect())
     }
 
+    /// The UIDs of the open folder with X-GM-MSGID, ascending: the same number for each of a message's labels.
+    ///
+    /// # Errors
+    /// As [`Session::list_messages`].
+    pub async fn list_gmail(&mut self, examined: Examined) -> Result<BTreeMap<u32, u64>, Failure> {
+        let mut ids = BTreeMap::new();
+        if examined.exists == 0 {
+            return Ok(ids);
+        }
+        let tag = self.send(b"UID FETCH 1:* (UID X-GM-MSGID)").await?;
+        let done = self
+            .finish(&tag, |response| {
+                if let Response::Fetch(item) = response {
+                    ids.extend(item.uid.zip(item.gmail));
+                }
+            })
+            .await?;
+        if !done.ok {
+            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
+        }
+        Ok(ids)
+    }
+
     /// The flags of messages of the open folder, by UID: of `set`, or of those that changed `since`
     /// (CHANGEDSINCE, RFC 7162, 3.1.4.1).
     ///

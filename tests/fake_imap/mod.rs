@@ -588,6 +588,12 @@ pub fn response(number: u32, mail: &Mail, items: &str) -> Vec<u8> {
     if items.contains("FLAGS") {
         parts.push(format!("FLAGS ({})", mail.flags).into_bytes());
     }
+    if items.contains("X-GM-MSGID") {
+        // The same for the same message, whatever its label.
+        let id =
+            mail.body.iter().fold(7u64, |sum, octet| (sum << 5 ^ sum >> 3).wrapping_add((*octet).into()));
+        parts.push(format!("X-GM-MSGID {}", id >> 1).into_bytes());
+    }
     if items.contains("INTERNALDATE") {
         parts.push(format!("INTERNALDATE \"{}\"", mail.date).into_bytes());
     }

@@ -8,6 +8,7 @@
 mod folder;
 mod inventory;
 mod keywords;
+mod links;
 mod mailbox;
 mod name;
 mod place;
@@ -21,6 +22,7 @@ pub use folder::Folder;
 pub(crate) use folder::entries;
 pub use inventory::{Held, directories, inventory, told_size, wire_size};
 pub(crate) use keywords::{Keywords, fits, taken};
+pub(crate) use links::{Linked, Links};
 pub use mailbox::{Mailbox, path_for, remove_made, topmost_missing};
 pub use name::{FileName, Origin};
 pub use place::{Placed, place};
