@@ -144,3 +144,44 @@ fn it_is_put_back_and_goes_on_after_a_kill() {
     daemon.ctl(&["verify", "old", "--bodies"]).code(0);
     daemon.stop();
 }
+
+#[test]
+fn a_daily_budget_is_kept_over_restarts() {
+    let bodies = Arc::new(AtomicUsize::new(0));
+    let mut inbox = Folder::new("INBOX", 40);
+    for mail in &mut inbox.mails {
+        mail.body =
+            [mail.body.as_slice(), "forty octets of a message that is large\r\n".repeat(1000).as_bytes()]
+                .concat();
+    }
+    let server = FakeImap::start(vec![inbox], counting(&bodies));
+    let define = |daemon: &Daemon, budget: &str| {
+        let account = imap_migrate("old", "alice", server.port, LOGIN, "");
+        let with = format!("security = \"none\", imap_daily = \"{budget}\"");
+        daemon.define("alice", &account.replace("security = \"none\"", &with));
+    };
+    let mut daemon = Daemon::new("");
+    define(&daemon, "1MB");
+    daemon.start();
+    daemon.ctl(&["start", "old"]).code(0);
+    let limit = Duration::from_secs(60);
+    let migration = daemon.migration_in("old", &["retrying"], limit);
+    let came = bodies.load(Ordering::SeqCst);
+    assert!((20..25).contains(&came), "{came} of 40 messages of 41 KB: {migration:#}");
+    assert_eq!(migration["messages_imported"], came, "{migration:#}");
+    let error = migration["error"].as_str().unwrap();
+    assert!(error.contains("1 MB in 24 hours") && error.contains("all will be here about"), "{error}");
+    assert!(migration["next_try_at"].is_string(), "{migration:#}");
+    daemon.kill();
+    daemon.start();
+    let migration = daemon.migration_in("old", &["retrying"], limit);
+    assert_eq!(migration["messages_done"], came, "{migration:#}");
+    assert_eq!(bodies.load(Ordering::SeqCst), came, "the budget was forgotten");
+    define(&daemon, "10MB");
+    daemon.ctl(&["reload"]).code(0);
+    daemon.ctl(&["pause", "old"]).code(0);
+    daemon.ctl(&["resume", "old"]).code(0);
+    let migration = daemon.migration_in("old", &["completed"], limit);
+    assert_eq!((&migration["messages_done"], bodies.load(Ordering::SeqCst)), (&40.into(), 40));
+    daemon.stop();
+}

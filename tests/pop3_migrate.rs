@@ -147,3 +147,29 @@ fn a_later_run_that_is_cancelled_leaves_what_earlier_ones_brought() {
     same("octets", &source.put, &Tree::read(&home).contents());
     daemon.stop();
 }
+
+#[test]
+fn a_server_that_gives_its_mail_in_rounds_gives_all_of_it() {
+    // As Gmail does: ten at a time, and the next ten after those were fetched.
+    let server = FakePop3::start(ALL, mails(25), |command, reply| {
+        let turn = 10 * command.connection + 1..10 * command.connection + 11;
+        if matches!(command.name.as_str(), "LIST" | "UIDL")
+            && let Some(body) = &mut reply.body
+        {
+            let lines: Vec<&str> = std::str::from_utf8(body).unwrap().lines().collect();
+            let number =
+                |line: &&&str| line.split(' ').next().unwrap().parse().is_ok_and(|n| turn.contains(&n));
+            let listed: String = lines.iter().filter(number).map(|line| format!("{line}\r\n")).collect();
+            *body = listed.into_bytes();
+        }
+    });
+    let mut daemon = Daemon::new("");
+    let with = "security = \"none\", pop3_rounds = true";
+    daemon.define("alice", &pop3_migrate("old", server.port, "").replace("security = \"none\"", with));
+    daemon.start();
+    let migration = daemon.migrate("old");
+    assert_eq!((&migration["messages_total"], &migration["messages_imported"]), (&25.into(), &25.into()));
+    assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 25);
+    assert!(server.said().iter().filter(|line| *line == "QUIT").count() >= 4, "{:?}", server.said());
+    daemon.stop();
+}

@@ -9,26 +9,25 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::board::{Board, Part};
-use super::carry::{Looked, carry};
-use super::gmail::{Home, Map};
+use super::budget::Budget;
+use super::carry::Looked;
+use super::gmail::Map;
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::landing::{Landing, Order, Placement, Receipt};
-use crate::destination::maildir::{FileName, Mailbox, Origin, Reflag};
+use crate::destination::maildir::{Mailbox, Origin};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Deleted, Event, Examined, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Event, Fetch, Left, Session, SourceFolder};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
 
 /// A batch is committed at so many messages, so many octets, or after so long.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
 const BATCH_TIME: Duration = Duration::from_secs(2);
 
-/// Copies made here are numbered from here, apart from what comes over the wire.
-const COPIES: u64 = 1 << 62;
 /// Messages of a folder that did not come are listed one by one up to this number.
 const MOST_LISTED: usize = 10_000;
 
@@ -48,6 +47,8 @@ pub(super) struct FolderWork<'w> {
     pub(super) poll: Option<&'w Poll>,
     /// Which messages of the folders are the same, at Gmail.
     pub(super) gmail: Option<&'w Map>,
+    /// What may still be fetched today.
+    pub(super) budget: Option<&'w Budget>,
     /// What is larger is left out; octets.
     pub(super) limit: Option<u64>,
 }
@@ -79,25 +80,27 @@ pub(super) enum Brought {
 }
 
 /// The state of a folder while it is being brought.
-struct Progress {
-    key: u64,
-    origin: Origin,
-    uidvalidity: u32,
-    record: FolderRecord,
-    done: UidSet,
+pub(super) struct Progress {
+    pub(super) key: u64,
+    pub(super) origin: Origin,
+    pub(super) uidvalidity: u32,
+    pub(super) record: FolderRecord,
+    pub(super) done: UidSet,
     /// Of those, what was here under other names.
-    adopted: UidSet,
+    pub(super) adopted: UidSet,
     /// The journal does not know that set yet.
-    adopted_new: bool,
-    bytes_done: u64,
-    sizes: BTreeMap<u32, u32>,
-    changes: Changes,
-    waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
-    lost_keywords: u64,
+    pub(super) adopted_new: bool,
+    pub(super) bytes_done: u64,
+    pub(super) sizes: BTreeMap<u32, u32>,
+    pub(super) changes: Changes,
+    pub(super) waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
+    pub(super) lost_keywords: u64,
     /// Flags at the source, of a migration.
-    looked: Looked,
+    pub(super) looked: Looked,
     /// What came just now.
-    fresh: UidSet,
+    pub(super) fresh: UidSet,
+    /// What lands now was copied here, and not fetched.
+    pub(super) copying: bool,
 }
 
 impl FolderWork<'_> {
@@ -159,6 +162,7 @@ impl FolderWork<'_> {
                 _ => Looked::default(),
             },
             fresh: UidSet::new(),
+            copying: false,
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
         progress.record.ledger.seen = seen;
@@ -257,6 +261,12 @@ impl FolderWork<'_> {
             self.finish(&mut progress).await?;
             return Ok(Brought::Done);
         }
+        let granted = match self.budget {
+            Some(budget) => budget.take(todo.iter().map(|(_, size)| u64::from(*size))),
+            None => todo.len(),
+        };
+        let enough = self.budget.filter(|_| granted < todo.len()).map(Budget::enough);
+        todo.truncate(granted);
         progress.record.open = true;
         self.save(&mut progress).await?;
         let mut care = self.care(key).unwrap_or_default();
@@ -268,113 +278,15 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
+        if let Some(enough) = enough {
+            return Err(enough);
+        }
         if later {
             return Ok(Brought::Later);
         }
         self.carry(session, &mut progress, examined).await?;
         self.finish(&mut progress).await?;
         Ok(Brought::Done)
-    }
-
-    /// Copies messages here that other folders fetched; returns those that are not there to be copied.
-    async fn copy(
-        &self,
-        session: &mut Session<Order>,
-        progress: &mut Progress,
-        examined: Examined,
-        homes: BTreeMap<u32, Home>,
-    ) -> Result<UidSet, Failure> {
-        let records = self.journal.folders(self.account)?;
-        progress.record.open = true;
-        self.save(progress).await?;
-        let (mut left, mut count) = (UidSet::new(), 0);
-        let mut details = session.list_details(examined).await?;
-        // Folder by folder, so that each is looked into once.
-        details.sort_by_key(|detail| homes.get(&detail.uid).map(|home| home.folder));
-        for detail in details {
-            let Some(home) = homes.get(&detail.uid) else { continue };
-            let (Some(record), Some(flags)) = (records.get(&home.folder), detail.flags) else {
-                left.insert(detail.uid);
-                continue;
-            };
-            let piece = COPIES + u64::from(detail.uid);
-            let from = FileName {
-                origin: Origin { folder: home.folder, ..progress.origin },
-                message: MessageRef::Imap { uidvalidity: home.uidvalidity, uid: home.uid },
-            };
-            if !self.landing.copy(piece, &record.directory, from).await? {
-                left.insert(detail.uid);
-                continue;
-            }
-            progress.looked.look(detail.uid, &flags);
-            progress.fresh.insert(detail.uid);
-            let message = MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: detail.uid };
-            let (origin, received) = (progress.origin, detail.received);
-            self.landing.place(Placement { piece, origin, message, flags, received }).await?;
-            count += 1;
-            if count % BATCH == 0 {
-                let answer = self.landing.commit().await?;
-                let receipts = self.landing.settled(answer).await?;
-                self.receive(progress, receipts).await?;
-            }
-        }
-        let answer = self.landing.commit().await?;
-        let receipts = self.landing.settled(answer).await?;
-        self.receive(progress, receipts).await?;
-        // What vanished since it was listed is asked for, and told, as ever.
-        left.extend(&homes.keys().copied().filter(|uid| !progress.done.contains(*uid)).collect());
-        Ok(left)
-    }
-
-    /// Carries over the flags that changed at the source since it was looked at last. Nothing is asked of a
-    /// source that says that nothing changed.
-    async fn carry(
-        &self,
-        session: &mut Session<Order>,
-        progress: &mut Progress,
-        examined: Examined,
-    ) -> Result<(), Failure> {
-        if self.poll.is_some() {
-            return Ok(());
-        }
-        let modseq = examined.modseq.unwrap_or(0);
-        let mut here: UidSet =
-            progress.sizes.keys().copied().filter(|uid| progress.done.contains(*uid)).collect();
-        let mut new = here.clone();
-        new.subtract(&progress.looked.at);
-        // What came just now came with its flags.
-        here.subtract(&progress.fresh);
-        here.subtract(&new);
-        let before = progress.looked.clone();
-        let mut wanted = BTreeMap::new();
-        let tells = modseq > 0 && progress.record.modseq > 0;
-        if !here.is_empty() && !(tells && modseq == progress.record.modseq) {
-            let since = tells.then_some(progress.record.modseq);
-            for (uid, flags) in session.list_flags(&here, since).await? {
-                let change = progress.looked.look(uid, &flags);
-                if change != Reflag::default() {
-                    wanted.insert(uid, change);
-                }
-            }
-        }
-        // What a killed try brought did not come to be written down.
-        for (uid, flags) in session.list_flags(&new, None).await? {
-            progress.looked.look(uid, &flags);
-        }
-        let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
-        let carried = carry(self.journal, self.account, self.mailbox, place, wanted).await?;
-        if carried > 0 {
-            tracing::info!(
-                MIGRATION = self.account,
-                FOLDER = progress.record.name,
-                "{carried} messages got the flags that they have at the source now"
-            );
-        }
-        if before != progress.looked || !progress.fresh.is_empty() {
-            progress.looked.write(self.account, progress.key, &mut progress.changes);
-        }
-        progress.record.modseq = modseq;
-        Ok(())
     }
 
     async fn fetch(
@@ -482,43 +394,6 @@ impl FolderWork<'_> {
         Ok(())
     }
 
-    /// Deletes at the source what is durable here, if that was asked for; returns how many messages.
-    ///
-    /// # Errors
-    /// The server refuses, or the connection failed: the next poll goes on with it.
-    pub(super) async fn settle(&self, session: &mut Session<Order>, part: &Part) -> Result<u64, Failure> {
-        let key = Origin::imap(self.account, &part.folder.wire).folder;
-        if self.poll.is_none_or(|poll| poll.keep_original) {
-            return Ok(0);
-        }
-        let mut done = self.journal.uids(self.account, key, Side::Done)?;
-        let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
-        let mut changes = Changes::default();
-        let mut deleted = 0;
-        if !done.is_empty() {
-            match session.delete(&part.folder.wire, record.uidvalidity, &done).await? {
-                Deleted::Gone(count) => {
-                    deleted = count;
-                    record.exists = record.exists.saturating_sub(count);
-                    let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
-                    adopted.subtract(&done);
-                    done = UidSet::new();
-                    changes.uids(self.account, key, Side::Done, &done);
-                    changes.uids(self.account, key, Side::Adopted, &adopted);
-                }
-                Deleted::Marked => {
-                    let words = "the server has no UIDPLUS: what is here is marked as deleted there, and \
-                                 stays until a program of the owner expunges it";
-                    record.note = Some(words.to_owned());
-                }
-            }
-        }
-        record.settled = true;
-        changes.folder(self.account, key, &record);
-        self.journal.commit(changes).await?;
-        Ok(deleted)
-    }
-
     fn care(&self, folder: u64) -> Option<Care> {
         self.cares.lock().ok()?.get(&folder).cloned()
     }
@@ -544,7 +419,11 @@ impl FolderWork<'_> {
         progress.changes.skipped(self.account, progress.key, id, &record);
     }
 
-    async fn receive(&self, progress: &mut Progress, receipts: Vec<Receipt>) -> Result<(), Failure> {
+    pub(super) async fn receive(
+        &self,
+        progress: &mut Progress,
+        receipts: Vec<Receipt>,
+    ) -> Result<(), Failure> {
         let mut octets = 0;
         let mut announced = 0;
         for receipt in &receipts {
@@ -563,6 +442,10 @@ impl FolderWork<'_> {
         let count = receipts.len() as u64 - adopted;
         progress.record.ledger.imported += count;
         progress.record.ledger.already_there += adopted;
+        if let Some(budget) = self.budget.filter(|_| !progress.copying) {
+            let octets = receipts.iter().map(|receipt| receipt.octets).sum();
+            budget.spend(octets, announced, &mut progress.changes);
+        }
         self.save(progress).await?;
         progress.bytes_done += announced;
         self.tell(progress, false);
@@ -619,7 +502,7 @@ impl FolderWork<'_> {
         self.tally.set(progress.key, numbers);
     }
 
-    async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {
+    pub(super) async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {
         let mut changes = std::mem::take(&mut progress.changes);
         changes.folder(self.account, progress.key, &progress.record);
         changes.uids(self.account, progress.key, Side::Done, &progress.done);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use super::budget::Budget;
 use super::drain::Moving;
 use super::folder::too_large_for;
 use super::identity::{self, Copies};
@@ -177,6 +178,7 @@ pub(super) async fn run(
             copies: Copies::default(),
             recognised: 0,
             moving: moving.as_deref_mut(),
+            budget: Budget::of(means, account)?,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
@@ -304,6 +306,7 @@ struct Carrier<'c> {
     /// Messages that were here under another name.
     recognised: usize,
     moving: Option<&'c mut Moving>,
+    budget: Option<Budget>,
 }
 
 impl Carrier<'_> {
@@ -326,6 +329,12 @@ impl Carrier<'_> {
         let mut waiting = None;
         let mut broken = None;
         for batch in batches(wanted) {
+            if let Some(budget) = &self.budget
+                && budget.take(batch.iter().map(|m| m.size.unwrap_or(0))) < batch.len()
+            {
+                broken = Some(budget.enough());
+                break;
+            }
             let asked: Vec<u32> = batch.iter().map(|m| m.number).collect();
             let retrieval = session.retrieve(&asked, limit, landing.orders()).await;
             for (message, (_, retrieved)) in batch.iter().zip(&retrieval.done) {
@@ -450,6 +459,10 @@ impl Carrier<'_> {
         self.outcome.ledger.already_there += adopted;
         let mut changes = Changes::default();
         *self.chunks = changes.more_identities(self.name, ids, *self.chunks);
+        if let Some(budget) = &self.budget {
+            let all = receipts.iter().map(|receipt| receipt.octets).sum();
+            budget.spend(all, all, &mut changes);
+        }
         if let Some(moving) = &mut self.moving {
             if adopted > 0 {
                 self.outcome.record.adopted += adopted;

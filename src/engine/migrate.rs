@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::arrival::arrived;
 use super::board::{Board, Part};
+use super::budget::Budget;
 use super::folder::{Brought, Cares, FolderWork, Listing};
 use super::gmail::{self, Map};
 use super::meter::Meter;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) poll: Option<Poll>,
     /// The source is Gmail: which of its messages are the same.
     pub(super) gmail: Option<Map>,
+    /// What may still be fetched today.
+    pub(super) budget: Option<Budget>,
     /// Messages deleted at the source.
     pub(super) deleted: AtomicU64,
 }
@@ -114,6 +117,7 @@ pub(super) async fn migrate(
         cares,
         poll: None,
         gmail: map,
+        budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
     });
     work_all(&shared, session, secret, most).await?;
@@ -323,6 +327,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         cares: &shared.cares,
         poll: shared.poll.as_ref(),
         gmail: shared.gmail.as_ref(),
+        budget: shared.budget.as_ref(),
         limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {

@@ -5,7 +5,9 @@
 mod arrival;
 mod backoff;
 mod board;
+mod budget;
 mod carry;
+mod copies;
 mod drain;
 mod folder;
 mod gmail;
@@ -18,6 +20,7 @@ mod newmail;
 mod odd;
 mod poll;
 mod rollback;
+mod settle;
 mod tally;
 mod verify;
 

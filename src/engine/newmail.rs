@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio_util::task::TaskTracker;
 
 use super::board::{Board, Part};
+use super::budget::Budget;
 use super::folder::{Cares, Listing};
 use super::maildrop::directory_of;
 use super::meter::Meter;
@@ -66,6 +67,7 @@ pub(super) async fn run(
         cares: Arc::clone(cares),
         poll: Some(work.clone()),
         gmail: None,
+        budget: Budget::of(means, account)?,
         deleted: AtomicU64::new(0),
     });
     let result = work_all(&shared, session, secret, 1).await;

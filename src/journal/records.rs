@@ -3,6 +3,7 @@
 //!
 //! | key | record |
 //! | --- | --- |
+//! | `b/ACCOUNT` | octets fetched, by the hour, of the last day |
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
@@ -76,6 +77,11 @@ impl Changes {
     /// A migration's record.
     pub fn migration(&mut self, account: &str, record: &MigrationRecord) {
         self.set_json(format!("m/{account}"), record);
+    }
+
+    /// What an account fetched, in octets by the hour, counted from 1970.
+    pub fn fetched(&mut self, account: &str, hours: &BTreeMap<i64, u64>) {
+        self.set_json(format!("b/{account}"), hours);
     }
 
     /// A migration that ended goes into the history.
@@ -449,6 +455,11 @@ impl Journal {
     /// What a poll knows of its source.
     pub fn source(&self, account: &str) -> Result<Option<SourceRecord>, Failure> {
         self.record(&format!("s/{account}"))
+    }
+
+    /// What an account fetched, in octets by the hour, counted from 1970.
+    pub fn fetched(&self, account: &str) -> Result<BTreeMap<i64, u64>, Failure> {
+        Ok(self.record(&format!("b/{account}"))?.unwrap_or_default())
     }
 
     /// A migration's record.

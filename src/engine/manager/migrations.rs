@@ -333,6 +333,18 @@ impl Manager {
                 }
                 Err(failure) => failed(name, record, failure, &means),
             };
+            if let Err(failure) = &result
+                && failure.kind == Kind::Enough
+            {
+                // Nobody waits in vain, and the pause counts for nothing.
+                entry.since = None;
+                record.waited = 0;
+                record.tries = 0;
+                record.error = Some(cut(&match done_about(account, record) {
+                    Some(words) => format!("{failure}; {words}"),
+                    None => failure.to_string(),
+                }));
+            }
             log(account, record, result.as_ref().err());
             let idle = record.automatic && record.state == Stage::Completed && record.ledger.imported == 0;
             if ended && !idle {
@@ -442,6 +454,16 @@ fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &M
         if brought { "what came was left; start it again to go on" } else { "nothing had come" }.to_owned(),
     );
     true
+}
+
+/// When a migration with a daily budget will be done, in words.
+fn done_about(account: &Account, record: &MigrationRecord) -> Option<String> {
+    let (daily, next) = (account.source.daily.filter(|daily| *daily > 0)?, record.next_try_at?);
+    let left = record.bytes_total?.saturating_sub(record.bytes_done);
+    let days = i64::try_from(left / daily).ok()?;
+    let at = jiff::Timestamp::from_millisecond(next.checked_add(days.checked_mul(86_400_000)?)?).ok()?;
+    let (next, day) = (jiff::Timestamp::from_millisecond(next).ok()?, at.strftime("%Y-%m-%d %H:%M UTC"));
+    Some(format!("the next part begins at {}, and all will be here about {day}", next.strftime("%H:%M UTC")))
 }
 
 fn retry(record: &mut MigrationRecord, failure: &Failure) {
