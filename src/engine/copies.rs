@@ -90,7 +90,8 @@ impl FolderWork<'_> {
         let before = progress.looked.clone();
         let mut wanted = BTreeMap::new();
         let tells = modseq > 0 && progress.record.modseq > 0;
-        if !here.is_empty() && !(tells && modseq == progress.record.modseq) {
+        let unchanged = tells && modseq == progress.record.modseq;
+        if !here.is_empty() && !unchanged {
             let since = tells.then_some(progress.record.modseq);
             for (uid, flags) in session.list_flags(&here, since).await? {
                 let change = progress.looked.look(uid, &flags);
