@@ -102,6 +102,10 @@ pub struct Source {
     pub max_connections: Option<usize>,
     /// The server does not want to be polled more often.
     pub min_interval: Option<Duration>,
+    /// Octets that one account may fetch by this protocol in 24 hours.
+    pub daily: Option<u64>,
+    /// By POP3 the server lists only so much at a time, and the next after that was fetched.
+    pub rounds: bool,
     /// What helps when the login is refused, from the server entry; may be empty.
     pub login_hint: String,
 }
@@ -179,4 +183,6 @@ pub struct Migrate {
     pub include: Vec<String>,
     /// Patterns that win over `include`.
     pub exclude: Vec<String>,
+    /// After it completed it is run again by itself, so long after each end, until it is finished.
+    pub delta: Option<Duration>,
 }

@@ -40,6 +40,8 @@ pub enum Kind {
     Secret,
     /// The server asks for fewer or later requests (`[LOGIN-DELAY]`, `[THROTTLED]`, `[LIMIT]`).
     Throttled,
+    /// Enough for now, by what is known of the server: it goes on by itself at a known time.
+    Enough,
     /// Another session holds the mailbox (`[IN-USE]`).
     InUse,
     /// The server says that it is unwell (`[SYS/TEMP]`, `[UNAVAILABLE]`).
@@ -131,6 +133,7 @@ impl Failure {
         !matches!(
             self.kind,
             Kind::Throttled
+                | Kind::Enough
                 | Kind::InUse
                 | Kind::Unavailable
                 | Kind::OurNetwork

@@ -63,6 +63,50 @@ pub struct Flags {
     pub keywords: Vec<String>,
 }
 
+/// One of the flags that every mail store keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// `\Draft`
+    Draft,
+    /// `\Flagged`
+    Flagged,
+    /// `\Answered`
+    Answered,
+    /// `\Seen`
+    Seen,
+    /// `\Deleted`
+    Deleted,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Mark; 5] = [Mark::Draft, Mark::Flagged, Mark::Answered, Mark::Seen, Mark::Deleted];
+
+    /// Its letter in the names of a Maildir's files.
+    pub fn letter(self) -> char {
+        match self {
+            Mark::Draft => 'D',
+            Mark::Flagged => 'F',
+            Mark::Answered => 'R',
+            Mark::Seen => 'S',
+            Mark::Deleted => 'T',
+        }
+    }
+}
+
+impl Flags {
+    /// Whether a flag is set.
+    pub fn has(&self, mark: Mark) -> bool {
+        match mark {
+            Mark::Draft => self.draft,
+            Mark::Flagged => self.flagged,
+            Mark::Answered => self.answered,
+            Mark::Seen => self.seen,
+            Mark::Deleted => self.deleted,
+        }
+    }
+}
+
 /// Seconds since 1970 and where they came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedAt(pub i64);

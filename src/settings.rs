@@ -128,6 +128,8 @@ impl ImapDestination {
             password: place,
             max_connections: self.max_connections,
             min_interval: None,
+            daily: None,
+            rounds: false,
             login_hint: "look at [destination] in mailhaul.toml".to_owned(),
         }
     }

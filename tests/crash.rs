@@ -117,12 +117,18 @@ fn report(what: &str, rounds: &Rounds, messages: usize, harm: (usize, usize, usi
     );
 }
 
-fn poll(what: &str, keep: bool) {
+fn poll(what: &str, keep: bool, imap: bool) {
     let dovecot = Dovecot::start(&[LOGIN]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
     let poll = format!("keep_original = {keep}\nicon = \"old\"");
-    daemon.define("alice", &pop3_poll("alice-old", "alice", dovecot.pop3, LOGIN, &poll));
+    let definition = if imap {
+        imap_migrate("alice-old", "alice", dovecot.imap, LOGIN, &poll)
+            .replace("account.migrate", "account.poll")
+    } else {
+        pop3_poll("alice-old", "alice", dovecot.pop3, LOGIN, &poll)
+    };
+    daemon.define("alice", &definition);
     let refill = |source: &mut Corpus, count| source.add("", count);
     let rounds = rounds(what, &mut daemon, &mut source, refill, |daemon| {
         daemon.ctl(&["poll", "alice-old", "--no-wait"]).code(0);
@@ -139,12 +145,41 @@ fn poll(what: &str, keep: bool) {
 
 #[test]
 fn a_poll_that_keeps_the_originals() {
-    poll("poll, originals kept", true);
+    poll("poll, originals kept", true, false);
 }
 
 #[test]
 fn a_poll_that_deletes_the_originals() {
-    poll("poll, originals deleted", false);
+    poll("poll, originals deleted", false, false);
+}
+
+#[test]
+fn an_imap_poll_that_deletes_the_originals() {
+    poll("IMAP poll, originals deleted", false, true);
+}
+
+#[test]
+fn a_pop3_migration() {
+    let what = "POP3 migration";
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    let mut daemon = Daemon::new("");
+    let definition =
+        imap_migrate("alice-old", "alice", dovecot.pop3, LOGIN, "").replace("\"imap\"", "\"pop3\"");
+    daemon.define("alice", &definition);
+    let refill = |source: &mut Corpus, count| source.add("", count);
+    let rounds = rounds(what, &mut daemon, &mut source, refill, |daemon| {
+        daemon.ctl(&["start", "alice-old"]);
+    });
+    daemon.ctl(&["start", "alice-old"]);
+    daemon.migration_in("alice-old", &["completed"], Duration::from_secs(60));
+    daemon.migrate("alice-old");
+    judge(what, &rounds, &source, &daemon);
+    assert_eq!(Tree::read(source.root()).count(), source.put.len(), "messages at the source");
+    let before = Tree::files(&daemon.maildir("alice"));
+    daemon.migrate("alice-old");
+    same("the files after a further run", &before, &Tree::files(&daemon.maildir("alice")));
+    daemon.stop();
 }
 
 #[test]

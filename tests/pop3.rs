@@ -33,6 +33,8 @@ fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
         password: SecretPlace::Credential("unused".to_owned()),
         max_connections: None,
         min_interval: None,
+        daily: None,
+        rounds: false,
         login_hint: "make an app password".to_owned(),
     }
 }

@@ -350,6 +350,8 @@ fn complaints(settings: &str, accounts: &str, servers: &str) -> Vec<String> {
 fn invented(key: &Key) -> &'static str {
     match key.name.as_str() {
         "icon" => "\"gmail\"",
+        "delta" => "\"1h\"",
+        "imap_daily" | "pop3_daily" => "\"2500MB\"",
         "max_connections" => "8",
         "min_interval" => "\"5min\"",
         "ca_file" => "\"ca.pem\"",

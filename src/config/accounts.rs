@@ -158,11 +158,13 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
     };
     let folders = match table.get("folders") {
         None => Some(vec!["INBOX".to_owned()]),
-        Some(value) if protocol == Some(Protocol::Pop3) => {
-            value.complain("POP3 has one folder only", "leave it out, or write protocol = \"imap\"");
-            None
+        Some(value) => {
+            let patterns = some_patterns(&value, "[\"INBOX\"]");
+            if protocol == Some(Protocol::Pop3) && patterns.as_ref().is_some_and(|p| *p != ["INBOX"]) {
+                value.complain("POP3 has one folder only", "leave it out, or write protocol = \"imap\"");
+            }
+            patterns
         }
-        Some(value) => some_patterns(&value, "[\"INBOX\"]"),
     };
     let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
     let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));
@@ -189,7 +191,7 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
 }
 
 fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
-    table.only(&["into", "include", "exclude"]);
+    table.only(&["into", "include", "exclude", "delta"]);
     let into = match table.get("into") {
         None => Some(Vec::new()),
         Some(value) => match value.string() {
@@ -203,7 +205,8 @@ fn read_migrate(table: &Table<'_>) -> Option<Migrate> {
         Some(value) => some_patterns(&value, "[\"*\"]"),
     };
     let exclude = table.get("exclude").map_or(Some(Vec::new()), |value| patterns(&value));
-    Some(Migrate { into: into?, include: include?, exclude: exclude? })
+    let delta = table.get("delta").map_or(Some(None), |value| value.duration().map(Some));
+    Some(Migrate { into: into?, include: include?, exclude: exclude?, delta: delta? })
 }
 
 fn some_patterns(value: &Value<'_>, usual: &str) -> Option<Vec<String>> {

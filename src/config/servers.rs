@@ -47,6 +47,9 @@ pub(super) struct Manner {
     pub(super) ca_file: Option<PathBuf>,
     pub(super) max_connections: Option<usize>,
     pub(super) min_interval: Option<Duration>,
+    pub(super) imap_daily: Option<u64>,
+    pub(super) pop3_daily: Option<u64>,
+    pub(super) pop3_rounds: bool,
     pub(super) login_hint: String,
 }
 
@@ -98,6 +101,9 @@ fn template(table: &Table<'_>) -> Template {
         "ca_file",
         "max_connections",
         "min_interval",
+        "imap_daily",
+        "pop3_daily",
+        "pop3_rounds",
         "oauth2",
         "login_hint",
         "checked",
@@ -170,6 +176,9 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
         ca_file: table.get("ca_file").and_then(|value| ca_file(&value)),
         max_connections: table.get("max_connections").and_then(|value| value.count(1, 1000)),
         min_interval: table.get("min_interval").and_then(|value| value.duration()),
+        imap_daily: table.get("imap_daily").and_then(|value| value.size()).flatten(),
+        pop3_daily: table.get("pop3_daily").and_then(|value| value.size()).flatten(),
+        pop3_rounds: table.get("pop3_rounds").and_then(|value| value.boolean()).unwrap_or(false),
         login_hint: hint.unwrap_or_default().to_owned(),
     }
 }

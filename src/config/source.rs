@@ -61,12 +61,28 @@ pub(super) fn read(
         password: password?,
         max_connections: manner.max_connections,
         min_interval: manner.min_interval,
+        daily: match (*protocol)? {
+            Protocol::Pop3 => manner.pop3_daily,
+            Protocol::Imap => manner.imap_daily,
+        },
+        rounds: manner.pop3_rounds,
         login_hint: manner.login_hint,
     })
 }
 
 fn written_in(table: &Table<'_>, protocol: Option<Protocol>) -> Option<(Endpoint, Manner)> {
-    table.only(&["host", "port", "security", "ca_file", "max_connections", "min_interval", "login"]);
+    table.only(&[
+        "host",
+        "port",
+        "security",
+        "ca_file",
+        "max_connections",
+        "min_interval",
+        "login",
+        "imap_daily",
+        "pop3_daily",
+        "pop3_rounds",
+    ]);
     // Without a protocol the port's default does not matter: the definition is refused anyway.
     let endpoint = servers::endpoint(table, protocol.unwrap_or(Protocol::Imap));
     let manner = servers::manner(table);

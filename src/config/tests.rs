@@ -206,11 +206,6 @@ const LINES: &[(&str, &str, &str)] = &[
         "8:12: account.source.protocol: \"pop\" is not possible; write \"pop3\" or \"imap\"",
     ),
     (
-        "\"pop3\"",
-        "\"imap\"",
-        "14:1: account.poll: poll with protocol \"imap\" is not available in this version;",
-    ),
-    (
         "\"gmail\"",
         "\"gmial\"",
         "9:10: account.source.server: no server template is named \"gmial\"; did you mean \"gmail\"?",
@@ -271,8 +266,8 @@ const LINES: &[(&str, &str, &str)] = &[
     ),
     (
         "[account.poll]",
-        "[account.migrate]",
-        "14:1: account.migrate: migrate with protocol \"pop3\" is not available",
+        "[account.poll]\nfolders = [\"Work\"]",
+        "15:11: account.poll.folders: POP3 has one folder only;",
     ),
 ];
 

@@ -106,7 +106,7 @@ pub struct Migration {
     pub finished_at: Option<String>,
     /// What went wrong, in the server's own words where it spoke.
     pub error: Option<String>,
-    /// The time of the next try, while `retrying`.
+    /// The time of the next try, while `retrying`; of the next run, of one that repeats itself.
     pub next_try_at: Option<String>,
     /// Whether what came is still there, in words, for one that failed or was cancelled.
     pub outcome: Option<String>,
@@ -460,6 +460,13 @@ pub trait Manager {
         &mut self,
         names: &[&str],
         all: bool,
+        wait: bool,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Progress, Error>>>>;
+    /// One last run of migrations that repeat themselves; with `wait` replies until all of them have ended.
+    #[zlink(more)]
+    async fn finish(
+        &mut self,
+        names: &[&str],
         wait: bool,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Progress, Error>>>>;
     /// Stops a migration where it is.

@@ -185,6 +185,23 @@ impl Service {
         }
     }
 
+    #[zlink(more)]
+    async fn finish(
+        &self,
+        _more: bool,
+        names: Vec<String>,
+        wait: bool,
+    ) -> impl Stream<Item = Result<Reply<Progress>, Error>> + Unpin + use<> {
+        let manager = match self.admit() {
+            Ok(manager) => manager,
+            Err(error) => return streams::refused(error),
+        };
+        match manager.finish(&names).await {
+            Ok(()) => streams::migrations(manager, names, wait),
+            Err(refusal) => streams::refused(refusal.into()),
+        }
+    }
+
     async fn pause(&self, name: String) -> Result<Done, Error> {
         let state = self.admit()?.wish(&name, Wish::Pause).await?.as_str().to_owned();
         Ok(Done { name, state })

@@ -93,12 +93,21 @@ pub(super) enum Verb {
         /// Wait until they have ended
         #[arg(long)]
         wait: bool,
-        /// Bring only what is new (a second run always does)
+        /// Bring only what is new, and flags that changed (a second run always does)
         #[arg(long)]
         delta: bool,
         /// Show what would be done
         #[arg(long)]
         dry_run: bool,
+    },
+    /// One last run of migrations with delta; then they repeat themselves no more
+    Finish {
+        /// The migrations
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// Wait until they have ended
+        #[arg(long)]
+        wait: bool,
     },
     /// Stops a migration where it is
     Pause {

@@ -88,6 +88,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::Check { names } => check::run(connection, screen, &names).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
         Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,
+        Verb::Finish { names, wait } => start::finish(connection, screen, &names, wait).await,
         Verb::Enable { names } => switch::run(connection, screen, switch::To::Enabled, &names).await,
         Verb::Disable { names } => switch::run(connection, screen, switch::To::Disabled, &names).await,
         Verb::Pause { names } => switch::run(connection, screen, switch::To::Paused, &names).await,

@@ -1,16 +1,17 @@
-//! `start`: migrations into the queue, and with `--wait` until each has ended.
+//! `start` and `finish`: migrations into the queue, and with `--wait` until each has ended.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 
-use crate::control::api::{Manager, Migration};
+use crate::control::api::{Manager, Migration, Progress};
 
 use super::Outcome;
 use super::connection::{Connection, answer};
 use super::live::{Live, ended, numbers};
 use super::screen::{Meaning, Screen};
+use super::trouble::Trouble;
 
 pub(super) async fn run(
     connection: &mut Connection,
@@ -20,13 +21,35 @@ pub(super) async fn run(
     wait: bool,
 ) -> Outcome {
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let replies = answer(connection.start(&asked, all, wait).await.map(Ok))?.map(answer);
+    follow(screen, names, all, wait, replies).await
+}
+
+pub(super) async fn finish(
+    connection: &mut Connection,
+    screen: &mut Screen,
+    names: &[String],
+    wait: bool,
+) -> Outcome {
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let replies = answer(connection.finish(&asked, wait).await.map(Ok))?.map(answer);
+    follow(screen, names, false, wait, replies).await
+}
+
+async fn follow(
+    screen: &mut Screen,
+    names: &[String],
+    all: bool,
+    wait: bool,
+    replies: impl Stream<Item = Result<Progress, Trouble>>,
+) -> Outcome {
     let mut last: BTreeMap<String, Option<Migration>> =
         names.iter().map(|name| (name.clone(), None)).collect();
     let mut live = Live::new(screen);
     {
-        let mut replies = pin!(answer(connection.start(&asked, all, wait).await.map(Ok))?);
+        let mut replies = pin!(replies);
         while let Some(reply) = replies.next().await {
-            let progress = answer(reply)?;
+            let progress = reply?;
             if screen.json {
                 screen.json(&progress)?;
             }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::maildir::{Origin, Orphans};
+use super::maildir::{FileName, Origin, Orphans};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel, UidSet};
 
@@ -23,6 +23,17 @@ pub enum Order {
     Parcel(Parcel),
     /// Opens the folder that placements go to from now on.
     Open(Box<Opening>, oneshot::Sender<Result<Opened, Failure>>),
+    /// Takes a message that is in the mailbox for a complete one, by a second name of its file.
+    Copy {
+        /// Its number from now on.
+        piece: u64,
+        /// The directory that it is in.
+        directory: String,
+        /// What the name of its file says.
+        from: FileName,
+        /// Whether it is there.
+        reply: oneshot::Sender<bool>,
+    },
     /// Names a complete message.
     Place(Box<Placement>),
     /// Drops a complete message.
@@ -173,6 +184,19 @@ impl Landing {
         self.send(Order::Open(Box::new(opening), reply)).await?;
         match answer.await {
             Ok(opened) => opened,
+            Err(_) => Err(self.failure().await),
+        }
+    }
+
+    /// Takes a message that is in the mailbox for a complete one; `false`: it is not there.
+    ///
+    /// # Errors
+    /// What stopped the landing.
+    pub async fn copy(&self, piece: u64, directory: &str, from: FileName) -> Result<bool, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Order::Copy { piece, directory: directory.to_owned(), from, reply }).await?;
+        match answer.await {
+            Ok(there) => Ok(there),
             Err(_) => Err(self.failure().await),
         }
     }

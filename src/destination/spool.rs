@@ -99,6 +99,11 @@ pub(super) fn take_in(
                 spool.complete.remove(&piece);
                 continue;
             }
+            Order::Copy { reply, .. } => {
+                // A server has no second names: it is fetched once more.
+                let _ = reply.send(false);
+                continue;
+            }
             Order::Open(opening, reply) => Errand::Open(opening, reply),
             Order::Commit(reply) => Errand::Batch(spool.batch(), reply),
         };

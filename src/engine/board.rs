@@ -41,6 +41,8 @@ struct Inner {
     later: VecDeque<Part>,
     busy: usize,
     surveying: bool,
+    /// Copies are put off until every body has been fetched.
+    gathering: bool,
     /// Every folder at the source, whether it is migrated or not.
     at_source: BTreeSet<u64>,
     listed: BTreeMap<u64, (u32, UidSet)>,
@@ -56,15 +58,17 @@ pub(super) struct Claim {
 }
 
 impl Board {
-    /// `survey`: an earlier run may have brought mail; `at_source`: the keys of all folders there.
+    /// `survey`: an earlier run may have brought mail; `gather`: folders share messages; `at_source`: the keys of all folders there.
     pub(super) fn new(
         parts: VecDeque<Part>,
         survey: bool,
+        gather: bool,
         at_source: BTreeSet<u64>,
         mailbox: Option<Arc<Mailbox>>,
         account: u64,
     ) -> Arc<Board> {
-        let inner = Inner { parts, surveying: survey && mailbox.is_some(), at_source, ..Inner::default() };
+        let surveying = survey && mailbox.is_some();
+        let inner = Inner { parts, surveying, gathering: gather, at_source, ..Inner::default() };
         Arc::new(Board { inner: Mutex::new(inner), moved: Notify::new(), mailbox, account })
     }
 
@@ -91,6 +95,10 @@ impl Board {
                     None
                 } else if inner.later.is_empty() {
                     return Ok(None);
+                } else if !inner.surveying {
+                    inner.gathering = false;
+                    inner.parts = std::mem::take(&mut inner.later);
+                    continue;
                 } else {
                     inner.busy += 1;
                     let adopted = std::mem::take(&mut inner.adopted);
@@ -139,6 +147,11 @@ impl Board {
     /// Whether folders with new mail are put off for now.
     pub(super) fn is_surveying(&self) -> bool {
         self.lock().surveying
+    }
+
+    /// Whether copies of what other folders fetch are put off for now.
+    pub(super) fn is_gathering(&self) -> bool {
+        self.lock().gathering
     }
 
     /// The copies here whose message the source no longer has where it was, once that is known.

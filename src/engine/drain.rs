@@ -13,7 +13,7 @@ use super::{Means, Place, blocking, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::Home;
 use crate::destination::maildir::{Mailbox, Origin, held};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, SourceRecord};
 use crate::message::{FolderPath, MessageRef};
 use crate::migration::Ledger;
@@ -122,6 +122,12 @@ pub(super) async fn drain(
     let ran =
         maildrop::run(means, account, &errand, &this.meter, &this.landings, &mut outcome, Some(&mut moving));
     ran.await?;
+    if account.source.rounds && outcome.bytes > 0 {
+        let pause =
+            outcome.login_delay.unwrap_or_default().max(account.source.min_interval.unwrap_or_default());
+        let words = "the server gives its mail in rounds, and this one is here";
+        return Err(Failure::new(Kind::Enough, words, "the next one follows by itself").waiting(Some(pause)));
+    }
     moving.record.state = FolderState::Done;
     let mut changes = Changes::default();
     moving.tell(&outcome.ledger, Some(&mut changes));

@@ -10,19 +10,22 @@ use tokio::sync::oneshot;
 
 use super::at_server::{AtServer, special_use};
 use super::board::{Board, Part};
+use super::budget::Budget;
+use super::carry::Looked;
+use super::gmail::Map;
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
-use crate::destination::maildir::Origin;
+use crate::destination::maildir::{Mailbox, Origin};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Deleted, Event, Fetch, Left, Session};
+use crate::imap::{Care, Event, Fetch, Left, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
 
 /// A batch is committed at so many messages, so many octets, or after so long.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
 const BATCH_TIME: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
     pub(super) landing: &'w Landing,
+    pub(super) mailbox: Option<&'w Arc<Mailbox>>,
     pub(super) meter: &'w Meter,
     pub(super) tally: &'w Arc<Tally>,
     /// The run: its beginning.
@@ -42,6 +46,10 @@ pub(super) struct FolderWork<'w> {
     pub(super) cares: &'w Cares,
     /// It is polled, and not migrated.
     pub(super) poll: Option<&'w Poll>,
+    /// Which messages of the folders are the same, at Gmail.
+    pub(super) gmail: Option<&'w Map>,
+    /// What may still be fetched today.
+    pub(super) budget: Option<&'w Budget>,
     /// What is larger is left out; octets.
     pub(super) limit: Option<u64>,
 }
@@ -73,21 +81,27 @@ pub(super) enum Brought {
 }
 
 /// The state of a folder while it is being brought.
-struct Progress {
-    key: u64,
-    origin: Origin,
-    uidvalidity: u32,
-    record: FolderRecord,
-    done: UidSet,
+pub(super) struct Progress {
+    pub(super) key: u64,
+    pub(super) origin: Origin,
+    pub(super) uidvalidity: u32,
+    pub(super) record: FolderRecord,
+    pub(super) done: UidSet,
     /// Of those, what was here under other names.
-    adopted: UidSet,
+    pub(super) adopted: UidSet,
     /// The journal does not know that set yet.
-    adopted_new: bool,
-    bytes_done: u64,
-    sizes: BTreeMap<u32, u32>,
-    changes: Changes,
-    waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
-    lost_keywords: u64,
+    pub(super) adopted_new: bool,
+    pub(super) bytes_done: u64,
+    pub(super) sizes: BTreeMap<u32, u32>,
+    pub(super) changes: Changes,
+    pub(super) waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
+    pub(super) lost_keywords: u64,
+    /// Flags at the source, of a migration.
+    pub(super) looked: Looked,
+    /// What came just now.
+    pub(super) fresh: UidSet,
+    /// What lands now was copied here, and not fetched.
+    pub(super) copying: bool,
     there: AtServer,
     /// The journal does not know those sets yet.
     there_new: bool,
@@ -108,12 +122,15 @@ impl FolderWork<'_> {
             }
             _ => None,
         };
-        let listed = match since {
+        let mut listed = match since {
             Some((uidnext, again)) => session.list_since(uidnext, again).await?,
             None => session.list_messages(examined).await?,
         };
         let origin = Origin::imap(self.account, &folder.wire);
         let key = origin.folder;
+        if let Some(map) = self.gmail {
+            listed.messages.retain(|(uid, _)| map.shows(key, *uid));
+        }
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
         let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
         let known = record.uidvalidity == examined.uidvalidity;
@@ -131,6 +148,8 @@ impl FolderWork<'_> {
                 run: self.run,
                 state: FolderState::Running,
                 ledger: Ledger::default(),
+                // Numbered anew, its modification sequence begins anew, too.
+                modseq: if known { record.modseq } else { 0 },
                 bytes_total: listed.messages.iter().map(|(_, size)| u64::from(*size)).sum(),
                 ..record
             },
@@ -144,6 +163,12 @@ impl FolderWork<'_> {
             lost_keywords: 0,
             there: self.there(key)?,
             there_new: false,
+            looked: match self.poll {
+                None if known => Looked::read(self.journal, self.account, key)?,
+                _ => Looked::default(),
+            },
+            fresh: UidSet::new(),
+            copying: false,
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
         progress.record.ledger.seen = seen;
@@ -233,10 +258,30 @@ impl FolderWork<'_> {
         progress.changes.not_skipped(self.account, key, "folder");
         self.tell(&progress, false);
 
+        let home = |uid| self.gmail.and_then(|map| map.home(key, uid));
+        let (copies, mut todo): (Vec<_>, Vec<_>) =
+            todo.into_iter().partition(|(uid, _)| home(*uid).is_some());
+        let later = !copies.is_empty() && self.board.is_gathering();
+        if later && todo.is_empty() {
+            return Ok(Brought::Later);
+        }
+        if !copies.is_empty() && !later {
+            let homes = copies.iter().filter_map(|(uid, _)| Some((*uid, home(*uid)?))).collect();
+            let left = self.copy(session, &mut progress, examined, homes).await?;
+            todo.extend(copies.into_iter().filter(|(uid, _)| left.contains(*uid)));
+            todo.sort_unstable();
+        }
         if todo.is_empty() {
+            self.carry(session, &mut progress, examined).await?;
             self.finish(&mut progress).await?;
             return Ok(Brought::Done);
         }
+        let granted = match self.budget {
+            Some(budget) => budget.take(todo.iter().map(|(_, size)| u64::from(*size))),
+            None => todo.len(),
+        };
+        let enough = self.budget.filter(|_| granted < todo.len()).map(Budget::enough);
+        todo.truncate(granted);
         progress.record.open = true;
         self.save(&mut progress).await?;
         let mut care = self.care(key).unwrap_or_default();
@@ -248,6 +293,13 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
+        if let Some(enough) = enough {
+            return Err(enough);
+        }
+        if later {
+            return Ok(Brought::Later);
+        }
+        self.carry(session, &mut progress, examined).await?;
         self.finish(&mut progress).await?;
         Ok(Brought::Done)
     }
@@ -274,6 +326,10 @@ impl FolderWork<'_> {
                         // New mail is new here, too, unless somebody has read it there.
                         message.flags.recent |= !message.flags.seen;
                         message.flags.keywords.extend(poll.icon.as_ref().map(|icon| format!("icon-{icon}")));
+                    }
+                    if self.poll.is_none() {
+                        progress.looked.look(message.uid, &message.flags);
+                        progress.fresh.insert(message.uid);
                     }
                     octets += u64::from(progress.sizes.get(&message.uid).copied().unwrap_or(0));
                     count += 1;
@@ -352,43 +408,6 @@ impl FolderWork<'_> {
         Ok(())
     }
 
-    /// Deletes at the source what is durable here, if that was asked for; returns how many messages.
-    ///
-    /// # Errors
-    /// The server refuses, or the connection failed: the next poll goes on with it.
-    pub(super) async fn settle(&self, session: &mut Session<Order>, part: &Part) -> Result<u64, Failure> {
-        let key = Origin::imap(self.account, &part.folder.wire).folder;
-        if self.poll.is_none_or(|poll| poll.keep_original) {
-            return Ok(0);
-        }
-        let mut done = self.journal.uids(self.account, key, Side::Done)?;
-        let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
-        let mut changes = Changes::default();
-        let mut deleted = 0;
-        if !done.is_empty() {
-            match session.delete(&part.folder.wire, record.uidvalidity, &done).await? {
-                Deleted::Gone(count) => {
-                    deleted = count;
-                    record.exists = record.exists.saturating_sub(count);
-                    let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
-                    adopted.subtract(&done);
-                    done = UidSet::new();
-                    changes.uids(self.account, key, Side::Done, &done);
-                    changes.uids(self.account, key, Side::Adopted, &adopted);
-                }
-                Deleted::Marked => {
-                    let words = "the server has no UIDPLUS: what is here is marked as deleted there, and \
-                                 stays until a program of the owner expunges it";
-                    record.note = Some(words.to_owned());
-                }
-            }
-        }
-        record.settled = true;
-        changes.folder(self.account, key, &record);
-        self.journal.commit(changes).await?;
-        Ok(deleted)
-    }
-
     fn there(&self, key: u64) -> Result<AtServer, Failure> {
         AtServer::read(self.journal, self.account, key)
     }
@@ -412,7 +431,11 @@ impl FolderWork<'_> {
         progress.changes.skipped(self.account, progress.key, id, &record);
     }
 
-    async fn receive(&self, progress: &mut Progress, receipts: Vec<Receipt>) -> Result<(), Failure> {
+    pub(super) async fn receive(
+        &self,
+        progress: &mut Progress,
+        receipts: Vec<Receipt>,
+    ) -> Result<(), Failure> {
         let mut octets = 0;
         let mut announced = 0;
         for receipt in &receipts {
@@ -438,6 +461,10 @@ impl FolderWork<'_> {
         let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;
         progress.record.ledger.imported += count;
         progress.record.ledger.already_there += adopted;
+        if let Some(budget) = self.budget.filter(|_| !progress.copying) {
+            let octets = receipts.iter().map(|receipt| receipt.octets).sum();
+            budget.spend(octets, announced, &mut progress.changes);
+        }
         self.save(progress).await?;
         progress.bytes_done += announced;
         self.tell(progress, false);
@@ -494,7 +521,7 @@ impl FolderWork<'_> {
         self.tally.set(progress.key, numbers);
     }
 
-    async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {
+    pub(super) async fn save(&self, progress: &mut Progress) -> Result<(), Failure> {
         let mut changes = std::mem::take(&mut progress.changes);
         changes.folder(self.account, progress.key, &progress.record);
         changes.uids(self.account, progress.key, Side::Done, &progress.done);

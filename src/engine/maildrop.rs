@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::at_server::AtServer;
+use super::budget::Budget;
 use super::drain::{FOLDER, Moving};
 use super::folder::too_large_for;
 use super::identity::{self, Copies};
@@ -195,6 +196,7 @@ pub(super) async fn run(
             recognised: 0,
             moving: moving.as_deref_mut(),
             at_server,
+            budget: Budget::of(means, account)?,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
@@ -323,6 +325,7 @@ struct Carrier<'c> {
     recognised: usize,
     moving: Option<&'c mut Moving>,
     at_server: AtServer,
+    budget: Option<Budget>,
 }
 
 impl Carrier<'_> {
@@ -345,6 +348,12 @@ impl Carrier<'_> {
         let mut waiting = None;
         let mut broken = None;
         for batch in batches(wanted) {
+            if let Some(budget) = &self.budget
+                && budget.take(batch.iter().map(|m| m.size.unwrap_or(0))) < batch.len()
+            {
+                broken = Some(budget.enough());
+                break;
+            }
             let asked: Vec<u32> = batch.iter().map(|m| m.number).collect();
             let retrieval = session.retrieve(&asked, limit, landing.orders()).await;
             for (message, (_, retrieved)) in batch.iter().zip(&retrieval.done) {
@@ -491,6 +500,10 @@ impl Carrier<'_> {
         }
         if placed {
             self.at_server.save(self.name, FOLDER, &mut changes);
+        }
+        if let Some(budget) = &self.budget {
+            let all = receipts.iter().map(|receipt| receipt.octets).sum();
+            budget.spend(all, all, &mut changes);
         }
         if let Some(moving) = &mut self.moving {
             if adopted > 0 {

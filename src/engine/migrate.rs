@@ -9,10 +9,12 @@ use tokio_util::task::TaskTracker;
 
 use super::arrival::arrived;
 use super::board::{Board, Part};
+use super::budget::Budget;
 use super::folder::{Brought, Cares, FolderWork, Listing};
+use super::gmail::{self, Map};
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, blocking, cut, drain};
+use super::{Means, blocking, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
 use crate::destination::landing::Order;
@@ -40,6 +42,10 @@ pub(super) struct Shared {
     pub(super) cares: Arc<Cares>,
     /// It is a poll's, and not a migration's.
     pub(super) poll: Option<Poll>,
+    /// The source is Gmail: which of its messages are the same.
+    pub(super) gmail: Option<Map>,
+    /// What may still be fetched today.
+    pub(super) budget: Option<Budget>,
     /// Messages deleted at the source.
     pub(super) deleted: AtomicU64,
 }
@@ -75,7 +81,8 @@ pub(super) async fn migrate(
     let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
-    let folders = chosen(folders, &account.job);
+    let gmail = session.can(gmail::CAPABILITY);
+    let folders = arranged(folders, gmail, &account);
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);
@@ -84,6 +91,13 @@ pub(super) async fn migrate(
     let naming = home.naming().await?;
     let parts = plan(&means, &account, &naming, folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;
+    let map = if gmail {
+        let keys =
+            parts.iter().map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, &part.folder));
+        Some(Map::of(&mut session, keys).await?)
+    } else {
+        None
+    };
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed)
@@ -92,7 +106,7 @@ pub(super) async fn migrate(
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
     let survey = known || brought_any(&home, mark).await?;
-    let board = Board::new(parts, survey, at_source, home.maildir().cloned(), mark);
+    let board = Board::new(parts, survey, gmail, at_source, home.maildir().cloned(), mark);
     let shared = Arc::new(Shared {
         means: Arc::clone(&means),
         account: Arc::clone(&account),
@@ -104,6 +118,8 @@ pub(super) async fn migrate(
         board,
         cares,
         poll: None,
+        gmail: map,
+        budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
     });
     work_all(&shared, session, secret, most).await?;
@@ -159,6 +175,18 @@ pub(super) async fn brought_any(home: &Home, mark: u64) -> Result<bool, Failure>
         Some(mailbox) => blocking(move || Orphans::any(&mailbox, mark)).await,
         None => Ok(false),
     }
+}
+
+/// The same, as a Gmail account needs it.
+pub(super) fn arranged(folders: Vec<SourceFolder>, gmail: bool, account: &Account) -> Vec<SourceFolder> {
+    if !gmail {
+        return chosen(folders, &account.job);
+    }
+    let (folders, aside) = gmail::arrange(&folders, chosen(folders.clone(), &account.job));
+    for (path, why) in aside {
+        tracing::info!(MIGRATION = account.name, FOLDER = path.to_string(), "not moved: {why}");
+    }
+    folders
 }
 
 /// Gives every folder its place; a place that an earlier run gave is kept.
@@ -294,12 +322,15 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         journal: &shared.means.journal,
         account: &shared.account.name,
         landing: &landing,
+        mailbox: shared.home.maildir(),
         meter: &shared.meter,
         tally: &shared.tally,
         run: shared.run,
         board: &shared.board,
         cares: &shared.cares,
         poll: shared.poll.as_ref(),
+        gmail: shared.gmail.as_ref(),
+        budget: shared.budget.as_ref(),
         limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {
@@ -406,6 +437,7 @@ pub(super) fn begin(
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
         changes.uids(account, key, Side::PlacedBefore, &means.journal.uids(account, key, Side::Placed)?);
+        carry::forget(means, account, key, changes)?;
         record.before = record.uidvalidity;
         record.made = false;
         record.subscribed = false;

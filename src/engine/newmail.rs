@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio_util::task::TaskTracker;
 
 use super::board::{Board, Part};
+use super::budget::Budget;
 use super::folder::{Cares, Listing};
 use super::maildrop::directory_of;
 use super::meter::Meter;
@@ -63,9 +64,11 @@ pub(super) async fn run(
         tally: Arc::clone(&tally),
         landings: landings.clone(),
         run: now(),
-        board: Board::new(parts, survey, at_source, home.maildir().cloned(), mark),
+        board: Board::new(parts, survey, false, at_source, home.maildir().cloned(), mark),
         cares: Arc::clone(cares),
         poll: Some(work.clone()),
+        gmail: None,
+        budget: Budget::of(means, account)?,
         deleted: AtomicU64::new(0),
     });
     let result = work_all(&shared, session, secret, 1).await;
@@ -93,27 +96,32 @@ fn plan(
     }
     let (directory, destination) =
         (directory_of(naming, &work.mailbox), FolderPath(work.mailbox.clone()).to_string());
-    let (mut parts, mut any_whole) = (VecDeque::new(), false);
+    let (mut parts, mut fewer) = (VecDeque::new(), Vec::new());
     for (folder, standing) in folders.into_iter().zip(standings) {
         let key = Origin::imap(&account.name, &folder.wire).folder;
         let old = records.remove(&key).unwrap_or_default();
         let left = left.remove(&key).unwrap_or_default();
-        let listing = match need(means, account, work, key, &old, *standing, &left)? {
-            Some(listing) => listing,
-            None => continue,
-        };
-        any_whole |= listing == Listing::Whole;
+        let need = need(means, account, work, key, &old, *standing, &left)?;
+        let shrunk = standing.is_some_and(|standing| standing.messages < old.exists);
         let record = FolderRecord {
             name: folder.path.to_string().chars().take(200).collect(),
             directory: directory.clone(),
             destination: cut(&destination),
             note: folder.note.as_deref().map(cut),
-            state: FolderState::Waiting,
             ..old
         };
-        parts.push_back(Part { folder, record, tries: 0, listing });
+        match need {
+            Some(listing) => parts.push_back(Part { folder, record, tries: 0, listing }),
+            None if shrunk => fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole }),
+            None => {}
+        }
     }
-    Ok((parts, any_whole))
+    if !parts.is_empty() {
+        // What has gone from one folder may be what is new in another.
+        parts.extend(fewer);
+    }
+    let whole = parts.iter().any(|part| part.listing == Listing::Whole);
+    Ok((parts, whole))
 }
 
 /// How a folder has to be listed; `None`: nothing has changed in it.

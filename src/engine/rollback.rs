@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::at_server::AtServer;
-use super::{Means, Place, blocking, drain};
+use super::{Means, Place, blocking, carry, drain};
 use crate::account::{Account, Protocol};
 use crate::destination::Home;
-use crate::destination::maildir::{Mailbox, Origin, Undo, Undone, clear_tmp, remove_made, undo};
+use crate::destination::maildir::{
+    Mailbox, Origin, Reflag, Undo, Undone, clear_tmp, reflag, remove_made, undo,
+};
 use crate::destination::server::Leave;
 use crate::failure::Failure;
 use crate::journal::{Changes, FolderRecord, Side};
@@ -26,7 +28,8 @@ pub(super) fn has_brought(means: &Means, account: &str) -> Result<bool, Failure>
     for (key, record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         let before = means.journal.uids(account, key, Side::Before)?;
-        if record.made || record.subscribed || record.open || done != before {
+        let carried = !carry::carried(means, account, key)?.is_empty();
+        if carried || record.made || record.subscribed || record.open || done != before {
             return Ok(true);
         }
     }
@@ -68,6 +71,12 @@ pub(super) async fn roll_back(
         let set = means.journal.uids(&account.name, *key, Side::Before)?;
         before.insert(*key, Before { validity: record.before, now: record.uidvalidity, set });
     }
+    let mut back = BTreeMap::new();
+    for (key, record) in &records {
+        let changed = carry::carried(means, &account.name, *key)?;
+        back.insert(*key, (record.directory.clone(), record.uidvalidity, changed));
+    }
+    let (flags, mark) = (back.clone(), Origin::pop3(&account.name).account);
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
     let letters = records.values().filter_map(|r| Some((r.directory.clone(), r.letters?))).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
@@ -75,11 +84,10 @@ pub(super) async fn roll_back(
         Protocol::Pop3 => drain::before(means, &account.name)?,
         Protocol::Imap => None,
     };
-    let mark = Origin::pop3(&account.name).account;
     let undone = match means.place(account)? {
         Place::Maildir(path) => {
             let stay = before.clone();
-            let folders = Folders { made, letters, subscribed };
+            let folders = Folders { made, letters, subscribed, flags };
             blocking(move || undo_maildir(&path, mark, &stay, drop.as_ref(), folders, made_for)).await?
         }
         Place::Server(_) => undo_at_server(means, account, mark, &records).await?,
@@ -98,6 +106,10 @@ pub(super) async fn roll_back(
         let placed = means.journal.uids(&account.name, key, Side::PlacedBefore)?;
         changes.uids(&account.name, key, Side::Placed, &placed);
         changes.uids(&account.name, key, Side::Taken, &UidSet::new());
+        if let Some((_, _, changed)) = back.get(&key).filter(|(_, _, changed)| !changed.is_empty()) {
+            carry::put_back(means, &account.name, key, changed, &mut changes)?;
+            record.modseq = 0;
+        }
         record.made = false;
         record.subscribed = false;
         record.letters = None;
@@ -118,6 +130,8 @@ struct Folders {
     made: Vec<String>,
     letters: Vec<(String, u32)>,
     subscribed: Vec<String>,
+    /// By folder: its directory, the UIDVALIDITY, and what changed.
+    flags: BTreeMap<u64, (String, u32, BTreeMap<u32, Reflag>)>,
 }
 
 fn undo_maildir(
@@ -142,7 +156,10 @@ fn undo_maildir(
         }
         MessageRef::Pop3(id) => drop.is_none_or(|before| before.contains(&id)),
     };
-    let Folders { made, letters, subscribed } = folders;
+    let Folders { made, letters, subscribed, flags } = folders;
+    for (folder, (directory, uidvalidity, changed)) in flags.iter().filter(|(_, flags)| !flags.2.is_empty()) {
+        reflag(&mailbox, directory, Origin { account: mark, folder: *folder }, *uidvalidity, changed)?;
+    }
     let work = Undo { account: mark, stays: &stays, letters, made, subscribed, mailbox: made_for };
     undo(&mailbox, &work)
 }

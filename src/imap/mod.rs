@@ -15,6 +15,7 @@ mod delete;
 mod fetch;
 mod folders;
 mod framer;
+mod list;
 mod refusal;
 mod replay;
 mod response;

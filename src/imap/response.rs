@@ -66,6 +66,8 @@ pub(super) struct Item {
     pub(super) size: Option<u32>,
     pub(super) flags: Option<Flags>,
     pub(super) received: Option<i64>,
+    /// X-GM-MSGID: the same for each of a message's labels.
+    pub(super) gmail: Option<u64>,
     /// A token for a diverted body, or a short body itself.
     pub(super) body: Option<Vec<u8>>,
 }
@@ -127,6 +129,7 @@ fn item(attributes: &[AttributeValue<'_>]) -> Item {
     for attribute in attributes {
         match attribute {
             AttributeValue::Uid(value) if *value > 0 => item.uid = Some(*value),
+            AttributeValue::GmailMsgId(value) => item.gmail = Some(*value),
             AttributeValue::Rfc822Size(value) => item.size = Some(*value),
             AttributeValue::Flags(list) => item.flags = Some(flags(list)),
             AttributeValue::InternalDate(text) => item.received = date::parse(text),

@@ -1,7 +1,7 @@
 //! One connection: greeting, TLS, login, lists, and commands whose end is their own tagged answer. It refuses
 //! to send a password over a connection that should be protected and is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 
 use async_imap::Client;
@@ -11,18 +11,18 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::answers::{self, Namespaces};
-use super::command::{pieces, quoted};
+use super::command::quoted;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
-use crate::message::{Flags, Parcel, UidSet};
+use crate::message::{Flags, Parcel};
 use crate::net::{Connector, Stream, io_failure};
 use crate::secret::Secret;
 
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
-const MOST_RESPONSES: u64 = 20_000_000;
+pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 
 /// A connection that is logged in.
 pub struct Session<T: From<Parcel> + Send + 'static> {
@@ -351,87 +351,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 "the server gives it no UIDVALIDITY, so its messages cannot be told apart".to_owned(),
             )),
         }
-    }
-
-    /// The UIDs and sizes of the open folder.
-    ///
-    /// # Errors
-    /// [`Kind::Folder`] if the server does not list them to the end.
-    pub async fn list_messages(&mut self, examined: Examined) -> Result<Listed, Failure> {
-        if examined.exists == 0 {
-            return Ok(Listed::default());
-        }
-        self.list_some("1:*", examined.exists).await
-    }
-
-    /// The same of those from `uidnext` on, and of those in `again`.
-    ///
-    /// # Errors
-    /// As [`Session::list_messages`].
-    pub async fn list_since(&mut self, uidnext: u32, again: &UidSet) -> Result<Listed, Failure> {
-        let mut listed = Listed::default();
-        for set in pieces(again) {
-            listed.messages.extend(self.list_some(&set.to_string(), 0).await?.messages);
-        }
-        let rest = self.list_some(&format!("{uidnext}:*"), 0).await?;
-        // The last message is in the range `N:*` whatever N is (RFC 3501, 6.4.8).
-        listed.messages.extend(rest.messages.into_iter().filter(|(uid, _)| *uid >= uidnext));
-        listed.messages.sort_unstable();
-        listed.messages.dedup_by_key(|(uid, _)| *uid);
-        Ok(listed)
-    }
-
-    async fn list_some(&mut self, set: &str, exists: u32) -> Result<Listed, Failure> {
-        let tag = self.send(format!("UID FETCH {set} (UID RFC822.SIZE)").as_bytes()).await?;
-        let mut messages: Vec<(u32, u32)> = Vec::new();
-        let mut exists = exists;
-        let most = MOST_RESPONSES / 2;
-        let done = self
-            .finish(&tag, |response| match response {
-                Response::Fetch(item) if (messages.len() as u64) < most => {
-                    messages.extend(item.uid.map(|uid| (uid, item.size.unwrap_or(0))));
-                }
-                Response::Expunge => exists = exists.saturating_sub(1),
-                _ => {}
-            })
-            .await?;
-        if !done.ok {
-            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
-        }
-        messages.sort_unstable();
-        messages.dedup_by_key(|(uid, _)| *uid);
-        let listed = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        Ok(Listed { messages, unlisted: exists.saturating_sub(listed) })
-    }
-
-    /// The same with flags and dates, for a comparison.
-    ///
-    /// # Errors
-    /// As [`Session::list_messages`].
-    pub async fn list_details(&mut self, examined: Examined) -> Result<Vec<Detail>, Failure> {
-        if examined.exists == 0 {
-            return Ok(Vec::new());
-        }
-        let tag = self.send(b"UID FETCH 1:* (UID RFC822.SIZE FLAGS INTERNALDATE)").await?;
-        let mut details: BTreeMap<u32, Detail> = BTreeMap::new();
-        let most = MOST_RESPONSES / 2;
-        let done = self
-            .finish(&tag, |response| {
-                if let Response::Fetch(item) = response
-                    && let Some(uid) = item.uid
-                    && (details.len() as u64) < most
-                {
-                    let detail = details.entry(uid).or_insert_with(|| Detail { uid, ..Detail::default() });
-                    detail.size = item.size.or(detail.size);
-                    detail.flags = item.flags.or(detail.flags.take());
-                    detail.received = item.received.or(detail.received);
-                }
-            })
-            .await?;
-        if !done.ok {
-            return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
-        }
-        Ok(details.into_values().collect())
     }
 
     /// Says goodbye; nothing depends on the answer.

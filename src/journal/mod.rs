@@ -12,7 +12,7 @@ mod records;
 mod store;
 
 pub use records::{
-    Arrived, Changes, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side, SkippedRecord,
-    SourceRecord, Standing,
+    Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side,
+    SkippedRecord, SourceRecord, Standing,
 };
 pub use store::{Journal, Opened};

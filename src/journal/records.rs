@@ -3,12 +3,13 @@
 //!
 //! | key | record |
 //! | --- | --- |
+//! | `b/ACCOUNT` | octets fetched, by the hour, of the last day |
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
-//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
 //! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Journal;
 use crate::failure::Failure;
-use crate::message::UidSet;
+use crate::message::{Mark, UidSet};
 use crate::migration::{Ledger, State};
 
 /// Longest text of a chunk of a set; octets.
@@ -76,6 +77,11 @@ impl Changes {
     /// A migration's record.
     pub fn migration(&mut self, account: &str, record: &MigrationRecord) {
         self.set_json(format!("m/{account}"), record);
+    }
+
+    /// What an account fetched, in octets by the hour, counted from 1970.
+    pub fn fetched(&mut self, account: &str, hours: &BTreeMap<i64, u64>) {
+        self.set_json(format!("b/{account}"), hours);
     }
 
     /// A migration that ended goes into the history.
@@ -173,6 +179,14 @@ pub enum Side {
     PlacedBefore,
     /// UIDs at a server that were there, and were found to be what came.
     Taken,
+    /// The messages whose flags at the source are known.
+    Looked,
+    /// Those that had a flag at the source when it was looked at last.
+    Was(Mark),
+    /// Those that got a flag here in this run, because they got it at the source.
+    On(Mark),
+    /// Those that lost it.
+    Off(Mark),
 }
 
 impl Side {
@@ -184,6 +198,23 @@ impl Side {
             Side::Placed => 'p',
             Side::PlacedBefore => 'q',
             Side::Taken => 't',
+            Side::Looked => 'l',
+            // D, F, R, S and T of the Maildir in three alphabets.
+            Side::Was(mark) => mark.letter(),
+            Side::On(mark) => match mark {
+                Mark::Draft => '1',
+                Mark::Flagged => '2',
+                Mark::Answered => '3',
+                Mark::Seen => '4',
+                Mark::Deleted => '5',
+            },
+            Side::Off(mark) => match mark {
+                Mark::Draft => '6',
+                Mark::Flagged => '7',
+                Mark::Answered => '8',
+                Mark::Seen => '9',
+                Mark::Deleted => '0',
+            },
         }
     }
 }
@@ -321,6 +352,25 @@ pub struct MigrationRecord {
     pub made: Option<String>,
     /// What a look at the destination said at the end of the run.
     pub arrived: Option<Arrived>,
+    /// Whether it is repeated by itself.
+    pub finish: Finish,
+    /// The run began by itself.
+    pub automatic: bool,
+}
+
+/// The end of a migration that repeats itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finish {
+    /// Nobody asked for it.
+    #[default]
+    No,
+    /// One more run is to be the last.
+    Asked,
+    /// This run is the last.
+    Last,
+    /// The last run has been.
+    Over,
 }
 
 /// What a look at the destination said at the end of a run, by names and sizes.
@@ -360,6 +410,8 @@ impl Default for MigrationRecord {
             completed_at: None,
             made: None,
             arrived: None,
+            finish: Finish::No,
+            automatic: false,
         }
     }
 }
@@ -455,6 +507,11 @@ impl Journal {
     /// What a poll knows of its source.
     pub fn source(&self, account: &str) -> Result<Option<SourceRecord>, Failure> {
         self.record(&format!("s/{account}"))
+    }
+
+    /// What an account fetched, in octets by the hour, counted from 1970.
+    pub fn fetched(&self, account: &str) -> Result<BTreeMap<i64, u64>, Failure> {
+        Ok(self.record(&format!("b/{account}"))?.unwrap_or_default())
     }
 
     /// A migration's record.

@@ -450,6 +450,8 @@ impl Session {
                 });
                 out.push(format!("* SEARCH{uids}\r\n").into_bytes());
             }
+            "UID STORE" => self.store(command)?,
+            "UID EXPUNGE" | "EXPUNGE" => self.expunge(command, out)?,
             "CLOSE" | "UNSELECT" => self.folder = None,
             "LOGOUT" => out.push(b"* BYE until then\r\n".to_vec()),
             "NOOP" | "CHECK" => {}
@@ -520,6 +522,43 @@ impl Session {
         Ok(found.mails.clone())
     }
 
+    /// `+FLAGS.SILENT (\\Deleted)` and the like: flags are added.
+    fn store(&self, command: &Command) -> Result<(), String> {
+        let name = self.folder.as_ref().ok_or("BAD no folder is open")?;
+        let mut boxes = self.shared.boxes.lock().unwrap();
+        let found = boxes.iter_mut().find(|b| b.name == *name).ok_or("NO the folder has gone")?;
+        let (set, rest) = word(&command.rest);
+        let wanted = numbers(&String::from_utf8_lossy(set), u32::MAX).ok_or("BAD what set is that?")?;
+        let rest = String::from_utf8_lossy(rest).into_owned();
+        let flags = rest.split_once('(').and_then(|(_, f)| f.split_once(')')).map_or("", |f| f.0);
+        for mail in &mut found.mails {
+            if wanted.iter().any(|(low, high)| (*low..=*high).contains(&mail.uid)) {
+                mail.flags = format!("{} {flags}", mail.flags).trim().to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    fn expunge(&self, command: &Command, out: &mut Vec<Vec<u8>>) -> Result<(), String> {
+        let name = self.folder.as_ref().ok_or("BAD no folder is open")?;
+        let mut boxes = self.shared.boxes.lock().unwrap();
+        let found = boxes.iter_mut().find(|b| b.name == *name).ok_or("NO the folder has gone")?;
+        let set = String::from_utf8_lossy(&command.rest).into_owned();
+        let set = if command.name == "EXPUNGE" { "1:*".to_owned() } else { set };
+        let wanted = numbers(&set, u32::MAX).ok_or("BAD what set is that?")?;
+        let mut at = 0;
+        while let Some(mail) = found.mails.get(at) {
+            let asked = wanted.iter().any(|(low, high)| (*low..=*high).contains(&mail.uid));
+            if asked && mail.flags.contains("\\Deleted") {
+                found.mails.remove(at);
+                out.push(format!("* {} EXPUNGE\r\n", at + 1).into_bytes());
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn fetch(&self, command: &Command, out: &mut Vec<Vec<u8>>) -> Result<(), String> {
         let mails = self.mails()?;
         let (set, items) = word(&command.rest);
@@ -548,6 +587,12 @@ pub fn response(number: u32, mail: &Mail, items: &str) -> Vec<u8> {
     }
     if items.contains("FLAGS") {
         parts.push(format!("FLAGS ({})", mail.flags).into_bytes());
+    }
+    if items.contains("X-GM-MSGID") {
+        // The same for the same message, whatever its label.
+        let id =
+            mail.body.iter().fold(7u64, |sum, octet| (sum << 5 ^ sum >> 3).wrapping_add((*octet).into()));
+        parts.push(format!("X-GM-MSGID {}", id >> 1).into_bytes());
     }
     if items.contains("INTERNALDATE") {
         parts.push(format!("INTERNALDATE \"{}\"", mail.date).into_bytes());

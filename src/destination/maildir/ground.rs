@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::folder::{Folder, entries};
 use super::keywords::{Keywords, taken};
+use super::links::{Linked, Links};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use super::twins::{Orphans, Staged as Candidate, Twins};
@@ -66,6 +67,8 @@ struct Staged {
     buffer: Vec<u8>,
     written: u64,
     lines: Lines,
+    /// Its size on the wire, if it never came over one.
+    wire: Option<u64>,
     arrival: Option<i64>,
 }
 
@@ -88,6 +91,8 @@ struct Ground {
     twins: Twins,
     orphans: Option<Arc<Orphans>>,
     adopted: Vec<Receipt>,
+    /// The folder that copies were made from last.
+    links: Option<Links>,
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Staged>,
     ready: Vec<Ready>,
@@ -107,6 +112,7 @@ impl Ground {
             twins: Twins::default(),
             orphans: None,
             adopted: Vec::new(),
+            links: None,
             current: None,
             complete: BTreeMap::new(),
             ready: Vec::new(),
@@ -122,6 +128,10 @@ impl Ground {
                     self.orphans = orphans;
                     let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(Ok(opened));
+                }
+                Order::Copy { piece, directory, from, reply } => {
+                    let there = self.copy(piece, &directory, from)?;
+                    let _ = reply.send(there);
                 }
                 Order::Place(placement) => self.place(*placement)?,
                 Order::Drop(piece) => {
@@ -171,6 +181,7 @@ impl Ground {
                     buffer: Vec::new(),
                     written: 0,
                     lines: Lines::default(),
+                    wire: None,
                     arrival: None,
                 };
                 self.current = Some((piece, staged));
@@ -197,6 +208,29 @@ impl Ground {
         Ok(())
     }
 
+    fn copy(&mut self, piece: u64, directory: &str, from: FileName) -> Result<bool, Failure> {
+        self.counter += 1;
+        let name = format!("{}-{}", self.mark, self.counter);
+        let links = match self.links.take().filter(|links| links.is_of(directory)) {
+            Some(links) => links,
+            None => Links::of(&self.mailbox, directory)?,
+        };
+        let linked = links.link(&self.mailbox, &from, &name)?;
+        self.links = Some(links);
+        let Some(Linked { file, written, wire }) = linked else { return Ok(false) };
+        let staged = Staged {
+            name,
+            file: Some(file),
+            buffer: Vec::new(),
+            written,
+            lines: Lines::default(),
+            wire: Some(wire),
+            arrival: None,
+        };
+        self.complete.insert(piece, staged);
+        Ok(true)
+    }
+
     fn abandon(&mut self) {
         if let Some((_, staged)) = self.current.take() {
             self.remove(&staged.name, staged.file.is_some());
@@ -217,7 +251,7 @@ impl Ground {
         let Some((folder, keywords)) = &mut self.folder else {
             return Err(Failure::new(Kind::Destination, "no folder is open", ""));
         };
-        let octets = staged.lines.wire_size(staged.written);
+        let octets = staged.wire.unwrap_or_else(|| staged.lines.wire_size(staged.written));
         if let Some(file) = &staged.file
             && {
                 let staged = Candidate { file, stored: staged.written, wire: octets };
@@ -351,86 +385,5 @@ fn unconvert(mailbox: &Mailbox, staged: &mut Staged) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Flags;
-
-    async fn send(landing: &Landing, piece: u64, parts: &[&[u8]]) {
-        let orders = landing.orders();
-        orders.send(Parcel::Begin(piece).into()).await.unwrap();
-        for part in parts {
-            orders.send(Parcel::Data(part.to_vec()).into()).await.unwrap();
-        }
-        orders.send(Parcel::End.into()).await.unwrap();
-    }
-
-    fn placement(piece: u64, uid: u32, flags: Flags) -> Placement {
-        let message = MessageRef::Imap { uidvalidity: 9, uid };
-        Placement { piece, origin: Origin::imap("a", b"F"), message, flags, received: Some(1_000_000_000) }
-    }
-
-    fn looking() -> Opening {
-        Opening { look: Some(Vec::new()), ..Opening::new(".F", Origin::imap("a", b"F")) }
-    }
-
-    fn files(path: &std::path::Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[tokio::test]
-    async fn a_batch_is_invisible_until_its_commit() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("m");
-        let landing = land(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open(looking()).await.unwrap();
-        let mut flags = Flags { seen: true, keywords: vec!["$Forwarded".to_owned()], ..Flags::default() };
-        send(&landing, 1, &[b"a: b\r", b"\n\r\nbody\r\n"]).await;
-        landing.place(placement(1, 7, flags.clone())).await.unwrap();
-        flags = Flags { recent: true, ..Flags::default() };
-        let big = vec![b'x'; 300_000];
-        send(&landing, 2, &[b"one\r\ntwo\r\n", &big, b"\r\n", b"bare\nend"]).await;
-        landing.place(placement(2, 8, flags)).await.unwrap();
-        send(&landing, 3, &[b"never named"]).await;
-        landing.discard(3).await.unwrap();
-        // The folder is asked again, which also waits for the orders above.
-        let opened = landing.open(looking()).await.unwrap();
-        assert!(opened.holds.is_empty());
-        assert!(files(&root.join(".F/cur")).is_empty());
-        let answer = landing.commit().await.unwrap();
-        let receipts = landing.settled(answer).await.unwrap();
-        assert_eq!(receipts.len(), 2);
-        let cur = files(&root.join(".F/cur"));
-        assert_eq!(cur.len(), 1);
-        assert!(cur[0].starts_with("1000000000.A") && cur[0].ends_with(",S=11,W=14:2,Sa"), "{cur:?}");
-        assert_eq!(std::fs::read(root.join(".F/cur").join(&cur[0])).unwrap(), b"a: b\n\nbody\n");
-        let new = files(&root.join(".F/new"));
-        let kept = std::fs::read(root.join(".F/new").join(&new[0])).unwrap();
-        assert_eq!(kept, [b"one\r\ntwo\r\n", big.as_slice(), b"\r\nbare\nend"].concat());
-        assert!(new[0].contains(&format!(",S={},W={}", kept.len(), kept.len() + 1)), "{new:?}");
-        assert!(files(&root.join("tmp")).is_empty());
-        let modified = std::fs::metadata(root.join(".F/cur").join(&cur[0])).unwrap().modified().unwrap();
-        assert_eq!(modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_000_000_000);
-        let opened = landing.open(looking()).await.unwrap();
-        assert_eq!(opened.holds.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_and_nothing_stays_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("m");
-        let landing = land(Arc::new(Mailbox::open(&root).unwrap()), 1, &TaskTracker::new());
-        landing.open(Opening::new("", Origin::pop3("a"))).await.unwrap();
-        send(&landing, 1, &[b"x"]).await;
-        landing.open(Opening::new("", Origin::pop3("a"))).await.unwrap();
-        assert_eq!(files(&root.join("tmp")).len(), 1);
-        let failure = landing.place(placement(5, 5, Flags::default())).await;
-        assert!(failure.is_ok(), "the order itself is taken");
-        let failure = landing.failure().await;
-        assert_eq!(failure.kind, Kind::Protocol);
-        assert!(files(&root.join("tmp")).is_empty());
-        assert!(landing.commit().await.is_err());
-    }
-}
+#[path = "ground_tests.rs"]
+mod tests;

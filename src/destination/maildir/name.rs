@@ -9,7 +9,7 @@ use std::fmt;
 
 use ring::digest::{Context, SHA256};
 
-use crate::message::{Flags, MessageRef};
+use crate::message::{Flags, Mark, MessageRef};
 
 /// Which account, and which folder of it, a copy came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,17 +103,7 @@ impl fmt::Display for FileName {
 /// The letters after `:2,`, in ASCII order as the Maildir specification wants them.
 fn info(flags: &Flags, letters: &str) -> String {
     let mut info = String::new();
-    for (set, letter) in [
-        (flags.draft, 'D'),
-        (flags.flagged, 'F'),
-        (flags.answered, 'R'),
-        (flags.seen, 'S'),
-        (flags.deleted, 'T'),
-    ] {
-        if set {
-            info.push(letter);
-        }
-    }
+    info.extend(Mark::ALL.into_iter().filter(|mark| flags.has(*mark)).map(Mark::letter));
     info.push_str(letters);
     info
 }

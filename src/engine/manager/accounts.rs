@@ -80,7 +80,8 @@ impl State {
                 Work::Migration(Box::new(MigrationEntry { record, ..MigrationEntry::default() }))
             }
         };
-        self.entries.insert(name, Entry { account: Arc::new(account), work });
+        self.entries.insert(name.clone(), Entry { account: Arc::new(account), work });
+        self.plan_repeat(&name);
         Ok(())
     }
 
@@ -94,6 +95,7 @@ impl State {
             }
             return;
         }
+        let name = account.name.clone();
         entry.account = Arc::new(account);
         match &entry.work {
             Work::Poll(poll) => {
@@ -108,11 +110,13 @@ impl State {
                 }
             }
         }
+        self.plan_repeat(&name);
     }
 
     fn forget(&mut self, name: &str) {
         let Some(entry) = self.entries.remove(name) else { return };
         self.timetable.remove(name);
+        self.repeats.remove(name);
         self.ready.retain(|other| other != name);
         match entry.work {
             Work::Poll(poll) => {

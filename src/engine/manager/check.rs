@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::super::gmail;
+use super::super::migrate::chosen;
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
@@ -94,10 +96,14 @@ async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure
     let secret = means.secret(account).await?;
     let mut session: imap::Session<Order> =
         imap::Session::open(&means.connector, &account.source, &secret).await?;
-    let folders = super::super::migrate::chosen(session.folders().await?, &account.job);
+    let folders = session.folders().await?;
+    let chosen = chosen(folders.clone(), &account.job);
+    let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
+    let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };
     let messages = session.count(&folders).await?;
     session.close().await;
-    let notes =
+    let mut notes: Vec<String> =
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
+    notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
     Ok(Checked { folders: Some(folders.len() as u64), messages, bytes: None, notes })
 }

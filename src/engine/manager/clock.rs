@@ -31,6 +31,7 @@ impl State {
     pub(super) fn shift(&mut self, by: i64) {
         self.timetable.shift(by);
         self.hosts.shift(by);
+        self.repeats.shift(by);
         for entry in self.entries.values_mut() {
             if let Work::Migration(migration) = &mut entry.work
                 && let Some(at) = &mut migration.record.next_try_at

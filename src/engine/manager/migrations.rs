@@ -19,7 +19,7 @@ use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Protocol};
 use crate::destination::maildir::topmost_missing;
 use crate::failure::{Again, Failure, Kind};
-use crate::journal::{Changes, MigrationRecord};
+use crate::journal::{Changes, Finish, MigrationRecord};
 use crate::migration::{State as Stage, Wish};
 use crate::settings::OnFailure;
 
@@ -45,24 +45,9 @@ impl Manager {
             }
             let mut changes = Changes::default();
             for name in &names {
-                let place = state.next_place + 1;
-                let Some((_, entry)) = state.migration(name) else { continue };
-                if is_under_way(entry.record.state) {
-                    continue;
+                if state.migration(name).is_some_and(|(_, entry)| !is_under_way(entry.record.state)) {
+                    state.enqueue(name, Finish::No, false, &mut changes);
                 }
-                let completed_at = entry.record.completed_at;
-                entry.tally = None;
-                entry.cares = Arc::default();
-                entry.since = None;
-                entry.record = MigrationRecord {
-                    state: Stage::Queued,
-                    place,
-                    completed_at,
-                    ..MigrationRecord::default()
-                };
-                changes.migration(name, &entry.record);
-                state.next_place = place;
-                state.queue.insert(place, name.clone());
             }
             (means.journal.enqueue(changes), names)
         };
@@ -131,6 +116,7 @@ impl Manager {
     pub(super) fn start_migrations(self: &Arc<Self>) {
         let means = self.means();
         let now = now();
+        self.start_repeats();
         let mut state = self.lock();
         let names: Vec<String> = state.queue.values().cloned().collect();
         let mut running = names
@@ -279,6 +265,9 @@ impl Manager {
                     begin(means, account, found, &mut changes)?;
                     let run = now();
                     entry.record.started_at = Some(run);
+                    if entry.record.finish == Finish::Asked {
+                        entry.record.finish = Finish::Last;
+                    }
                     entry.record.progress_at = Some(run);
                     entry.record.made = made;
                     tracing::info!(
@@ -344,14 +333,28 @@ impl Manager {
                 }
                 Err(failure) => failed(name, record, failure, &means),
             };
+            if let Err(failure) = &result
+                && failure.kind == Kind::Enough
+            {
+                // Nobody waits in vain, and the pause counts for nothing.
+                entry.since = None;
+                record.waited = 0;
+                record.tries = 0;
+                record.error = Some(cut(&match done_about(account, record) {
+                    Some(words) => format!("{failure}; {words}"),
+                    None => failure.to_string(),
+                }));
+            }
             log(account, record, result.as_ref().err());
-            if ended {
+            let idle = record.automatic && record.state == Stage::Completed && record.ledger.imported == 0;
+            if ended && !idle {
                 changes.history(now(), name, record);
             }
             changes.migration(name, record);
             let place = record.place;
             if ended {
                 state.queue.remove(&place);
+                state.repeat(name, &mut changes);
             }
             if less || result.as_ref().err().is_some_and(Failure::asks_for_less) {
                 state.hosts.halve(&account.source.host, now());
@@ -417,7 +420,7 @@ impl Manager {
 }
 
 /// It waits for its turn or its next try, or runs.
-fn is_under_way(state: Stage) -> bool {
+pub(super) fn is_under_way(state: Stage) -> bool {
     matches!(state, Stage::Queued | Stage::Checking | Stage::Running | Stage::Retrying)
 }
 
@@ -453,6 +456,16 @@ fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &M
     true
 }
 
+/// When a migration with a daily budget will be done, in words.
+fn done_about(account: &Account, record: &MigrationRecord) -> Option<String> {
+    let (daily, next) = (account.source.daily.filter(|daily| *daily > 0)?, record.next_try_at?);
+    let left = record.bytes_total?.saturating_sub(record.bytes_done);
+    let days = i64::try_from(left / daily).ok()?;
+    let at = jiff::Timestamp::from_millisecond(next.checked_add(days.checked_mul(86_400_000)?)?).ok()?;
+    let (next, day) = (jiff::Timestamp::from_millisecond(next).ok()?, at.strftime("%Y-%m-%d %H:%M UTC"));
+    Some(format!("the next part begins at {}, and all will be here about {day}", next.strftime("%H:%M UTC")))
+}
+
 fn retry(record: &mut MigrationRecord, failure: &Failure) {
     record.state = Stage::Retrying;
     record.error = Some(cut(&failure.to_string()));
@@ -467,7 +480,7 @@ async fn topmost(means: &Means, account: &Account) -> Result<Option<String>, Fai
     Ok(missing.and_then(|path| path.into_os_string().into_string().ok()).filter(|path| path.len() < 400))
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
 }
 

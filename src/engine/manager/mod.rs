@@ -9,6 +9,7 @@ mod hosts;
 mod migrations;
 mod once;
 mod polls;
+mod repeat;
 mod state;
 mod verify;
 mod view;

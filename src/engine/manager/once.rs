@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::super::now;
 use super::state::{State, Work};
 use super::{Manager, Refusal, View};
 use crate::failure::{Failure, Kind};
@@ -10,6 +11,9 @@ use crate::migration::{State as Stage, Wish};
 
 /// How often a migration that broke off is tried.
 const TRIES: u32 = 3;
+
+/// A pause that is longer is not waited for; milliseconds.
+const LONG: i64 = 600_000;
 
 /// What became of everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,7 +105,9 @@ impl Manager {
         entry.job.is_none()
             && match record.state {
                 Stage::Paused => true,
-                Stage::Retrying => record.tries >= TRIES,
+                Stage::Retrying => {
+                    record.tries >= TRIES || record.next_try_at.is_some_and(|at| at > now() + LONG)
+                }
                 state => state.has_ended(),
             }
     }

@@ -285,6 +285,8 @@ fn judge(
 
 /// From the start of the run to the start of the next.
 fn next_pause(account: &Account, outcome: &Outcome, interval: Duration) -> Duration {
+    // A server that lists some of its mail only is asked for the rest as soon as it allows that.
+    let interval = if account.source.rounds && outcome.bytes > 0 { Duration::from_secs(1) } else { interval };
     let asked = outcome.failure.as_ref().and_then(|f| f.wait);
     spread(interval, rand::random())
         .max(account.source.min_interval.unwrap_or_default())

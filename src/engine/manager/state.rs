@@ -28,6 +28,8 @@ pub(super) struct State {
     /// The queue: places and names of migrations that are open.
     pub(super) queue: BTreeMap<u64, String>,
     pub(super) next_place: u64,
+    /// Completed migrations that repeat themselves, and when.
+    pub(super) repeats: Timetable,
 }
 
 #[derive(Debug)]

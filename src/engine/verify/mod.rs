@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
-use super::{Means, Place, blocking, identity, maildrop, migrate};
+use super::{Means, Place, blocking, gmail, identity, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
@@ -148,7 +148,16 @@ async fn imap(
     let secret = means.secret(account).await?;
     let mut session: Session<Parcel> = Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
-    let folders = migrate::chosen(session.folders().await?, &account.job);
+    let folders = session.folders().await?;
+    let map = match account.job {
+        Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
+            let folders = migrate::arranged(folders.clone(), true, account);
+            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire).folder, f));
+            Some(gmail::Map::of(&mut session, keys).await?)
+        }
+        _ => None,
+    };
+    let folders = migrate::arranged(folders, map.is_some(), account);
     let records = means.journal.folders(&account.name)?;
     let mut left_out: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     for (key, id, _) in means.journal.skipped(&account.name)? {
@@ -178,6 +187,11 @@ async fn imap(
                 }
                 Err(failure) => return Err(failure),
             };
+        let shown = |there: &There| match (&map, there.message) {
+            (Some(map), MessageRef::Imap { uid, .. }) => map.shows(key, uid),
+            _ => true,
+        };
+        let messages: Vec<There> = messages.into_iter().filter(shown).collect();
         let directory = record.map(|r| r.directory.as_str());
         let side = Side {
             name: &name,

@@ -1,0 +1,121 @@
+//! What a folder of a migration gets besides fetched messages: copies of what another folder fetched, and flags
+//! that changed at the source. It refuses to fetch.
+
+use std::collections::BTreeMap;
+
+use super::carry::carry;
+use super::folder::{BATCH, FolderWork, Progress};
+use super::gmail::Home;
+use crate::destination::landing::{Order, Placement};
+use crate::destination::maildir::{FileName, Origin, Reflag};
+use crate::failure::Failure;
+use crate::imap::{Examined, Session};
+use crate::message::{MessageRef, UidSet};
+
+/// Copies made here are numbered from here, apart from what comes over the wire.
+const COPIES: u64 = 1 << 62;
+
+impl FolderWork<'_> {
+    /// Copies messages here that other folders fetched; returns those that are not there to be copied.
+    pub(super) async fn copy(
+        &self,
+        session: &mut Session<Order>,
+        progress: &mut Progress,
+        examined: Examined,
+        homes: BTreeMap<u32, Home>,
+    ) -> Result<UidSet, Failure> {
+        let records = self.journal.folders(self.account)?;
+        progress.record.open = true;
+        progress.copying = true;
+        self.save(progress).await?;
+        let (mut left, mut count) = (UidSet::new(), 0);
+        let mut details = session.list_details(examined).await?;
+        // Folder by folder, so that each is looked into once.
+        details.sort_by_key(|detail| homes.get(&detail.uid).map(|home| home.folder));
+        for detail in details {
+            let Some(home) = homes.get(&detail.uid) else { continue };
+            let (Some(record), Some(flags)) = (records.get(&home.folder), detail.flags) else {
+                left.insert(detail.uid);
+                continue;
+            };
+            let piece = COPIES + u64::from(detail.uid);
+            let from = FileName {
+                origin: Origin { folder: home.folder, ..progress.origin },
+                message: MessageRef::Imap { uidvalidity: home.uidvalidity, uid: home.uid },
+            };
+            if !self.landing.copy(piece, &record.directory, from).await? {
+                left.insert(detail.uid);
+                continue;
+            }
+            progress.looked.look(detail.uid, &flags);
+            progress.fresh.insert(detail.uid);
+            let message = MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: detail.uid };
+            let (origin, received) = (progress.origin, detail.received);
+            self.landing.place(Placement { piece, origin, message, flags, received }).await?;
+            count += 1;
+            if count % BATCH == 0 {
+                let answer = self.landing.commit().await?;
+                let receipts = self.landing.settled(answer).await?;
+                self.receive(progress, receipts).await?;
+            }
+        }
+        let answer = self.landing.commit().await?;
+        let receipts = self.landing.settled(answer).await?;
+        self.receive(progress, receipts).await?;
+        progress.copying = false;
+        // What vanished since it was listed is asked for, and told, as ever.
+        left.extend(&homes.keys().copied().filter(|uid| !progress.done.contains(*uid)).collect());
+        Ok(left)
+    }
+
+    /// Carries over the flags that changed at the source since it was looked at last. Nothing is asked of a
+    /// source that says that nothing changed.
+    pub(super) async fn carry(
+        &self,
+        session: &mut Session<Order>,
+        progress: &mut Progress,
+        examined: Examined,
+    ) -> Result<(), Failure> {
+        // At a server the copies keep the flags that they came with.
+        let Some(mailbox) = self.mailbox.filter(|_| self.poll.is_none()) else { return Ok(()) };
+        let modseq = examined.modseq.unwrap_or(0);
+        let mut here: UidSet =
+            progress.sizes.keys().copied().filter(|uid| progress.done.contains(*uid)).collect();
+        let mut new = here.clone();
+        new.subtract(&progress.looked.at);
+        // What came just now came with its flags.
+        here.subtract(&progress.fresh);
+        here.subtract(&new);
+        let before = progress.looked.clone();
+        let mut wanted = BTreeMap::new();
+        let tells = modseq > 0 && progress.record.modseq > 0;
+        let unchanged = tells && modseq == progress.record.modseq;
+        if !here.is_empty() && !unchanged {
+            let since = tells.then_some(progress.record.modseq);
+            for (uid, flags) in session.list_flags(&here, since).await? {
+                let change = progress.looked.look(uid, &flags);
+                if change != Reflag::default() {
+                    wanted.insert(uid, change);
+                }
+            }
+        }
+        // What a killed try brought did not come to be written down.
+        for (uid, flags) in session.list_flags(&new, None).await? {
+            progress.looked.look(uid, &flags);
+        }
+        let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
+        let carried = carry(self.journal, self.account, mailbox, place, wanted).await?;
+        if carried > 0 {
+            tracing::info!(
+                MIGRATION = self.account,
+                FOLDER = progress.record.name,
+                "{carried} messages got the flags that they have at the source now"
+            );
+        }
+        if before != progress.looked || !progress.fresh.is_empty() {
+            progress.looked.write(self.account, progress.key, &mut progress.changes);
+        }
+        progress.record.modseq = modseq;
+        Ok(())
+    }
+}
