@@ -20,8 +20,21 @@ pub struct Account {
     pub source: Source,
     /// What is to be done.
     pub job: Job,
+    /// What a mailbox is made with, should it be missing.
+    pub new_mailbox: NewMailbox,
     /// Where the definition stands.
     pub origin: Origin,
+}
+
+/// `[account.new_mailbox]`: what a missing mailbox is made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewMailbox {
+    /// The owner's first name.
+    pub first_name: String,
+    /// The owner's last name.
+    pub last_name: String,
+    /// Its password; without one the source's own, if that meets the rules.
+    pub password: Option<SecretPlace>,
 }
 
 /// A member's address, safe to be a part of a path.
@@ -36,6 +49,37 @@ pub struct Member {
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.local, self.domain)
+    }
+}
+
+impl Member {
+    /// A template with `{member}`, `{local}` and `{domain}` filled in.
+    pub fn fill(&self, template: &str) -> String {
+        let mut filled = String::with_capacity(template.len() + 32);
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            let (before, tail) = rest.split_at(at);
+            filled.push_str(before);
+            let value = [
+                ("{member}", self.to_string()),
+                ("{local}", self.local.clone()),
+                ("{domain}", self.domain.clone()),
+            ]
+            .into_iter()
+            .find(|(key, _)| tail.starts_with(key));
+            match value {
+                Some((key, value)) => {
+                    filled.push_str(&value);
+                    rest = tail.get(key.len()..).unwrap_or_default();
+                }
+                None => {
+                    filled.push('{');
+                    rest = tail.get(1..).unwrap_or_default();
+                }
+            }
+        }
+        filled.push_str(rest);
+        filled
     }
 }
 

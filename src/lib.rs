@@ -19,10 +19,13 @@
 //! told to delete.
 
 pub mod account;
+pub mod audit;
+pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod definitions;
 pub mod destination;
 pub mod engine;
 pub mod failure;
@@ -33,7 +36,9 @@ pub mod migration;
 pub mod mutf7;
 pub mod net;
 pub mod pop3;
+pub mod provision;
 pub mod schedule;
+pub mod sealed;
 pub mod secret;
 pub mod settings;
 pub mod systemd;

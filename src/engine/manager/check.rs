@@ -9,7 +9,7 @@ use super::{Manager, Refusal};
 use crate::account::{Account, Job};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap;
 use crate::pop3;
 
@@ -51,6 +51,9 @@ impl Manager {
     /// The cause, and what to do.
     pub async fn check(&self, account: &Account) -> Result<Checked, Failure> {
         let means = self.means();
+        if let Some(Refusal::Refused(_, what, mend)) = self.lock().denied(&account.name) {
+            return Err(Failure::new(Kind::Unsupported, what, mend));
+        }
         let found = match &account.job {
             Job::Poll(_) => check_pop3(&means, account).await?,
             Job::Migrate(work) => check_imap(&means, account, work).await?,
