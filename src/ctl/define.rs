@@ -168,7 +168,10 @@ fn typed(
         let password = match &mut lines {
             Some(lines) => {
                 let mut line = Zeroizing::new(String::with_capacity(64 << 10));
-                lines.take(64 << 10).read_line(&mut line).map_err(|e| unreadable("standard input", &e))?;
+                (&mut **lines)
+                    .take(64 << 10)
+                    .read_line(&mut line)
+                    .map_err(|e| unreadable("standard input", &e))?;
                 line
             }
             None => ask(&format!("{name}: {key}: "))?,
