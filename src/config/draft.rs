@@ -218,12 +218,12 @@ impl Drafts {
         Ok(Drafts(drafts.collect()))
     }
 
-    /// The text of a file.
-    pub fn write(self) -> String {
+    /// The text of a file; `None`: it cannot be written as one.
+    pub fn write(self) -> Option<String> {
         let accounts = self.0.into_iter().map(|draft| Value::Table(draft.0)).collect();
         let table = Table::from_iter([("account".to_owned(), Value::Array(accounts))]);
-        let text = toml::to_string(&table).unwrap_or_default();
-        format!("# Written by mailhaulctl: change it with 'mailhaulctl set NAME KEY=VALUE'.\n\n{text}")
+        let text = toml::to_string(&table).ok()?;
+        Some(format!("# Written by mailhaulctl: change it with 'mailhaulctl set NAME KEY=VALUE'.\n\n{text}"))
     }
 
     /// The line of each definition in a text that [`Drafts::write`] made.
@@ -253,7 +253,7 @@ mod tests {
             draft.set(key, value, &servers).unwrap();
         }
         draft.seal("password").unwrap();
-        let text = Drafts(vec![draft.clone()]).write();
+        let text = Drafts(vec![draft.clone()]).write().unwrap();
         let expected = [
             "[[account]]\nagreed = true\n",
             "exclude = ['\\Trash', \"Spam\"]",
@@ -268,7 +268,7 @@ mod tests {
         draft.set("server", "old.example", &servers).unwrap();
         draft.set("password.file", "x.secret", &servers).unwrap();
         draft.set("migrate.exclude", "", &servers).unwrap();
-        let text = Drafts(vec![draft.clone()]).write();
+        let text = Drafts(vec![draft.clone()]).write().unwrap();
         assert!(text.contains("server = \"old.example\"") && !text.contains("sealed"), "{text}");
         assert!(!text.contains("exclude") && draft.has("source.password.file"), "{text}");
         assert!(draft.set("password", "hunter2", &servers).is_err());

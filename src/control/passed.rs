@@ -22,13 +22,13 @@ pub(super) async fn secrets(keys: Vec<String>, files: Vec<OwnedFd>) -> Result<Ve
     }
     read(move || {
         let pairs = keys.into_iter().zip(files);
-        pairs.map(|(key, file)| Ok((key, Secret::new(octets(file, PASSWORD)?.to_vec())))).collect()
+        pairs.map(|(key, file)| Ok((key, octets(file, PASSWORD)?))).collect()
     })
     .await
 }
 
 /// A list.
-pub(super) async fn list(files: Vec<OwnedFd>) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) async fn list(files: Vec<OwnedFd>) -> Result<Secret, Error> {
     let Ok([file]) = <[OwnedFd; 1]>::try_from(files) else {
         return Err(refused("one descriptor is needed, of the list"));
     };
@@ -41,7 +41,7 @@ async fn read<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(refused("it could not be read")))
 }
 
-fn octets(file: OwnedFd, most: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn octets(file: OwnedFd, most: u64) -> Result<Secret, Error> {
     let mut file = File::from(file);
     let unreadable = |e: std::io::Error| refused(&format!("what was passed cannot be read: {e}"));
     let metadata = file.metadata().map_err(unreadable)?;
@@ -56,7 +56,7 @@ fn octets(file: OwnedFd, most: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut octets = Zeroizing::new(Vec::with_capacity(capacity));
     file.rewind().map_err(unreadable)?;
     file.take(metadata.len()).read_to_end(&mut octets).map_err(unreadable)?;
-    Ok(octets)
+    Ok(Secret::new(std::mem::take(&mut *octets)))
 }
 
 fn refused(what: &str) -> Error {

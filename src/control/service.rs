@@ -106,7 +106,15 @@ impl Service {
             Wish::Bulk(_) => ("bulk-add", None, true),
         };
         let detail = match &wish {
-            Wish::Add(single) | Wish::Set(single) => Some(single.keys.join(" ")),
+            // Without their values: nobody knows what somebody types by mistake.
+            Wish::Add(single) | Wish::Set(single) => {
+                let keys = single.keys.iter().filter_map(|key| key.split('=').next());
+                Some(
+                    keys.chain(single.secrets.iter().map(|(key, _)| key.as_str()))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                )
+            }
             Wish::Remove(_) => None,
             Wish::Bulk(bulk) => Some(bulk.file.clone()),
         };

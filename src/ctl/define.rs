@@ -122,7 +122,7 @@ fn divided(
         match key.split_once('=') {
             Some(("password" | "source.password", "-")) => secrets.push(PASSWORD),
             Some(("new_mailbox.password", "-")) => secrets.push(NEW_PASSWORD),
-            Some(("password" | "source.password" | "new_mailbox.password", value)) if !value.is_empty() => {
+            Some((key, value)) if !value.is_empty() && holds_one(key) => {
                 return Err(Trouble::usage(
                     "a password in the arguments can be read by every user of this machine",
                     "write password=- and type it",
@@ -146,6 +146,11 @@ fn divided(
     secrets.sort_by_key(|key| *key != PASSWORD);
     secrets.dedup();
     Ok((plain, secrets))
+}
+
+/// Whether the value of a key would be a password.
+fn holds_one(key: &str) -> bool {
+    matches!(key.trim_end_matches(".value"), "password" | "source.password" | "new_mailbox.password")
 }
 
 /// Asks for the passwords, or reads them, a line each.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ring::digest::{SHA256, digest};
 
-use super::single::apply;
+use super::single::{apply, written};
 use super::{Bulk, Change, Definitions, Item, Known, Makers, Wrong};
 use crate::account::Account;
 use crate::bulk::{self, Row};
@@ -20,7 +20,7 @@ impl Definitions {
     pub(super) fn list(&self, wanted: Bulk, known: &[Known]) -> Result<Change, Vec<Wrong>> {
         let Bulk { file: shown, octets, format, server, domain, poll, keys } = wanted;
         let at = |place: (usize, usize)| format!("{shown}:{}:{}", place.0, place.1);
-        let rows = bulk::read(&octets, format, domain.as_deref()).map_err(|mistakes| {
+        let rows = bulk::read(octets.expose(), format, domain.as_deref()).map_err(|mistakes| {
             mistakes.into_iter().map(|m| Wrong::new(at(m.at), m.what, m.mend)).collect::<Vec<_>>()
         })?;
         drop(octets);
@@ -30,7 +30,7 @@ impl Definitions {
             let drafts = common.drafts(&rows, &names, around)?;
             let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
             let file = own_definitions(around.settings).join(format!("bulk-{stamp}.toml"));
-            Ok(Proposed { file, text: Some(drafts.write()) })
+            Ok(Proposed { file, text: Some(written(&shown, drafts)?) })
         })?;
         let lines = Drafts::lines(file.text.as_deref().unwrap_or_default());
         let row_of = |line: usize| rows.get(lines.partition_point(|start| *start <= line).saturating_sub(1));

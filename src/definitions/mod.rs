@@ -16,7 +16,6 @@ use crate::provision::{self, Inventory, Wanted};
 use crate::sealed::{Item, Vault};
 use crate::secret::Secret;
 use crate::settings::{Destination, Settings};
-use zeroize::Zeroizing;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub struct Bulk {
     /// Its name, for complaints.
     pub file: String,
     /// What is in it.
-    pub octets: Zeroizing<Vec<u8>>,
+    pub octets: Secret,
     /// How it is written.
     pub format: Format,
     /// The server of all rows; otherwise each row names its own.

@@ -25,7 +25,7 @@ impl Definitions {
                 return Err(wrong);
             }
             let file = own_definitions(around.settings).join(format!("account-{name}.toml"));
-            Ok(Proposed { file, text: Some(Drafts(vec![draft]).write()) })
+            Ok(Proposed { file, text: Some(written(&name, Drafts(vec![draft]))?) })
         })?;
         self.settle(name, loaded, file, secrets, Vec::new())
     }
@@ -50,7 +50,7 @@ impl Definitions {
                     forgotten.push((name.clone(), item));
                 }
             }
-            Ok(Proposed { file: place.file.clone(), text: Some(drafts.write()) })
+            Ok(Proposed { file: place.file.clone(), text: Some(written(&name, drafts)?) })
         })?;
         self.settle(name, loaded, file, secrets, forgotten)
     }
@@ -60,7 +60,7 @@ impl Definitions {
         let (loaded, file) = self.load(|around| {
             let mut drafts = read(name, place, around)?;
             drafts.0.retain(|draft| draft.name() != Some(name));
-            let text = (!drafts.0.is_empty()).then(|| drafts.write());
+            let text = if drafts.0.is_empty() { None } else { Some(written(name, drafts)?) };
             Ok(Proposed { file: place.file.clone(), text })
         })?;
         let forgotten = Item::ALL.map(|item| (name.to_owned(), item)).to_vec();
@@ -135,6 +135,12 @@ fn read(name: &str, place: &Known, around: &Surroundings<'_>) -> Result<Drafts, 
 fn lost(name: &str, place: &Known) -> Wrong {
     let what = format!("is not in {} any more", place.file.display());
     Wrong::new(name, what, "run 'mailhaulctl reload'")
+}
+
+/// The text of a file.
+pub(super) fn written(place: &str, drafts: Drafts) -> Result<String, Vec<Wrong>> {
+    let cannot = || vec![Wrong::new(place, "cannot be written as TOML", "leave out unusual characters")];
+    drafts.write().ok_or_else(cannot)
 }
 
 /// Sets every key; what could not be set.

@@ -222,6 +222,13 @@ impl Manager {
     /// It is in the queue, or its secrets could not be wiped.
     pub async fn retire(self: &Arc<Self>, name: &str) -> Result<(), Refusal> {
         let mut changes = self.changes();
+        let is_there = self.lock().entries.contains_key(name);
+        if !is_there {
+            // An invalid definition does nothing, and may have done something when it was good.
+            let journal = self.means().journal.clone();
+            let forgotten = journal.forget(name)?;
+            return Ok(journal.commit(forgotten).await?);
+        }
         {
             let mut state = self.lock();
             if let Some((_, entry)) = state.migration(name)
@@ -232,9 +239,6 @@ impl Manager {
                     format!("its migration is {}", entry.record.state.as_str()),
                     format!("run 'mailhaulctl cancel {name}' first"),
                 ));
-            }
-            if !state.entries.contains_key(name) {
-                return Ok(());
             }
             let reason = "it is being removed".to_owned();
             self.deny(&mut state, name, Denial { reason, wiping: Wiping::Waiting });
