@@ -59,14 +59,11 @@ fn passwd_file(table: &Table<'_>) -> Option<PasswdFile> {
     };
     let user = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
     let group = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
-    Some(PasswdFile {
-        path: path?,
-        scheme: scheme?,
-        user: words("user", "{member}")?,
-        uid: table.get("uid").and_then(|value| number(&value, "user", user)),
-        gid: table.get("gid").and_then(|value| number(&value, "group", group)),
-        home: words("home", "")?,
-    })
+    // All of them first: each has its own complaint.
+    let uid = table.get("uid").and_then(|value| number(&value, "user", user));
+    let gid = table.get("gid").and_then(|value| number(&value, "group", group));
+    let (login, home) = (words("user", "{member}"), words("home", ""));
+    Some(PasswdFile { path: path?, scheme: scheme?, user: login?, uid, gid, home: home? })
 }
 
 /// A number, or the name of somebody who has one.
