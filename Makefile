@@ -11,7 +11,7 @@ ETC     = $(DESTDIR)/etc/mailhaul
 BUILT   = $(or $(CARGO_TARGET_DIR),target)/release
 
 # What the tests and the demonstration use besides Rust.
-PACKAGES = dovecot-imapd dovecot-pop3d openssl systemd
+PACKAGES = dovecot-imapd dovecot-pop3d logrotate openssl systemd
 
 help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
@@ -89,6 +89,7 @@ install:
 	install -m 0644 systemd/mailhaul.tmpfiles '$(LIB)/tmpfiles.d/mailhaul.conf'
 	install -d '$(SHARE)/mailhaul' '$(SHARE)/doc/mailhaul'
 	install -m 0644 systemd/vmail.conf '$(SHARE)/mailhaul/vmail.conf'
+	install -m 0644 config/mailhaul.logrotate '$(SHARE)/mailhaul/mailhaul.logrotate'
 	install -m 0644 README.md LICENSE-MIT LICENSE-APACHE '$(SHARE)/doc/mailhaul/'
 	install -d '$(ETC)' '$(ETC)/servers.d'
 	test -d '$(ETC)/accounts.d' || install -d -m 0750 '$(ETC)/accounts.d'

@@ -20,8 +20,21 @@ pub struct Account {
     pub source: Source,
     /// What is to be done.
     pub job: Job,
+    /// What a mailbox is made with, should it be missing.
+    pub new_mailbox: NewMailbox,
     /// Where the definition stands.
     pub origin: Origin,
+}
+
+/// `[account.new_mailbox]`: what a missing mailbox is made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewMailbox {
+    /// The owner's first name.
+    pub first_name: String,
+    /// The owner's last name.
+    pub last_name: String,
+    /// Its password; without one the source's own, if that meets the rules.
+    pub password: Option<SecretPlace>,
 }
 
 /// A member's address, safe to be a part of a path.

@@ -3,15 +3,15 @@
 //! ```text
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
-//! work      engine: poll, migrate, rollback      schedule      control
-//! outside   pop3  imap  source  destination  journal  config  net  telemetry  systemd
+//! work      engine: poll, migrate, rollback      schedule      control      definitions
+//! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  net  telemetry  systemd
 //! values    account  settings  message  migration  failure  secret
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
 //! above. `pop3` and `imap` are languages, `destination` is a role. A large dependency has one
 //! door: `sled` in `journal`, `async_imap` in `imap`, `tokio_cron_scheduler` in `schedule`, `zlink` in
-//! `control`, `tracing_journald` in `telemetry`, `clap` and the terminal crates in `ctl`.
+//! `control`, the password hashes in `provision`, `tracing_journald` in `telemetry`, `clap` and the terminal crates in `ctl`.
 //!
 //! What flows: a definition as written becomes an [`account::Account`] only through `config`; `engine`
 //! turns it into work; a protocol room yields messages as bytes and facts; `destination` stages them,
@@ -19,10 +19,13 @@
 //! told to delete.
 
 pub mod account;
+pub mod audit;
+pub mod bulk;
 pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod definitions;
 pub mod destination;
 pub mod engine;
 pub mod failure;
@@ -33,7 +36,9 @@ pub mod migration;
 pub mod mutf7;
 pub mod net;
 pub mod pop3;
+pub mod provision;
 pub mod schedule;
+pub mod sealed;
 pub mod secret;
 pub mod settings;
 pub mod systemd;

@@ -45,6 +45,8 @@ pub enum SecretPlace {
     Credential(String),
     /// The first line that a command prints; the command never gets a secret in its arguments.
     Command(Vec<String>),
+    /// Sealed in the state directory, under the account's own name.
+    Sealed,
     /// Written into the definition.
     Value(std::sync::Arc<Secret>),
 }

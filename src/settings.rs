@@ -19,6 +19,110 @@ pub struct Settings {
     pub migrations: Migrations,
     /// `[destination.NAME]`; never empty.
     pub destinations: BTreeMap<String, Destination>,
+    /// `[provisioning]`
+    pub provisioning: Provisioning,
+    /// `[policy]`
+    pub policy: Policy,
+}
+
+/// `[provisioning]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provisioning {
+    /// What a new mailbox's password has to be like.
+    pub password_rules: PasswordRules,
+    /// What makes a mailbox; `None`: nothing but the directories of its Maildir.
+    pub way: Option<Way>,
+}
+
+/// `password_rules`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordRules {
+    /// Characters at least.
+    pub min_length: usize,
+    /// A small letter.
+    pub lower: bool,
+    /// A capital letter.
+    pub upper: bool,
+    /// A digit or a special character.
+    pub digit_or_special: bool,
+}
+
+impl Default for PasswordRules {
+    fn default() -> Self {
+        PasswordRules { min_length: 12, lower: true, upper: true, digit_or_special: true }
+    }
+}
+
+/// What makes a missing mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A line in a passwd-file of Dovecot.
+    PasswdFile(PasswdFile),
+    /// A program and its arguments.
+    Command(Vec<String>),
+}
+
+/// `passwd_file`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswdFile {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// How passwords are hashed in it.
+    pub scheme: Scheme,
+    /// The login, with `{member}`, `{local}` and `{domain}` still in it.
+    pub user: String,
+    /// Whom the mailbox belongs to; `None`: the field stays empty.
+    pub uid: Option<u32>,
+    /// Its group.
+    pub gid: Option<u32>,
+    /// The home, likewise with placeholders; empty: the field stays empty.
+    pub home: String,
+}
+
+/// A password scheme, as `doveadm pw` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `{ARGON2ID}` (RFC 9106)
+    Argon2id,
+    /// `{SHA512-CRYPT}`
+    Sha512Crypt,
+    /// `{BLF-CRYPT}`
+    BlfCrypt,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// For every domain that says nothing else.
+    pub all: Rules,
+    /// `[policy.domain."x"]`, filled up from the former; in small letters.
+    pub domains: BTreeMap<String, Rules>,
+}
+
+/// What is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Import from outside; without it secrets and progress are wiped.
+    pub external_import: bool,
+    /// Access is limited to designated addresses: nothing new is begun.
+    pub designated_ips: bool,
+    /// Uploads.
+    pub upload: bool,
+    /// Backups.
+    pub backup: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { external_import: true, designated_ips: false, upload: true, backup: true }
+    }
+}
+
+impl Policy {
+    /// What is allowed to the members of a domain.
+    pub fn of(&self, domain: &str) -> Rules {
+        self.domains.get(&domain.to_lowercase()).copied().unwrap_or(self.all)
+    }
 }
 
 /// `[daemon]`

@@ -14,8 +14,9 @@ mod targets;
 const LARGEST: u64 = 1 << 20;
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("control", targets::control::run),
+    ("csv", targets::csv::run),
     ("dates", targets::dates::run),
     ("folders", targets::folders::run),
     ("imap", targets::imap::run),

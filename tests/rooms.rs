@@ -14,7 +14,7 @@ use scanner::{Written, paths};
 const FLOORS: [(&str, &[&str]); 5] = [
     ("doors", &["bin"]),
     ("roof", &["daemon", "ctl"]),
-    ("work", &["engine", "schedule", "control"]),
+    ("work", &["engine", "schedule", "control", "definitions"]),
     (
         "outside",
         &[
@@ -28,6 +28,9 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "net",
             "notice",
             "provision",
+            "sealed",
+            "bulk",
+            "audit",
             "oauth",
             "telemetry",
             "systemd",
@@ -37,8 +40,10 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 7] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("control", "engine"),
+    // A wish to change definitions travels from one to the other.
+    ("control", "definitions"),
     ("engine", "schedule"),
     ("pop3", "net"),
     ("imap", "net"),
@@ -50,7 +55,7 @@ const NEIGHBOURS: [(&str, &str); 7] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 22] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -67,6 +72,11 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("md5", &["pop3"]),
+    ("argon2", &["provision"]),
+    ("sha_crypt", &["provision"]),
+    ("bcrypt", &["provision"]),
+    // Descriptors that are sent and received.
+    ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),
     ("sd_notify", &["systemd"]),
     ("signal_hook", &["daemon"]),

@@ -144,6 +144,25 @@ fn mode(path: &Path) -> u32 {
     metadata.permissions().mode() & 0o7777
 }
 
+#[test]
+fn the_audit_log_can_be_rotated() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::write(root.join("audit.log"), "{}\n").unwrap();
+    // Without root it cannot become somebody else.
+    let rules = text("config/mailhaul.logrotate").replace("/var/lib/mailhaul", &root.display().to_string());
+    assert!(rules.contains("    su mailhaul mailhaul\n"));
+    let rules = rules.replace("    su mailhaul mailhaul\n", "");
+    fs::write(root.join("rules"), rules).unwrap();
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(root.join("rules"), fs::Permissions::from_mode(0o644)).unwrap();
+    let mut command = Command::new("logrotate");
+    command.arg("--force").arg("--state").arg(root.join("state")).arg(root.join("rules"));
+    let output = run(&mut command, "logrotate");
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(root.join("audit.log.1.gz").exists() && !root.join("audit.log").exists());
+}
+
 // ---- the pages
 
 /// A page's text as a reader sees it, with its macros left in.
@@ -203,7 +222,12 @@ fn the_client_s_page_names_every_verb_and_option() {
     let everywhere = options(&top);
     let mut real = BTreeMap::from([(String::new(), everywhere.clone())]);
     for verb in verbs(&top) {
-        let own = options(&help(CLIENT, &[&verb])).difference(&everywhere).cloned().collect();
+        let page = help(CLIENT, &[&verb]);
+        let mut own = options(&page);
+        for below in verbs(&page) {
+            own.extend(options(&help(CLIENT, &[&verb, &below])));
+        }
+        let own = own.difference(&everywhere).cloned().collect();
         real.insert(verb, own);
     }
     assert!(real.len() > 10, "the verbs were not found in\n{top}");
@@ -352,6 +376,9 @@ fn invented(key: &Key) -> &'static str {
         "icon" => "\"gmail\"",
         "delta" => "\"1h\"",
         "imap_daily" | "pop3_daily" => "\"2500MB\"",
+        "first_name" | "last_name" => "\"Alice\"",
+        "passwd_file" => "{ path = \"/etc/dovecot/users\" }",
+        "command" => "[\"/usr/local/sbin/make-mailbox\"]",
         "max_connections" => "8",
         "min_interval" => "\"5min\"",
         "ca_file" => "\"ca.pem\"",
@@ -472,6 +499,7 @@ fn make_install_puts_every_file_where_it_belongs() {
         ("usr/share/doc/mailhaul/LICENSE-MIT", 0o644),
         ("usr/share/doc/mailhaul/README.md", 0o644),
         ("usr/share/fish/vendor_completions.d/mailhaulctl.fish", 0o644),
+        ("usr/share/mailhaul/mailhaul.logrotate", 0o644),
         ("usr/share/mailhaul/vmail.conf", 0o644),
         ("usr/share/man/man1/mailhaulctl.1", 0o644),
         ("usr/share/man/man5/mailhaul.toml.5", 0o644),

@@ -3,8 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use crate::account::{Account, Job, Member, Migrate, Origin, Poll, Protocol};
+use crate::account::{Account, Job, Member, Migrate, NewMailbox, Origin, Poll, Protocol};
 
 use super::complaint::Complaint;
 use super::names::{self, Wrong};
@@ -19,6 +20,8 @@ pub(super) struct Against<'c> {
     pub(super) destinations: &'c BTreeSet<String>,
     pub(super) templates: &'c Templates,
     pub(super) env: &'c Environment,
+    /// Where the definitions are that `mailhaulctl` wrote.
+    pub(super) own: PathBuf,
 }
 
 /// A definition after its check; the places of name and member serve later complaints.
@@ -80,7 +83,7 @@ pub(super) fn good<T>(value: &Value<'_>, result: Result<T, Wrong>) -> Option<T> 
 }
 
 fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Origin) -> Option<Account> {
-    table.only(&["name", "member", "agreed", "destination", "source", "poll", "migrate"]);
+    table.only(&["name", "member", "agreed", "destination", "source", "poll", "migrate", "new_mailbox"]);
     if let Some(value) = table.require("name", "write name = \"...\", unique, of a-z, 0-9, '.', '_' and '-'")
     {
         found.name_at = Some(value.place());
@@ -102,12 +105,17 @@ fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Or
     let source = table.require("source", "write [account.source]").and_then(|value| value.table());
     let source = source.and_then(|table| source::read(&table, against, &mut found.protocol));
     let job = job(table, found);
+    let new_mailbox = match table.get("new_mailbox") {
+        None => Some(NewMailbox::default()),
+        Some(value) => value.table().map(|table| read_new_mailbox(&table, against)),
+    };
     Some(Account {
         name: found.name.clone()?,
         member: found.member.clone()?,
         destination: destination?,
         source: source?,
         job: job?,
+        new_mailbox: new_mailbox?,
         origin: origin.clone(),
     })
 }
@@ -188,6 +196,21 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
         keep_original: keep_original?,
         icon: icon?,
     })
+}
+
+fn read_new_mailbox(table: &Table<'_>, against: &Against<'_>) -> NewMailbox {
+    table.only(&["first_name", "last_name", "password"]);
+    let name = |key| {
+        let value: Value<'_> = table.get(key)?;
+        let written = value.string()?;
+        good(&value, names::person(written)).map(|()| written.to_owned())
+    };
+    let password = table.get("password").and_then(|value| value.table());
+    NewMailbox {
+        first_name: name("first_name").unwrap_or_default(),
+        last_name: name("last_name").unwrap_or_default(),
+        password: password.and_then(|table| source::password(&table, against)),
+    }
 }
 
 fn read_migrate(table: &Table<'_>) -> Option<Migrate> {

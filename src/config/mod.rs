@@ -6,8 +6,11 @@ mod accounts;
 mod census;
 mod complaint;
 mod destination;
+mod draft;
 mod names;
 mod password;
+mod policy;
+mod provisioning;
 mod servers;
 mod settings_file;
 mod source;
@@ -18,6 +21,7 @@ mod units;
 mod walk;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,7 @@ use crate::account::{Account, Origin, Protocol};
 use crate::settings::Settings;
 
 pub use complaint::Complaint;
+pub use draft::{Draft, Drafts, NotAKey};
 pub use password::read_secret;
 
 use text::Text;
@@ -88,6 +93,17 @@ pub struct Loaded {
     pub complaints: Vec<Complaint>,
     /// What is allowed and still should be known.
     pub warnings: Vec<String>,
+    /// The names of all server templates.
+    pub servers: BTreeSet<String>,
+}
+
+/// A file of definitions as it is to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// Its place, below the state directory.
+    pub file: PathBuf,
+    /// What is to be in it; `None`: it goes.
+    pub text: Option<String>,
 }
 
 /// Reads the settings, `servers.d` and `accounts.d` beside them and `accounts.d` below the state directory.
@@ -96,6 +112,20 @@ pub struct Loaded {
 /// Every complaint about every file, if the settings or a whole server file cannot be used. A single
 /// template that is wrong takes only the accounts down that name it.
 pub fn load(config_file: &Path, env: &Environment) -> Result<Loaded, Vec<Complaint>> {
+    load_with(config_file, env, |_| Ok(None))
+}
+
+/// As [`load`], as if one file of definitions were already as it is to become. It is read last, so that the
+/// complaints about a name that is taken, or about too many accounts of a member, are about it. What it
+/// becomes may depend on the state directory and on the server templates.
+///
+/// # Errors
+/// As [`load`], or what `propose` says.
+pub fn load_with(
+    config_file: &Path,
+    env: &Environment,
+    propose: impl FnOnce(&Surroundings<'_>) -> Result<Option<Proposed>, Vec<Complaint>>,
+) -> Result<Loaded, Vec<Complaint>> {
     let complaints = RefCell::new(Vec::new());
     let read = read_settings(config_file, Text::read(config_file), env, &complaints);
     let mut fatal = !complaints.borrow().is_empty();
@@ -105,11 +135,35 @@ pub fn load(config_file: &Path, env: &Environment) -> Result<Loaded, Vec<Complai
         fatal |= !read_servers(Text::read(&file), &complaints, &mut templates);
     }
     let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
-    let against = accounts::Against { destinations: &read.destinations, templates: &templates, env };
+    let own = own_definitions(&read.settings);
+    let surroundings =
+        Surroundings { settings: &read.settings, servers: templates.keys().cloned().collect() };
+    let proposed = if fatal { None } else { propose(&surroundings)? };
+    let servers = surroundings.servers;
+    let against = accounts::Against { destinations: &read.destinations, templates: &templates, env, own };
     for file in account_files(config_file, &read.settings, &complaints) {
-        census.take(&file, Text::read(&file), &against);
+        if proposed.as_ref().is_none_or(|proposed| proposed.file != file) {
+            census.take(&file, Text::read(&file), &against);
+        }
     }
-    loaded(read.settings, census, complaints, fatal)
+    if let Some(Proposed { file, text: Some(text) }) = proposed {
+        census.take(&file, Ok(Text::new(&file, text)), &against);
+    }
+    loaded(read.settings, census, complaints, servers, fatal)
+}
+
+/// What a new definition meets.
+#[derive(Debug)]
+pub struct Surroundings<'s> {
+    /// The settings.
+    pub settings: &'s Settings,
+    /// The names of all server templates.
+    pub servers: BTreeSet<String>,
+}
+
+/// Where the definitions are that `mailhaulctl` wrote.
+pub fn own_definitions(settings: &Settings) -> PathBuf {
+    settings.daemon.state_directory.join("accounts.d")
 }
 
 /// Reads files that are in memory: one of each kind, as they would lie in `/etc/mailhaul`.
@@ -139,11 +193,13 @@ impl Reader {
         let mut templates = self.built_in.clone();
         fatal |= !read_servers(text("/etc/mailhaul/servers.d/a.toml", servers), &complaints, &mut templates);
         let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
+        let own = own_definitions(&read.settings);
         let against =
-            accounts::Against { destinations: &read.destinations, templates: &templates, env: &env };
+            accounts::Against { destinations: &read.destinations, templates: &templates, env: &env, own };
         let name = "/etc/mailhaul/accounts.d/a.toml";
         census.take(Path::new(name), text(name, accounts), &against);
-        loaded(read.settings, census, complaints, fatal)
+        let servers = templates.keys().cloned().collect();
+        loaded(read.settings, census, complaints, servers, fatal)
     }
 }
 
@@ -151,6 +207,7 @@ fn loaded(
     settings: Settings,
     census: census::Census,
     complaints: RefCell<Vec<Complaint>>,
+    servers: BTreeSet<String>,
     fatal: bool,
 ) -> Result<Loaded, Vec<Complaint>> {
     let census::Census { accounts, broken, .. } = census;
@@ -160,7 +217,7 @@ fn loaded(
         return Err(complaints);
     }
     let warnings = warnings(&accounts);
-    Ok(Loaded { settings, accounts, broken, complaints, warnings })
+    Ok(Loaded { settings, accounts, broken, complaints, warnings, servers })
 }
 
 fn read_settings(
@@ -215,7 +272,7 @@ fn account_files(
     complaints: &RefCell<Vec<Complaint>>,
 ) -> Vec<PathBuf> {
     let beside = settings_file::beside(config_file, "accounts.d");
-    let own = settings.daemon.state_directory.join("accounts.d");
+    let own = own_definitions(settings);
     let same = matches!((beside.canonicalize(), own.canonicalize()), (Ok(a), Ok(b)) if a == b);
     let mut files = census::files(&beside, complaints);
     if !same {

@@ -100,6 +100,14 @@ pub(super) fn icon(written: &str) -> Result<(), Wrong> {
     wrong(format!("{written:?} cannot be a keyword"), "write 1 to 32 of a-z, 0-9 and '-'")
 }
 
+/// A person's first or last name.
+pub(super) fn person(written: &str) -> Result<(), Wrong> {
+    if written.chars().count() > 200 || written.chars().any(char::is_control) {
+        return wrong("is too long or holds a control character", "write the name on one line");
+    }
+    Ok(())
+}
+
 /// A server's name or address.
 pub(super) fn host(written: &str) -> Result<(), Wrong> {
     let good = |c: u8| c.is_ascii_alphanumeric() || b".-_:".contains(&c);

@@ -42,6 +42,9 @@ pub fn read_secret(place: &SecretPlace, env: &Environment) -> Result<Secret, Fai
             from_file(&directory.join(name), false)
         }
         SecretPlace::Command(words) => from_command(words, PATIENCE),
+        SecretPlace::Sealed => {
+            Err(failure("a sealed secret is not found here", "ask the vault of the state directory"))
+        }
         SecretPlace::Value(secret) => Ok(Secret::new(secret.expose().to_vec())),
     }
 }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::settings::{Daemon, Destination, Migrations, OnFailure, Polling, Settings};
+use crate::settings::{Daemon, Destination, Migrations, OnFailure, Policy, Polling, Provisioning, Settings};
 
 use super::Environment;
 use super::complaint::nearest;
 use super::destination;
-use super::walk::{LATER, Table, Value};
+use super::policy;
+use super::provisioning;
+use super::walk::{Table, Value};
 
 const MANY: u64 = 1_000_000;
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -48,6 +50,8 @@ pub(super) fn defaults(env: &Environment) -> Settings {
             give_up_after: 24 * HOUR,
         },
         destinations: BTreeMap::from([("default".to_owned(), maildir)]),
+        provisioning: Provisioning::default(),
+        policy: Policy::default(),
     }
 }
 
@@ -75,13 +79,13 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
         }
     }
     if let Some(table) = table("provisioning") {
-        provisioning(&table);
+        settings.provisioning = provisioning::read(&table);
     }
     if let Some(table) = table("notices") {
         notices(&table);
     }
     if let Some(table) = table("policy") {
-        policy(&table);
+        settings.policy = policy::read(&table);
     }
     Read { settings, destinations }
 }
@@ -153,22 +157,6 @@ fn migrations(table: &Table<'_>, migrations: &mut Migrations) {
     table.get("progress_notice").and_then(|value| value.integer(0, 100));
 }
 
-fn provisioning(table: &Table<'_>) {
-    table.only(&["password_rules", "passwd_file", "command"]);
-    if let Some(rules) = table.get("password_rules").and_then(|value| value.table()) {
-        rules.only(&["min_length", "lower", "upper", "digit_or_special"]);
-        rules.get("min_length").and_then(|value| value.integer(1, 1000));
-        for name in ["lower", "upper", "digit_or_special"] {
-            rules.get(name).and_then(|value| value.boolean());
-        }
-    }
-    for name in ["passwd_file", "command"] {
-        if let Some(value) = table.get(name) {
-            value.later("remove it, and make mailboxes with the mail server's own means");
-        }
-    }
-}
-
 fn notices(table: &Table<'_>) {
     table.only(&["to_member", "to_admin", "smtp"]);
     table.get("to_member").and_then(|value| value.boolean());
@@ -179,35 +167,6 @@ fn notices(table: &Table<'_>) {
     }
     if let Some(value) = table.get("smtp") {
         value.later("remove it");
-    }
-}
-
-fn policy(table: &Table<'_>) {
-    const KEYS: [&str; 4] = ["external_import", "network_access", "upload", "backup"];
-    table.only(&["external_import", "network_access", "upload", "backup", "domain"]);
-    rules(table);
-    let Some(domains) = table.get("domain").and_then(|value| value.table()) else { return };
-    for (_, value) in domains.entries() {
-        if let Some(domain) = value.table() {
-            domain.only(&KEYS);
-            rules(&domain);
-        }
-    }
-}
-
-fn rules(table: &Table<'_>) {
-    // Uploads and backups come later: to deny them asks for nothing.
-    for name in ["upload", "backup"] {
-        table.get(name).and_then(|value| value.choice(&["allow", "deny"]));
-    }
-    for (name, words) in
-        [("external_import", ["allow", "deny"]), ("network_access", ["any", "designated-ips"])]
-    {
-        let Some(value) = table.get(name) else { continue };
-        let [off, on] = words;
-        if value.choice(&words) == Some(on) {
-            value.complain(format!("\"{on}\" {LATER}"), format!("write \"{off}\""));
-        }
     }
 }
 

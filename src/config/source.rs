@@ -131,8 +131,9 @@ fn by_name(
     Some((endpoint.clone(), template.manner.clone()))
 }
 
-fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
-    const KINDS: [&str; 4] = ["file", "credential", "command", "value"];
+/// Where a secret is found.
+pub(super) fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
+    const KINDS: [&str; 5] = ["file", "credential", "command", "value", "sealed"];
     table.only(&KINDS);
     if KINDS.iter().filter(|kind| table.get(kind).is_some()).count() != 1 {
         table.complain(
@@ -150,6 +151,9 @@ fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
     if let Some(value) = table.get("command") {
         return command(&value, table).map(SecretPlace::Command);
     }
+    if let Some(value) = table.get("sealed") {
+        return sealed(&value, table, against);
+    }
     let value = table.get("value")?;
     let written = value.string()?;
     if table.sheet.text.open_to_others {
@@ -162,6 +166,22 @@ fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
         return None;
     }
     Some(SecretPlace::Value(Arc::new(Secret::new(written.as_bytes().to_vec()))))
+}
+
+/// Only what `mailhaulctl` brought is sealed: elsewhere nobody would have put a secret under that name.
+fn sealed(value: &Value<'_>, table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
+    const MEND: &str = "write { file = \"NAME.secret\" }";
+    match value.boolean()? {
+        true if table.sheet.text.file.starts_with(&against.own) => Some(SecretPlace::Sealed),
+        true => {
+            value.complain("is only for definitions that mailhaulctl wrote", MEND);
+            None
+        }
+        false => {
+            value.complain("false says nothing", MEND);
+            None
+        }
+    }
 }
 
 pub(super) fn file(value: &Value<'_>) -> Option<PathBuf> {

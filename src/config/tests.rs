@@ -84,10 +84,8 @@ to_admin = []
 [policy]
 external_import = "allow"
 network_access = "any"
-upload = "deny"
-backup = "allow"
-[policy.domain."example.com"]
 upload = "allow"
+backup = "allow"
 "#;
 
 #[test]
@@ -97,6 +95,17 @@ fn the_documented_block_is_the_default() {
     let loaded = load(&bench.0.path().join("mailhaul.toml"), &Environment::default()).unwrap();
     assert_eq!(loaded.settings, settings_file::defaults(&Environment::default()));
     assert_eq!(loaded.complaints, []);
+}
+
+#[test]
+fn policy_is_filled_up_key_by_key() {
+    let bench = Bench::new();
+    let text = "[policy]\nupload = \"deny\"\n[policy.domain.\"Example.com\"]\nexternal_import = \"deny\"\n";
+    bench.file("mailhaul.toml", text);
+    let loaded = load(&bench.0.path().join("mailhaul.toml"), &Environment::default()).unwrap();
+    let rules = loaded.settings.policy.of("example.COM");
+    assert!(!rules.external_import && !rules.upload && rules.backup);
+    assert!(loaded.settings.policy.of("other.example").external_import);
 }
 
 /// What stands in the settings, and the complaints about it.
@@ -136,12 +145,19 @@ const SETTINGS: &[(&str, &[&str])] = &[
             "2:8: destination.x.maildir.path: {user} is not a placeholder; use {member}, {local} and {domain} only",
         ],
     ),
-    ("[provisioning]\ncommand = [\"x\"]", &["2:1: provisioning.command: is not available in this version;"]),
+    (
+        "[provisioning]\ncommand = [\"x\"]",
+        &["2:11: provisioning.command: is not a command; write the program with its whole path"],
+    ),
+    (
+        "[provisioning]\npasswd_file = { scheme = \"MD5\", uid = \"nobody here\" }",
+        &["passwd_file.path: is missing", "\"MD5\" is not possible", "there is no user \"nobody here\""],
+    ),
     ("[notices]\nto_admin = [\"a@b.c\"]", &["2:1: notices.to_admin: is not available in this version;"]),
     ("[notices]\nsmtp = { host = \"x\" }", &["2:1: notices.smtp: is not available in this version;"]),
     (
-        "[policy]\nexternal_import = \"deny\"",
-        &["2:19: policy.external_import: \"deny\" is not available in this version; write \"allow\""],
+        "[policy]\nexternal_import = \"forbid\"",
+        &["2:19: policy.external_import: \"forbid\" is not possible; write \"allow\" or \"deny\""],
     ),
     (
         "[policy.domain.\"example.com\"]\nuploads = \"deny\"",

@@ -1,6 +1,8 @@
 //! What the daemon and its clients agree on: the types, errors and calls of `io.mailhaul.Manager`.
 //! Fields may be added, none may change its meaning. Times are RFC 3339 in UTC; what is not known is null.
 
+use std::os::fd::OwnedFd;
+
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
@@ -382,6 +384,28 @@ pub struct Reloaded {
     pub errors: Vec<String>,
 }
 
+/// `Add`, `Set`, `Remove` and `BulkAdd`: what is there now, or what is wrong. Nothing is taken if anything is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Defined {
+    /// The accounts.
+    #[serde(serialize_with = "super::aside::list")]
+    pub names: Vec<String>,
+    /// Everything that is wrong.
+    #[serde(serialize_with = "super::aside::list")]
+    pub errors: Vec<Wrong>,
+}
+
+/// Something that is wrong with a wish.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct Wrong {
+    /// An account's name, or `FILE:LINE:COLUMN`.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right.
+    pub mend: String,
+}
+
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, zlink::ReplyError, zlink::introspect::ReplyError)]
 #[zlink(interface = "io.mailhaul.Manager")]
@@ -485,6 +509,37 @@ pub trait Manager {
         &mut self,
         name: Option<&str>,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Progress, Error>>>>;
+    /// A new account: `KEY=VALUE`, or `poll` or `migrate`. `secrets` are the keys of passwords; each is the
+    /// content of the descriptor at the same place.
+    async fn add(
+        &mut self,
+        name: &str,
+        keys: &[&str],
+        secrets: &[&str],
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> zlink::Result<Result<Defined, Error>>;
+    /// Other values for some keys of an account that was added here; likewise.
+    async fn set(
+        &mut self,
+        name: &str,
+        keys: &[&str],
+        secrets: &[&str],
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> zlink::Result<Result<Defined, Error>>;
+    /// An account that was added here goes, with its secrets and its progress.
+    async fn remove(&mut self, name: &str) -> zlink::Result<Result<Defined, Error>>;
+    /// The list in the one descriptor: all rows or none. `file` is its name for complaints; `format` is
+    /// `konsoleh`, `yandex` or `mailhaul`; `keys` hold for every row.
+    async fn bulk_add(
+        &mut self,
+        file: &str,
+        format: &str,
+        server: Option<&str>,
+        domain: Option<&str>,
+        poll: bool,
+        keys: &[&str],
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> zlink::Result<Result<Defined, Error>>;
     /// Reads the definitions again.
     async fn reload(&mut self) -> zlink::Result<Result<Reloaded, Error>>;
 }

@@ -12,11 +12,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -27,7 +31,9 @@ use super::aside;
 
 /// Octets of one request; ten thousand names of accounts fit.
 const REQUEST: usize = 1 << 20;
-/// The same for a caller who may not control the daemon: enough to ask who we are.
+/// Descriptors of one request.
+const DESCRIPTORS: usize = 16;
+/// Octets for a caller who may not control the daemon: enough to ask who we are.
 const REQUEST_OF_OTHERS: usize = 16 << 10;
 /// Octets of requests that all callers together may have us hold.
 const REQUESTS: usize = 32 << 20;
@@ -62,6 +68,7 @@ enum Doing {
 enum Why {
     TooLong,
     TooMuch,
+    TooManyFiles,
     SendsHalf,
     DoesNotTake,
     Silent,
@@ -75,6 +82,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::TooLong => "its request is too long",
             Why::TooMuch => "all requests together are too long",
+            Why::TooManyFiles => "it passed too many descriptors",
             Why::SendsHalf => "it sent half a request and no more for ten seconds",
             Why::DoesNotTake => "it did not take its answer for thirty seconds",
             Why::Silent => "it said nothing for ten minutes",
@@ -91,6 +99,9 @@ pub(super) struct Caller {
     uid: u32,
     pid: i32,
     most: usize,
+    admitted: bool,
+    /// Descriptors of a request that is not complete.
+    descriptors: Cell<usize>,
     doing: Cell<Doing>,
     since: Cell<Instant>,
     /// Octets of a request that is not complete.
@@ -114,6 +125,18 @@ impl Caller {
         self.ended.notify_one();
     }
 
+    /// User and process.
+    pub(super) fn who(&self) -> (u32, i32) {
+        (self.uid, self.pid)
+    }
+
+    /// Takes note of descriptors that came; `Err` if they are too many for one request.
+    fn passed(&self, count: usize) -> Result<(), Why> {
+        let all = self.descriptors.get() + count;
+        self.descriptors.set(all);
+        if all > DESCRIPTORS { Err(Why::TooManyFiles) } else { Ok(()) }
+    }
+
     /// Takes note of octets that came; `Err` if they are too many.
     fn took(&self, octets: &[u8]) -> Result<(), Why> {
         let after = octets.iter().rposition(|octet| *octet == 0).map(|nul| octets.len() - nul - 1);
@@ -130,6 +153,7 @@ impl Caller {
             }
         }
         if after.is_some() {
+            self.descriptors.set(0);
             self.now(Doing::Served);
         } else {
             self.now(Doing::Sending);
@@ -213,6 +237,8 @@ impl Callers {
             uid,
             pid,
             most: if admitted { REQUEST } else { REQUEST_OF_OTHERS },
+            admitted,
+            descriptors: Cell::new(0),
             doing: Cell::new(Doing::Waiting),
             since: Cell::new(Instant::now()),
             begun: Cell::new(0),
@@ -262,8 +288,8 @@ impl Drop for Place {
     }
 }
 
-/// The line to a caller: a stream whose every octet is counted. Descriptors that a caller passes along are
-/// never received, so none stay open.
+/// The line to a caller: a stream whose every octet and every descriptor is counted. What somebody passes who
+/// may not control the daemon is never received, so it does not stay open.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) stream: Rc<UnixStream>,
@@ -279,6 +305,27 @@ impl Line {
             && asked.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone)))
     }
 
+    /// What came, with the descriptors that came along.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<ReadResult> {
+        if !self.caller.admitted {
+            return self.stream.try_read(buffer).map(ReadResult::new);
+        }
+        let mut passed = Vec::new();
+        let count = self.stream.try_io(Interest::READABLE, || {
+            let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+            let mut along = RecvAncillaryBuffer::new(&mut room);
+            let mut into = [IoSliceMut::new(buffer)];
+            let received = recvmsg(&self.stream, &mut into, &mut along, RecvFlags::CMSG_CLOEXEC)?;
+            for message in along.drain() {
+                if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                    passed.extend(descriptors);
+                }
+            }
+            Ok(received.bytes)
+        })?;
+        Ok(ReadResult::new(count).set_fds(passed))
+    }
+
     /// How the wire's crate is told that a caller goes.
     fn refuse(&self, why: Why) -> zlink::Error {
         self.caller.drop_for(why);
@@ -287,6 +334,7 @@ impl Line {
 }
 
 impl Socket for Line {
+    const CAN_TRANSFER_FDS: bool = true;
     type ReadHalf = Line;
     type WriteHalf = Line;
 
@@ -309,11 +357,13 @@ impl socket::ReadHalf for Line {
         self.caller.now(if self.caller.begun.get() > 0 { Doing::Sending } else { Doing::Waiting });
         loop {
             self.stream.readable().await?;
-            match self.stream.try_read(buffer) {
-                Ok(count) => {
+            match self.receive(buffer) {
+                Ok(read) => {
+                    let count = read.bytes_read();
+                    self.caller.passed(read.fds().len()).map_err(|why| self.refuse(why))?;
                     let took = self.caller.took(buffer.get(..count).unwrap_or_default());
                     took.map_err(|why| self.refuse(why))?;
-                    return Ok(ReadResult::new(count));
+                    return Ok(read);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e.into()),

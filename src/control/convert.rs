@@ -43,7 +43,7 @@ pub(super) fn account(view: &View) -> api::Account {
                 });
             account.next_run_at = view.record.next_try_at.map(time);
             account.reason = view.record.error.clone();
-            account
+            denied(account, view.denied.as_ref())
         }
     }
 }
@@ -84,8 +84,18 @@ fn common(account: &Account) -> api::Account {
     }
 }
 
+fn denied(account: api::Account, reason: Option<&String>) -> api::Account {
+    match reason {
+        Some(reason) => {
+            let (state, reason) = ("denied".to_owned(), Some(reason.clone()));
+            api::Account { state, reason, next_run_at: None, ..account }
+        }
+        None => account,
+    }
+}
+
 fn poll(view: &PollView) -> api::Account {
-    api::Account {
+    let account = api::Account {
         state: if view.enabled { "enabled" } else { "disabled" }.to_owned(),
         reason: view.record.reason.clone().or_else(|| {
             (!view.enabled && !view.record.disabled).then(|| "the definition says enabled = false".to_owned())
@@ -95,7 +105,8 @@ fn poll(view: &PollView) -> api::Account {
         next_run_at: view.due_at.map(time),
         running: view.running.is_some(),
         ..common(&view.account)
-    }
+    };
+    denied(account, view.denied.as_ref())
 }
 
 pub(super) fn run(record: &RunRecord) -> api::Run {

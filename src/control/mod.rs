@@ -7,10 +7,11 @@ mod aside;
 mod caller;
 mod convert;
 mod gate;
+mod passed;
 mod service;
 mod socket;
 mod streams;
 
 pub use gate::Gate;
-pub use service::{Desk, Reload};
+pub use service::{Desk, Order};
 pub use socket::{attend, bind, serve};

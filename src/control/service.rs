@@ -1,6 +1,7 @@
 //! The daemon's end of the interface: each call checks who is calling, asks the manager, and answers.
 //! What takes time is a stream. It refuses every call of somebody who may not.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -9,23 +10,34 @@ use tokio::sync::{mpsc, oneshot};
 use zlink::Reply;
 
 use super::api::{
-    Account, Accounts, Arrived, Checked, Done, Error, Finding, Folder, Ledger, Migration, Migrations,
-    PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified,
+    Account, Accounts, Arrived, Checked, Defined, Done, Error, Finding, Folder, Ledger, Migration,
+    Migrations, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified, Wrong,
 };
-use super::{convert, streams};
+use super::{convert, passed, streams};
+use crate::audit::{Act, Audit, Who};
+use crate::bulk::Format;
+use crate::definitions::{self, Bulk, Single, Wish};
 use crate::engine::{Manager, View};
-use crate::migration::Wish;
+use crate::migration;
 
-/// A wish that the definitions are read again, and where the answer goes.
-pub type Reload = oneshot::Sender<Reloaded>;
+/// What changes the definitions, and where the answer goes.
+#[derive(Debug)]
+pub enum Order {
+    /// They are read again.
+    Reload(oneshot::Sender<Reloaded>),
+    /// One of ours is to be another one.
+    Change(Box<Wish>, oneshot::Sender<Result<Vec<String>, Vec<definitions::Wrong>>>),
+}
 
 /// What the service needs of the daemon.
 #[derive(Debug)]
 pub struct Desk {
     /// The manager.
     pub manager: Arc<Manager>,
-    /// Who reads the definitions again.
-    pub reload: mpsc::Sender<Reload>,
+    /// Who reads the definitions again, and changes them.
+    pub orders: mpsc::Sender<Order>,
+    /// Who did what.
+    pub audit: Audit,
     /// Milliseconds since 1970.
     pub started_at: i64,
     /// What a person should know.
@@ -38,6 +50,7 @@ pub struct Desk {
 pub(super) struct Service {
     pub(super) desk: Arc<Desk>,
     pub(super) admitted: bool,
+    pub(super) who: Who,
 }
 
 impl Service {
@@ -50,11 +63,107 @@ impl Service {
             mend: "ask as root, or as a member of the control group".to_owned(),
         })
     }
+
+    /// Takes note of what was done, or why it was not. What a stranger asked for is refused before, and is
+    /// no act.
+    fn note<T>(
+        &self,
+        act: &'static str,
+        accounts: &[String],
+        result: &Result<T, Error>,
+        detail: Option<&str>,
+    ) {
+        let error = result.as_ref().err().map(in_words);
+        let one = |account: Option<String>| Act {
+            act,
+            account,
+            error: error.clone(),
+            agreed: false,
+            detail: detail.map(str::to_owned),
+        };
+        let acts: Vec<Act> = match accounts {
+            [] => vec![one(None)],
+            names => names.iter().map(|name| one(Some(name.clone()))).collect(),
+        };
+        if self.admitted {
+            self.desk.audit.record(&self.who, &acts);
+        }
+    }
+
+    async fn wish(&self, act: &'static str, name: String, wish: migration::Wish) -> Result<Done, Error> {
+        let result = self.admit()?.wish(&name, wish).await.map_err(Error::from);
+        let detail = (wish == migration::Wish::Cancel { keep: true }).then_some("keep");
+        self.note(act, std::slice::from_ref(&name), &result, detail);
+        Ok(Done { state: result?.as_str().to_owned(), name })
+    }
+
+    /// Has the definitions changed.
+    async fn change(&self, wish: Wish) -> Result<Defined, Error> {
+        let (act, account, agreed) = match &wish {
+            Wish::Add(single) => ("add", Some(single.name.clone()), agrees(&single.keys)),
+            Wish::Set(single) => ("set", Some(single.name.clone()), agrees(&single.keys)),
+            Wish::Remove(name) => ("remove", Some(name.clone()), false),
+            Wish::Bulk(_) => ("bulk-add", None, true),
+        };
+        let detail = match &wish {
+            // Without their values: nobody knows what somebody types by mistake.
+            Wish::Add(single) | Wish::Set(single) => {
+                let keys = single.keys.iter().filter_map(|key| key.split('=').next());
+                Some(
+                    keys.chain(single.secrets.iter().map(|(key, _)| key.as_str()))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                )
+            }
+            Wish::Remove(_) => None,
+            Wish::Bulk(bulk) => Some(bulk.file.clone()),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.desk.orders.send(Order::Change(Box::new(wish), reply)).await.map_err(|_| stopping())?;
+        let result = answer.await.map_err(|_| stopping())?;
+        let note = |account, error, agreed| Act { act, account, error, agreed, detail: detail.clone() };
+        let (acts, defined) = match result {
+            Ok(names) => {
+                let acts = names.iter().map(|name| note(Some(name.clone()), None, agreed)).collect();
+                (acts, Defined { names, errors: Vec::new() })
+            }
+            Err(wrong) => {
+                let first = wrong.first().map(|wrong| format!("{}: {}", wrong.place, wrong.what));
+                let errors = wrong
+                    .into_iter()
+                    .map(|definitions::Wrong { place, what, mend }| Wrong { place, what, mend })
+                    .collect();
+                (
+                    vec![note(account, Some(first.unwrap_or_default()), false)],
+                    Defined { names: Vec::new(), errors },
+                )
+            }
+        };
+        self.desk.audit.record(&self.who, &acts);
+        Ok(defined)
+    }
+}
+
+fn agrees(keys: &[String]) -> bool {
+    keys.iter().any(|key| key == "agreed=true")
+}
+
+fn stopping() -> Error {
+    Error::Failed { what: "the daemon is stopping".to_owned(), mend: String::new() }
+}
+
+fn in_words(error: &Error) -> String {
+    match error {
+        Error::NoSuchAccount { .. } => "no such account".to_owned(),
+        Error::NotPermitted { what, .. } | Error::Refused { what, .. } | Error::Failed { what, .. } => {
+            what.clone()
+        }
+    }
 }
 
 #[zlink::service(
     interface = "io.mailhaul.Manager",
-    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding],
+    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding, Wrong],
     vendor = "Mailhaul",
     product = "mailhauld",
     version = env!("CARGO_PKG_VERSION"),
@@ -73,7 +182,7 @@ impl Service {
             enabled: overview.enabled,
             disabled: overview.disabled,
             invalid: overview.invalid,
-            denied: 0,
+            denied: overview.denied,
             polls_running: overview.polls_running,
             migrations_running: overview.migrations_running,
             migrations_waiting: overview.migrations_waiting,
@@ -138,7 +247,9 @@ impl Service {
         all: bool,
         wait: bool,
     ) -> impl Stream<Item = Result<Reply<Polled>, Error>> + Unpin + use<> {
-        match self.admit().and_then(|manager| Ok((manager, manager.ask_polls(&names, all)?))) {
+        let asked = self.admit().and_then(|manager| Ok((manager, manager.ask_polls(&names, all)?)));
+        self.note("poll", &names, &asked, all.then_some("all"));
+        match asked {
             Ok((manager, asked)) => streams::poll(manager, asked, wait),
             Err(error) => streams::refused(error),
         }
@@ -158,13 +269,15 @@ impl Service {
     }
 
     async fn enable(&self, name: String) -> Result<Done, Error> {
-        let state = self.admit()?.enable(&name).await?.to_owned();
-        Ok(Done { name, state })
+        let result = self.admit()?.enable(&name).await.map_err(Error::from);
+        self.note("enable", std::slice::from_ref(&name), &result, None);
+        Ok(Done { state: result?.to_owned(), name })
     }
 
     async fn disable(&self, name: String) -> Result<Done, Error> {
-        let state = self.admit()?.disable(&name).await?.to_owned();
-        Ok(Done { name, state })
+        let result = self.admit()?.disable(&name).await.map_err(Error::from);
+        self.note("disable", std::slice::from_ref(&name), &result, None);
+        Ok(Done { state: result?.to_owned(), name })
     }
 
     #[zlink(more)]
@@ -179,9 +292,11 @@ impl Service {
             Ok(manager) => manager,
             Err(error) => return streams::refused(error),
         };
-        match manager.start(&names, all).await {
+        let started = manager.start(&names, all).await.map_err(Error::from);
+        self.note("start", started.as_ref().unwrap_or(&names), &started, all.then_some("all"));
+        match started {
             Ok(names) => streams::migrations(manager, names, wait),
-            Err(refusal) => streams::refused(refusal.into()),
+            Err(error) => streams::refused(error),
         }
     }
 
@@ -203,18 +318,15 @@ impl Service {
     }
 
     async fn pause(&self, name: String) -> Result<Done, Error> {
-        let state = self.admit()?.wish(&name, Wish::Pause).await?.as_str().to_owned();
-        Ok(Done { name, state })
+        self.wish("pause", name, migration::Wish::Pause).await
     }
 
     async fn resume(&self, name: String) -> Result<Done, Error> {
-        let state = self.admit()?.wish(&name, Wish::Resume).await?.as_str().to_owned();
-        Ok(Done { name, state })
+        self.wish("resume", name, migration::Wish::Resume).await
     }
 
     async fn cancel(&self, name: String, keep: bool) -> Result<Done, Error> {
-        let state = self.admit()?.wish(&name, Wish::Cancel { keep }).await?.as_str().to_owned();
-        Ok(Done { name, state })
+        self.wish("cancel", name, migration::Wish::Cancel { keep }).await
     }
 
     async fn queue(&self) -> Result<Migrations, Error> {
@@ -246,11 +358,59 @@ impl Service {
         }
     }
 
+    async fn add(
+        &self,
+        name: String,
+        keys: Vec<String>,
+        secrets: Vec<String>,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> Result<Defined, Error> {
+        self.admit()?;
+        self.change(Wish::Add(Single { name, keys, secrets: passed::secrets(secrets, files).await? })).await
+    }
+
+    async fn set(
+        &self,
+        name: String,
+        keys: Vec<String>,
+        secrets: Vec<String>,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> Result<Defined, Error> {
+        self.admit()?.view(&name)?;
+        self.change(Wish::Set(Single { name, keys, secrets: passed::secrets(secrets, files).await? })).await
+    }
+
+    async fn remove(&self, name: String) -> Result<Defined, Error> {
+        self.admit()?.view(&name)?;
+        self.change(Wish::Remove(name)).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as many as the list's own questions")]
+    async fn bulk_add(
+        &self,
+        file: String,
+        format: String,
+        server: Option<String>,
+        domain: Option<String>,
+        poll: bool,
+        keys: Vec<String>,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> Result<Defined, Error> {
+        self.admit()?;
+        let Some(format) = Format::named(&format) else {
+            let mend = "one of konsoleh, yandex and mailhaul".to_owned();
+            return Err(Error::Failed { what: "there is no such format".to_owned(), mend });
+        };
+        let octets = passed::list(files).await?;
+        self.change(Wish::Bulk(Bulk { file, octets, format, server, domain, poll, keys })).await
+    }
+
     async fn reload(&self) -> Result<Reloaded, Error> {
         self.admit()?;
         let (reply, answer) = oneshot::channel();
-        let failed = || Error::Failed { what: "the daemon is stopping".to_owned(), mend: String::new() };
-        self.desk.reload.send(reply).await.map_err(|_| failed())?;
-        answer.await.map_err(|_| failed())
+        self.desk.orders.send(Order::Reload(reply)).await.map_err(|_| stopping())?;
+        let result = answer.await.map_err(|_| stopping());
+        self.note("reload", &[], &result, None);
+        result
     }
 }

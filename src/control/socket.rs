@@ -18,6 +18,7 @@ use zlink::{Connection, Listener, Server};
 use super::caller::{Callers, Line, Place};
 use super::gate::Gate;
 use super::service::{Desk, Service};
+use crate::audit::Who;
 
 /// Binds the control socket at `path`; a dead socket that lies there is replaced.
 ///
@@ -130,7 +131,9 @@ pub async fn attend(stream: UnixStream, admitted: bool, desk: Arc<Desk>) {
 async fn converse(stream: UnixStream, place: Place, admitted: bool, desk: Arc<Desk>) {
     let line = Line { stream: Rc::new(stream), caller: Rc::clone(&place.caller) };
     let connection = Box::new(Connection::new(line.clone()));
-    let server = Server::new(One::Waits(connection), Service { desk, admitted });
+    let (uid, pid) = place.caller.who();
+    let service = Service { desk, admitted, who: Who::user(uid, pid) };
+    let server = Server::new(One::Waits(connection), service);
     tokio::select! {
         // First, so that the log has the reason of what it ended itself.
         biased;

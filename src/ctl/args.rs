@@ -35,6 +35,85 @@ pub(super) enum Format {
     Html,
 }
 
+/// Where passwords come from.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Passwords {
+    /// The password at the source is the first line of standard input
+    #[arg(long, conflicts_with = "password_fd")]
+    pub(super) password_stdin: bool,
+    /// The password that a missing mailbox is made with is the next line
+    #[arg(long)]
+    pub(super) new_password_stdin: bool,
+    /// Passwords are read from this descriptor, a line each
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) password_fd: Option<u32>,
+}
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum List {
+    /// server;user;password;mailbox;mailbox password
+    Konsoleh,
+    /// "login","password", or six columns
+    Yandex,
+    /// A line of keys, then a line an account
+    Mailhaul,
+}
+
+impl List {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            List::Konsoleh => "konsoleh",
+            List::Yandex => "yandex",
+            List::Mailhaul => "mailhaul",
+        }
+    }
+}
+
+/// What `bulk` does.
+#[derive(Debug, Subcommand)]
+pub(super) enum BulkVerb {
+    /// Adds every account of a list, or none if anything in it is wrong
+    Add(BulkArgs),
+}
+
+/// `bulk add`
+#[derive(Debug, clap::Args)]
+pub(super) struct BulkArgs {
+    /// The list; - is standard input
+    pub(super) file: PathBuf,
+    /// How it is written
+    #[arg(long, value_enum)]
+    pub(super) format: List,
+    /// The server of every row: a template, HOST or HOST:PORT
+    #[arg(long)]
+    pub(super) server: Option<String>,
+    /// The domain of mailboxes that are written without one
+    #[arg(long)]
+    pub(super) domain: Option<String>,
+    /// Poll the accounts instead of migrating them
+    #[arg(long)]
+    pub(super) poll: bool,
+    /// imap or pop3; usually imap, and pop3 with --poll
+    #[arg(long, value_parser = ["imap", "pop3"])]
+    pub(super) protocol: Option<String>,
+    /// How connections to a server that is no template are protected
+    #[arg(long, value_parser = ["tls", "starttls", "none"])]
+    pub(super) security: Option<String>,
+    /// The folder to put the mail into
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) into: Option<String>,
+    /// A key for every row
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Check every account, side by side, and start the migrations of those that are ready
+    #[arg(long)]
+    pub(super) start: bool,
+    /// Wait until they have ended
+    #[arg(long, requires = "start")]
+    pub(super) wait: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// The daemon: version, accounts by state, what runs, rates
@@ -154,6 +233,37 @@ pub(super) enum Verb {
     Watch {
         /// Only this account
         name: Option<String>,
+    },
+    /// Many accounts from a list
+    Bulk {
+        #[command(subcommand)]
+        verb: BulkVerb,
+    },
+    /// Adds an account, which the daemon keeps
+    Add {
+        /// The account
+        name: String,
+        /// Keys of the definition as in mailhaul.toml(5), and the word migrate or poll; password=- asks
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        passwords: Passwords,
+    },
+    /// Changes keys of an account that was added; an empty value takes a key away, password=- asks
+    Set {
+        /// The account
+        name: String,
+        /// Keys of the definition
+        #[arg(value_name = "KEY=VALUE")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        passwords: Passwords,
+    },
+    /// Removes an account that was added, with its password and its progress; mail that came stays
+    Remove {
+        /// The accounts
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
     },
     /// Reads the definitions again
     Reload,

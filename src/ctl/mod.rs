@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod connection;
+mod define;
 mod list;
 mod live;
 mod moments;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, Verb};
+use args::{Args, BulkVerb, Verb};
 use screen::Screen;
 use trouble::Trouble;
 
@@ -101,6 +102,20 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::Queue => queue::queue(connection, screen).await,
         Verb::History => queue::history(connection, screen).await,
         Verb::Watch { name } => watch::run(connection, screen, name.as_deref()).await,
+        Verb::Bulk { verb: BulkVerb::Add(args) } => define::bulk(connection, screen, &args).await,
+        Verb::Add { name, keys, passwords } => {
+            define::add(connection, screen, &name, &keys, &passwords).await
+        }
+        Verb::Set { name, keys, passwords } => {
+            define::set(connection, screen, &name, &keys, &passwords).await
+        }
+        Verb::Remove { names } => {
+            let mut good = true;
+            for name in &names {
+                good &= define::remove(connection, screen, name).await?;
+            }
+            Ok(good)
+        }
         Verb::Reload => reload::run(connection, screen).await,
         Verb::Completions { .. } => Ok(true),
     }

@@ -2,6 +2,7 @@
 //! settings that cannot be used, and tells every mistake in them at once.
 
 mod once;
+mod orders;
 mod serve;
 mod signals;
 
@@ -9,11 +10,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::audit::Audit;
 use crate::config::{Complaint, Environment, Loaded};
 use crate::engine::Means;
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::net::Connector;
+use crate::sealed::Vault;
 use crate::settings::Settings;
 use crate::telemetry::{self, Log};
 
@@ -135,9 +138,29 @@ fn open_journal(settings: &Settings) -> Result<(Journal, Option<String>), Failur
     Ok((opened.journal, opened.rebuilt))
 }
 
-fn means(settings: Settings, environment: Environment, journal: Journal) -> Result<Means, Failure> {
-    let connector = Connector::new(settings.daemon.allow_private_hosts)?;
-    Ok(Means { settings, environment, connector, journal })
+/// What stays for the life of the daemon.
+#[derive(Debug, Clone)]
+struct Kept {
+    environment: Environment,
+    journal: Journal,
+    vault: Vault,
+    audit: Audit,
+}
+
+impl Kept {
+    /// Opens everything below the state directory; also says whether the store had to be rebuilt.
+    fn open(settings: &Settings, environment: Environment) -> Result<(Kept, Option<String>), Failure> {
+        let (journal, rebuilt) = open_journal(settings)?;
+        let state = &settings.daemon.state_directory;
+        let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
+        Ok((Kept { environment, journal, vault, audit: Audit::new(state) }, rebuilt))
+    }
+
+    fn means(&self, settings: Settings) -> Result<Means, Failure> {
+        let connector = Connector::new(settings.daemon.allow_private_hosts)?;
+        let Kept { environment, journal, vault, audit } = self.clone();
+        Ok(Means { settings, environment, connector, journal, vault, audit })
+    }
 }
 
 /// Complaints about definitions, for the log; the good ones run on.

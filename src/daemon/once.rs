@@ -8,14 +8,15 @@ use crate::engine::{Manager, Refusal, Summary};
 use crate::failure::{Failure, Kind};
 use crate::schedule::Tick;
 
-use super::{log_complaints, means, open_journal};
+use super::{Kept, log_complaints};
 
 /// `false`: something failed.
 pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<bool, Failure> {
     log_complaints(&loaded.complaints, &loaded.warnings);
     let began = Instant::now();
-    let (journal, _) = open_journal(&loaded.settings)?;
-    let means = means(loaded.settings, environment, journal.clone())?;
+    let (kept, _) = Kept::open(&loaded.settings, environment)?;
+    let means = kept.means(loaded.settings)?;
+    let journal = kept.journal;
     let manager = Manager::new(means.clone(), true);
     let bad = loaded.broken.len();
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;

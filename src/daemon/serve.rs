@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::orders::Clerk;
 use super::signals::{self, Wish};
-use super::{absolute, log_complaints, means, open_journal};
+use super::{Kept, absolute, log_complaints};
 use crate::config::{Environment, Loaded};
-use crate::control::api::Reloaded;
-use crate::control::{Desk, Gate, Reload, bind, serve as serve_control};
+use crate::control::{Desk, Gate, Order, bind, serve as serve_control};
 use crate::engine::Manager;
 use crate::failure::{Failure, Kind};
-use crate::journal::Journal;
 use crate::schedule::Tick;
 use crate::systemd;
 
@@ -37,9 +36,10 @@ pub(super) async fn serve(
     let config = absolute(config);
     log_complaints(&loaded.complaints, &loaded.warnings);
     let mut signals = signals::listen().map_err(|e| own("cannot listen for signals", &e))?;
-    let (journal, rebuilt) = open_journal(&loaded.settings)?;
+    let (kept, rebuilt) = Kept::open(&loaded.settings, environment)?;
+    let journal = kept.journal.clone();
     let daemon = loaded.settings.daemon.clone();
-    let means = means(loaded.settings, environment.clone(), journal.clone())?;
+    let means = kept.means(loaded.settings)?;
     let manager = Manager::new(means.clone(), false);
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;
 
@@ -53,12 +53,13 @@ pub(super) async fn serve(
         None => bind(&daemon.control_socket, &gate)
             .map_err(|e| own(&format!("cannot listen on {}", daemon.control_socket.display()), &e))?,
     };
-    let (reload, mut reloads) = mpsc::channel::<Reload>(4);
+    let (orders, mut ordered) = mpsc::channel::<Order>(4);
     let rates = Arc::new(Mutex::new((0.0, 0.0)));
     let warnings = Arc::new(Mutex::new([rebuilt, no_group].into_iter().flatten().collect::<Vec<_>>()));
     let desk = Desk {
         manager: Arc::clone(&manager),
-        reload,
+        orders,
+        audit: kept.audit.clone(),
         started_at: jiff::Timestamp::now().as_millisecond(),
         warnings,
         rates: Arc::clone(&rates),
@@ -73,6 +74,7 @@ pub(super) async fn serve(
     systemd::ready();
     tracing::info!("mailhauld {} is ready", env!("CARGO_PKG_VERSION"));
 
+    let clerk = Clerk::new(config, kept, Arc::clone(&manager));
     let mut life = Life::new(rates);
     loop {
         tokio::select! {
@@ -91,13 +93,11 @@ pub(super) async fn serve(
             }
             wish = signals.recv() => match wish {
                 Some(Wish::Reload) => {
-                    read_again(&config, &environment, &journal, &manager).await;
+                    clerk.hang_up().await;
                 }
                 Some(Wish::Stop) | None => break,
             },
-            Some(reply) = reloads.recv() => {
-                let _ = reply.send(read_again(&config, &environment, &journal, &manager).await);
-            }
+            Some(order) = ordered.recv() => clerk.carry_out(order).await,
         }
     }
 
@@ -121,53 +121,6 @@ fn own(what: &str, error: &std::io::Error) -> Failure {
         format!("{what}: {error}"),
         "look at the path and its owner, then start mailhauld again",
     )
-}
-
-/// Reads settings and definitions again. Settings that cannot be used leave everything as it is.
-async fn read_again(
-    config: &Path,
-    environment: &Environment,
-    journal: &Journal,
-    manager: &Arc<Manager>,
-) -> Reloaded {
-    systemd::reloading();
-    let (path, env) = (config.to_owned(), environment.clone());
-    let loaded = tokio::task::spawn_blocking(move || crate::config::load(&path, &env)).await;
-    let reloaded = match loaded {
-        Ok(Ok(loaded)) => {
-            log_complaints(&loaded.complaints, &loaded.warnings);
-            let reloaded = Reloaded {
-                accounts: loaded.accounts.len() as u64,
-                invalid: loaded.broken.len() as u64,
-                errors: loaded.complaints.iter().map(ToString::to_string).collect(),
-            };
-            let taken = means(loaded.settings, environment.clone(), journal.clone())
-                .and_then(|means| manager.set_accounts(means, loaded.accounts, loaded.broken));
-            match taken {
-                Ok(()) => {
-                    tracing::info!(
-                        "definitions read again: {} good, {} invalid",
-                        reloaded.accounts,
-                        reloaded.invalid
-                    );
-                    reloaded
-                }
-                Err(failure) => refused(vec![failure.to_string()]),
-            }
-        }
-        Ok(Err(complaints)) => {
-            log_complaints(&complaints, &[]);
-            refused(complaints.iter().map(ToString::to_string).collect())
-        }
-        Err(e) => refused(vec![format!("reading the definitions ended unexpectedly: {e}")]),
-    };
-    systemd::ready();
-    reloaded
-}
-
-fn refused(errors: Vec<String>) -> Reloaded {
-    tracing::error!("the settings cannot be used: everything stays as it was");
-    Reloaded { accounts: 0, invalid: 0, errors }
 }
 
 /// Signs of life: the watchdog, the status line, the rates.

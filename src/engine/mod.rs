@@ -20,6 +20,7 @@ mod migrate;
 mod newmail;
 mod odd;
 mod poll;
+mod provide;
 mod rollback;
 mod settle;
 mod tally;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::account::{Account, Source};
+use crate::audit::Audit;
 use crate::config::Environment;
 use crate::destination::Home;
 use crate::destination::maildir::{Mailbox, Origin, clear_tmp, path_for};
@@ -38,7 +40,8 @@ use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
 use crate::net::Connector;
-use crate::secret::Secret;
+use crate::sealed::{Item, Vault};
+use crate::secret::{Secret, SecretPlace};
 use crate::settings::{Destination, Settings};
 
 pub use manager::{
@@ -57,11 +60,31 @@ pub struct Means {
     pub connector: Connector,
     /// What has landed.
     pub journal: Journal,
+    /// The secrets that are kept here.
+    pub vault: Vault,
+    /// Who did what.
+    pub audit: Audit,
 }
 
 impl Means {
     async fn secret(&self, account: &Account) -> Result<Secret, Failure> {
-        let (place, environment) = (account.source.password.clone(), self.environment.clone());
+        self.secret_at(account, &account.source.password, Item::Password).await
+    }
+
+    async fn secret_at(&self, account: &Account, place: &SecretPlace, item: Item) -> Result<Secret, Failure> {
+        if *place == SecretPlace::Sealed {
+            let (vault, name) = (self.vault.clone(), account.name.clone());
+            let kept = blocking(move || vault.get(&name, item)).await?;
+            let key = if item == Item::MailboxPassword { "new_mailbox.password" } else { "source.password" };
+            return kept.ok_or_else(|| {
+                Failure::new(
+                    crate::failure::Kind::Secret,
+                    "its password is not kept any more: that ends with the migration",
+                    format!("give it again: mailhaulctl set {} {key}=-", account.name),
+                )
+            });
+        }
+        let (place, environment) = (place.clone(), self.environment.clone());
         blocking(move || crate::config::read_secret(&place, &environment)).await
     }
 

@@ -350,6 +350,8 @@ pub struct MigrationRecord {
     pub completed_at: Option<i64>,
     /// The topmost directory that a run had to make for the mailbox.
     pub made: Option<String>,
+    /// A run made the mailbox's login: the digest of its line in the passwd-file.
+    pub provisioned: Option<String>,
     /// What a look at the destination said at the end of the run.
     pub arrived: Option<Arrived>,
     /// Whether it is repeated by itself.
@@ -409,6 +411,7 @@ impl Default for MigrationRecord {
             ledger: Ledger::default(),
             completed_at: None,
             made: None,
+            provisioned: None,
             arrived: None,
             finish: Finish::No,
             automatic: false,
@@ -494,6 +497,26 @@ pub struct SkippedRecord {
 impl Journal {
     fn record<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
         Ok(self.get(key)?.and_then(|value| serde_json::from_slice(&value).ok()))
+    }
+
+    /// What takes everything away that is known of an account, but for the history.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn forget(&self, account: &str) -> Result<Changes, Failure> {
+        let mut changes = Changes::default();
+        for kind in ["p", "s", "m"] {
+            let key = format!("{kind}/{account}");
+            if self.get(&key)?.is_some() {
+                changes.remove(key);
+            }
+        }
+        for kind in ["f", "r", "u", "x"] {
+            for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
+                changes.remove(key);
+            }
+        }
+        Ok(changes)
     }
 
     /// A poll's record.

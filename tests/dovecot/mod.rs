@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test uses its part of the helper")]
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -78,6 +79,31 @@ impl Dovecot {
     /// A user's Maildir++ root.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.directory.path().join("home").join(user).join("Maildir")
+    }
+
+    /// A user's home.
+    pub fn home(&self, user: &str) -> PathBuf {
+        self.directory.path().join("home").join(user)
+    }
+
+    /// The passwd-file.
+    pub fn users(&self) -> PathBuf {
+        self.directory.path().join("users")
+    }
+
+    /// Whom the mailboxes belong to.
+    pub fn owner(&self) -> (u32, u32) {
+        self.owner
+    }
+
+    /// Whether a login succeeds, over POP3.
+    pub fn can_log_in(&self, user: &str, password: &str) -> bool {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.pop3)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(format!("USER {user}\r\nPASS {password}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said.lines().nth(2).is_some_and(|line| line.starts_with("+OK"))
     }
 
     /// Puts a message into a user's inbox, as an agent on this machine would.

@@ -17,31 +17,7 @@ use crate::failure::{Failure, Kind};
 /// The path of a member's Maildir after a template's placeholders are filled in. The parts of a
 /// [`Member`] hold no `/`.
 pub fn path_for(template: &str, member: &Member) -> PathBuf {
-    let mut path = String::with_capacity(template.len() + 32);
-    let mut rest = template;
-    while let Some(at) = rest.find('{') {
-        let (before, tail) = rest.split_at(at);
-        path.push_str(before);
-        let value = [
-            ("{member}", member.to_string()),
-            ("{local}", member.local.clone()),
-            ("{domain}", member.domain.clone()),
-        ]
-        .into_iter()
-        .find(|(key, _)| tail.starts_with(key));
-        match value {
-            Some((key, value)) => {
-                path.push_str(&value);
-                rest = tail.get(key.len()..).unwrap_or_default();
-            }
-            None => {
-                path.push('{');
-                rest = tail.get(1..).unwrap_or_default();
-            }
-        }
-    }
-    path.push_str(rest);
-    PathBuf::from(path)
+    PathBuf::from(member.fill(template))
 }
 
 /// An open mailbox.

@@ -49,6 +49,7 @@ impl Manager {
             }
         }
         state.broken = broken.into_iter().map(Arc::new).collect();
+        self.judge(&mut state);
         if !self.once {
             state.fill_timetable(interval);
         }
@@ -80,7 +81,8 @@ impl State {
                 Work::Migration(Box::new(MigrationEntry { record, ..MigrationEntry::default() }))
             }
         };
-        self.entries.insert(name.clone(), Entry { account: Arc::new(account), work });
+        let entry = Entry { account: Arc::new(account), denied: None, work };
+        self.entries.insert(name.clone(), entry);
         self.plan_repeat(&name);
         Ok(())
     }
@@ -142,7 +144,7 @@ impl State {
         let mut off = Vec::new();
         for (name, entry) in &self.entries {
             let Work::Poll(poll) = &entry.work else { continue };
-            if !State::is_enabled(&entry.account, &poll.record) {
+            if entry.denied.is_some() || !State::is_enabled(&entry.account, &poll.record) {
                 off.push(name.clone());
             } else if poll.running.is_none()
                 && self.timetable.when(name).is_none()

@@ -11,7 +11,7 @@ use super::{Manager, Refusal};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap;
 use crate::pop3;
 
@@ -53,6 +53,9 @@ impl Manager {
     /// The cause, and what to do.
     pub async fn check(&self, account: &Account) -> Result<Checked, Failure> {
         let means = self.means();
+        if let Some(Refusal::Refused(_, what, mend)) = self.lock().denied(&account.name) {
+            return Err(Failure::new(Kind::Unsupported, what, mend));
+        }
         let found = match account.source.protocol {
             Protocol::Pop3 => check_pop3(&means, account).await?,
             Protocol::Imap => check_imap(&means, account).await?,

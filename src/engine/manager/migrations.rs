@@ -35,6 +35,9 @@ impl Manager {
             let mut state = self.lock();
             let names: Vec<String> = if all { state.startable() } else { names.to_vec() };
             for name in &names {
+                if let Some(refusal) = state.denied(name) {
+                    return Err(refusal);
+                }
                 let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
                 if is_under_way(entry.record.state) {
                     continue;
@@ -109,6 +112,9 @@ impl Manager {
             (means.journal.enqueue(changes), stage)
         };
         written.await?;
+        if stage == Stage::Cancelled {
+            self.unseal(name).await;
+        }
         self.told();
         Ok(stage)
     }
@@ -129,8 +135,9 @@ impl Manager {
             })
             .count();
         for name in names {
+            let denied = state.denied(&name).is_some();
             let Some((account, entry)) = state.migration(&name) else { continue };
-            if entry.job.is_some() {
+            if entry.job.is_some() || (denied && entry.record.state != Stage::RollingBack) {
                 continue;
             }
             let due = entry.record.next_try_at.is_none_or(|at| at <= now);
@@ -188,6 +195,7 @@ impl Manager {
         let made = topmost(&means, account).await?;
         let found = self.found(&means, account).await?;
         let run = self.begin_try(&means, account, &tally, made, &found).await?;
+        means.provide(account, |digest| self.will_provide(&means, &account.name, digest)).await?;
         let landings = TaskTracker::new();
         let attempt = migrate(
             Arc::clone(&means),
@@ -217,6 +225,19 @@ impl Manager {
             return Ok(BTreeSet::new());
         }
         drain::found(means, account).await
+    }
+
+    /// A rollback has to know of a login before it is made.
+    async fn will_provide(&self, means: &Means, name: &str, digest: Option<String>) -> Result<(), Failure> {
+        let written = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(name) else { return Ok(()) };
+            entry.record.provisioned = digest;
+            let mut changes = Changes::default();
+            changes.migration(name, &entry.record);
+            means.journal.enqueue(changes)
+        };
+        written.await
     }
 
     /// What a try is given.
@@ -363,15 +384,33 @@ impl Manager {
         };
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
+        } else if result.is_ok() {
+            self.unseal_ended(name).await;
+        }
+    }
+
+    /// The secrets of a migration that completed or was cancelled go. One that failed waits to be mended.
+    async fn unseal_ended(&self, name: &str) {
+        let over = {
+            let mut state = self.lock();
+            let stage = state.migration(name).map(|(_, entry)| entry.record.state);
+            stage.is_some_and(|stage| matches!(stage, Stage::Completed | Stage::Cancelled))
+        };
+        if over {
+            self.unseal(name).await;
         }
     }
 
     async fn put_back(&self, account: &Account) -> Result<String, Failure> {
-        let made = {
+        let (made, provisioned) = {
             let mut state = self.lock();
-            state.migration(&account.name).and_then(|(_, entry)| entry.record.made.clone())
+            let record = state.migration(&account.name).map(|(_, entry)| &entry.record);
+            record.map(|record| (record.made.clone(), record.provisioned.clone())).unwrap_or_default()
         };
         let undone = roll_back(&self.means(), account, made.map(Into::into)).await?;
+        if let Some(digest) = provisioned {
+            self.means().take_back(account, digest).await?;
+        }
         Ok(format!(
             "the destination is as it was: {} messages and {} folders removed",
             undone.messages, undone.folders
@@ -415,6 +454,8 @@ impl Manager {
         };
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
+        } else {
+            self.unseal_ended(name).await;
         }
     }
 }
@@ -442,7 +483,8 @@ fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &M
     record.next_try_at = None;
     // In doubt it looks: putting back what is as it was changes nothing.
     let mailbox_made = record.made.as_ref().is_some_and(|path| std::path::Path::new(path).exists());
-    let brought = record.started_at.is_some() && (mailbox_made || has_brought(means, name).unwrap_or(true));
+    let made = mailbox_made || record.provisioned.is_some();
+    let brought = record.started_at.is_some() && (made || has_brought(means, name).unwrap_or(true));
     if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
         record.state = Stage::RollingBack;
         record.tries = 0;
@@ -518,7 +560,7 @@ impl State {
         self.entries
             .iter()
             .filter(|(_, entry)| match &entry.work {
-                Work::Migration(m) => m.record.state.wish(Wish::Start).is_ok(),
+                Work::Migration(m) => entry.denied.is_none() && m.record.state.wish(Wish::Start).is_ok(),
                 Work::Poll(_) => false,
             })
             .map(|(name, _)| name.clone())

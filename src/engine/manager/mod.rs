@@ -5,6 +5,7 @@
 mod accounts;
 mod check;
 mod clock;
+mod denial;
 mod hosts;
 mod migrations;
 mod once;
@@ -99,6 +100,7 @@ impl Manager {
             tracing::warn!("the clock was set by {} s; every pause stays as long as it was", jump / 1000);
             self.lock().shift(jump);
         }
+        self.wipe();
         self.start_polls();
         self.start_migrations();
     }

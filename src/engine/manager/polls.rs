@@ -35,7 +35,7 @@ impl Manager {
         let mut state = self.lock();
         let names: Vec<String> = if all {
             let enabled = state.entries.iter().filter(|(_, e)| match &e.work {
-                Work::Poll(poll) => State::is_enabled(&e.account, &poll.record),
+                Work::Poll(poll) => e.denied.is_none() && State::is_enabled(&e.account, &poll.record),
                 Work::Migration(_) => false,
             });
             enabled.map(|(name, _)| name.clone()).collect()
@@ -43,6 +43,9 @@ impl Manager {
             names.to_vec()
         };
         for name in &names {
+            if let Some(refusal) = state.denied(name) {
+                return Err(refusal);
+            }
             match state.entries.get(name) {
                 Some(Entry { work: Work::Poll(_), .. }) => {}
                 Some(_) => {
@@ -95,6 +98,9 @@ impl Manager {
     async fn switch(&self, name: &str, on: bool) -> Result<&'static str, Refusal> {
         let written = {
             let mut state = self.lock();
+            if let Some(refusal) = state.denied(name).filter(|_| on) {
+                return Err(refusal);
+            }
             let Some((_, entry)) = state.poll(name) else { return Err(state.not_polled(name)) };
             entry.record.disabled = !on;
             entry.record.enabled = on;
@@ -138,6 +144,9 @@ impl Manager {
                 state.ready.append(&mut waiting);
                 break;
             }
+            if state.denied(&name).is_some() {
+                continue;
+            }
             let Some((account, entry)) = state.poll(&name) else { continue };
             if entry.running.is_some() {
                 entry.again = true;
@@ -170,7 +179,12 @@ impl Manager {
     async fn run_poll(self: Arc<Self>, account: Arc<Account>, work: Poll, running: Running) {
         let means = self.means();
         let landings = TaskTracker::new();
-        let run = poll(&means, &account, &work, &running.meter, &landings, &running.cares);
+        let run = async {
+            match means.provide(&account, |_| std::future::ready(Ok(()))).await {
+                Ok(()) => poll(&means, &account, &work, &running.meter, &landings, &running.cares).await,
+                Err(failure) => Outcome { failure: Some(failure), ..Outcome::default() },
+            }
+        };
         // A panic in a run is that run's failure and nobody else's.
         let run = std::panic::AssertUnwindSafe(run);
         let outcome = tokio::select! {
@@ -216,7 +230,7 @@ impl Manager {
             }
             let again = std::mem::take(&mut entry.again);
             let record = entry.record.clone();
-            let enabled = State::is_enabled(&account, &record);
+            let enabled = state.denied(name).is_none() && State::is_enabled(&account, &record);
             if again && !self.stop.is_cancelled() {
                 state.ready.push_back(name.to_owned());
             } else if enabled && !self.once {

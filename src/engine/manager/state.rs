@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::folder::Cares;
 use super::super::meter::Meter;
 use super::super::tally::Tally;
+use super::denial::Denial;
 use super::hosts::Hosts;
 use crate::account::Account;
 use crate::config::Broken;
@@ -35,6 +36,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) account: Arc<Account>,
+    /// Why nothing of it may run.
+    pub(super) denied: Option<Denial>,
     pub(super) work: Work,
 }
 
@@ -84,14 +87,14 @@ pub(super) struct Job {
 impl State {
     pub(super) fn poll(&mut self, name: &str) -> Option<(&Arc<Account>, &mut PollEntry)> {
         match self.entries.get_mut(name) {
-            Some(Entry { account, work: Work::Poll(poll) }) => Some((account, poll)),
+            Some(Entry { account, work: Work::Poll(poll), .. }) => Some((account, poll)),
             _ => None,
         }
     }
 
     pub(super) fn migration(&mut self, name: &str) -> Option<(&Arc<Account>, &mut MigrationEntry)> {
         match self.entries.get_mut(name) {
-            Some(Entry { account, work: Work::Migration(migration) }) => Some((account, migration)),
+            Some(Entry { account, work: Work::Migration(migration), .. }) => Some((account, migration)),
             _ => None,
         }
     }

@@ -34,6 +34,8 @@ pub struct PollView {
     pub record: PollRecord,
     /// Automatic import is on.
     pub enabled: bool,
+    /// Why nothing of it may run.
+    pub denied: Option<String>,
     /// When it is due; milliseconds since 1970.
     pub due_at: Option<i64>,
     /// The numbers of the run in progress.
@@ -62,6 +64,8 @@ pub struct MigrationView {
     pub record: MigrationRecord,
     /// Its place in the queue, from 1.
     pub position: Option<u64>,
+    /// Why nothing of it may run.
+    pub denied: Option<String>,
 }
 
 /// The daemon as a whole.
@@ -73,6 +77,8 @@ pub struct Overview {
     pub disabled: u64,
     /// Definitions that cannot be used.
     pub invalid: u64,
+    /// Accounts that policy denies.
+    pub denied: u64,
     /// Polls that run.
     pub polls_running: u64,
     /// Migrations that run.
@@ -163,9 +169,12 @@ impl Manager {
             ..Overview::default()
         };
         for entry in state.entries.values() {
+            let denied = entry.denied.is_some();
+            overview.denied += u64::from(denied);
             match &entry.work {
                 Work::Poll(poll) => {
-                    if State::is_enabled(&entry.account, &poll.record) {
+                    if denied {
+                    } else if State::is_enabled(&entry.account, &poll.record) {
                         overview.enabled += 1;
                     } else {
                         overview.disabled += 1;
@@ -173,7 +182,7 @@ impl Manager {
                     overview.polls_running += u64::from(poll.running.is_some());
                 }
                 Work::Migration(migration) => {
-                    overview.enabled += 1;
+                    overview.enabled += u64::from(!denied);
                     let running = migration.job.is_some();
                     overview.migrations_running += u64::from(running);
                     overview.migrations_waiting += u64::from(!running && migration.record.state.is_open());
@@ -186,7 +195,8 @@ impl Manager {
     /// Whether a wish to poll is granted: the run that answers it has ended, or the account is gone.
     pub fn is_answered(&self, asked: &Asked) -> bool {
         let mut state = self.lock();
-        state.poll(&asked.name).is_none_or(|(_, entry)| entry.ended >= asked.run)
+        state.denied(&asked.name).is_some()
+            || state.poll(&asked.name).is_none_or(|(_, entry)| entry.ended >= asked.run)
     }
 }
 
@@ -197,12 +207,14 @@ impl State {
 
     fn view(&self, name: &str, entry: &Entry, positions: &std::collections::BTreeMap<&str, u64>) -> View {
         let account = Arc::clone(&entry.account);
+        let denied = entry.denied.as_ref().map(|denial| denial.reason.clone());
         match &entry.work {
             Work::Poll(poll) => View::Poll(Box::new(PollView {
                 enabled: State::is_enabled(&account, &poll.record),
                 account,
                 record: poll.record.clone(),
                 due_at: self.timetable.when(name),
+                denied: denied.clone(),
                 running: poll.running.as_ref().map(|running| Numbers {
                     messages: running.meter.messages.load(Relaxed),
                     total: running.meter.total(),
@@ -220,7 +232,7 @@ impl State {
                     sums.keep(&mut record);
                 }
                 let position = positions.get(name).copied();
-                View::Migration(Box::new(MigrationView { account, record, position }))
+                View::Migration(Box::new(MigrationView { account, record, position, denied }))
             }
         }
     }

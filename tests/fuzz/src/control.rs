@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use mailhaul::audit::Audit;
 use mailhaul::config::{Environment, Reader};
 use mailhaul::control::{Desk, attend};
 use mailhaul::engine::{Manager, Means};
 use mailhaul::journal::Journal;
 use mailhaul::net::Connector;
+use mailhaul::sealed::Vault;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -36,14 +38,15 @@ impl Stage {
         let loaded = Reader::default().read(b"", b"", ACCOUNT).unwrap();
         let journal = Journal::open(&state.path().join("state")).unwrap().journal;
         let connector = Connector::new(false).unwrap();
-        let means =
-            Means { settings: loaded.settings, environment: Environment::default(), connector, journal };
+        let (vault, audit) = (Vault::open(state.path(), None).unwrap(), Audit::new(state.path()));
+        let (settings, environment) = (loaded.settings, Environment::default());
+        let means = Means { settings, environment, connector, journal, vault, audit: audit.clone() };
         let manager = Manager::new(means.clone(), false);
         assert_eq!((loaded.accounts.len(), loaded.broken.len()), (0, 1));
         manager.set_accounts(means, loaded.accounts, loaded.broken).unwrap();
-        let (reload, _) = tokio::sync::mpsc::channel(1);
+        let (orders, _) = tokio::sync::mpsc::channel(1);
         let (warnings, rates) = Default::default();
-        let desk = Arc::new(Desk { manager, reload, started_at: 0, warnings, rates });
+        let desk = Arc::new(Desk { manager, orders, audit, started_at: 0, warnings, rates });
         drop(inside);
         Stage { runtime, desk, _state: state }
     }

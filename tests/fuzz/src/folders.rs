@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mailhaul::destination::maildir::place;
+use mailhaul::destination::place::{Naming, place};
 use mailhaul::imap::folder;
 use mailhaul::message::FolderPath;
 
@@ -20,7 +20,7 @@ pub fn run(data: &[u8]) {
             folders.push((at, path));
         }
     }
-    let placed = place(&folders, &BTreeMap::new());
+    let placed = place(&Naming::Maildir, &folders, &BTreeMap::new());
     assert_eq!(placed.len(), folders.len(), "every folder has its place");
     let mut seen = BTreeSet::new();
     for place in placed.values() {
@@ -34,8 +34,8 @@ pub fn run(data: &[u8]) {
         );
         assert!(directory.split('.').skip(1).all(|level| !level.is_empty()), "{directory:?}");
     }
-    assert_eq!(place(&folders, &BTreeMap::new()), placed, "the same on every run");
+    assert_eq!(place(&Naming::Maildir, &folders, &BTreeMap::new()), placed, "the same on every run");
     let taken: BTreeMap<usize, String> = placed.iter().map(|(at, p)| (*at, p.directory.clone())).collect();
-    let again = place(&folders, &taken);
+    let again = place(&Naming::Maildir, &folders, &taken);
     assert!(again.iter().all(|(at, p)| taken[at] == p.directory), "an earlier place is kept");
 }

@@ -11,6 +11,7 @@
 
 #[allow(dead_code, reason = "tests/control_socket.rs asks it, too")]
 pub mod control;
+pub mod csv;
 pub mod dates;
 pub mod folders;
 pub mod imap;

@@ -1,0 +1,324 @@
+//! The three formats. konsoleH: `server;user;password;mailbox;mailbox password`. Yandex: `"login","password"`,
+//! or six columns with first name, last name, new login, new password. Mailhaul: a line of keys, then values.
+
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+use super::lines::{Field, Line, lines, text};
+use super::{Cell, Mistake, ROWS, Row};
+
+/// Octets that a password may have.
+const LONGEST: usize = 1024;
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As konsoleH's mail import takes it.
+    Konsoleh,
+    /// As Yandex's mailbox import takes it.
+    Yandex,
+    /// With a line of keys first.
+    Mailhaul,
+}
+
+impl Format {
+    /// The format of that name.
+    pub fn named(name: &str) -> Option<Format> {
+        match name {
+            "konsoleh" => Some(Format::Konsoleh),
+            "yandex" => Some(Format::Yandex),
+            "mailhaul" => Some(Format::Mailhaul),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a list. `domain` completes logins that are no addresses.
+///
+/// # Errors
+/// Every mistake that can be seen in the list alone, in its order.
+pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> Result<Vec<Row>, Vec<Mistake>> {
+    let text = text(octets).map_err(|mistake| vec![mistake])?;
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let separator = match format {
+        Format::Konsoleh => ';',
+        Format::Mailhaul if first.contains(';') => ';',
+        Format::Yandex | Format::Mailhaul => ',',
+    };
+    let mut mistakes = Vec::new();
+    let mut lines = lines(text, separator, &mut mistakes);
+    let keys = header(format, &mut lines, &mut mistakes);
+    if lines.len() > ROWS {
+        let mend = format!("divide it into lists of at most {ROWS} rows");
+        return Err(vec![Mistake { at: (1, 1), what: "has too many rows".to_owned(), mend }]);
+    }
+    if lines.is_empty() && mistakes.is_empty() {
+        let mend = "write one line a mailbox".to_owned();
+        return Err(vec![Mistake { at: (1, 1), what: "holds no row".to_owned(), mend }]);
+    }
+    let mut rows = Vec::with_capacity(lines.len());
+    for line in lines {
+        let number = line.number;
+        let mut sheet = Sheet {
+            row: Row { line: number, cells: Vec::new(), password: None, mailbox_password: None },
+            mistakes: &mut mistakes,
+            domain,
+        };
+        match format {
+            Format::Konsoleh => sheet.konsoleh(line),
+            Format::Yandex => sheet.yandex(line),
+            Format::Mailhaul => sheet.own(line, &keys),
+        }
+        rows.push(sheet.row);
+    }
+    if mistakes.is_empty() {
+        return Ok(rows);
+    }
+    mistakes.sort_by_key(|mistake| mistake.at);
+    Err(mistakes)
+}
+
+/// Takes the line of keys away, if the format has one.
+fn header(format: Format, lines: &mut Vec<Line>, mistakes: &mut Vec<Mistake>) -> Vec<String> {
+    let Some(first) = lines.first() else { return Vec::new() };
+    let words: Vec<String> = first.fields.iter().map(|field| field.text.trim().to_lowercase()).collect();
+    let is_header = match format {
+        Format::Konsoleh => words.get(..3).is_some_and(|words| words == ["server", "user", "password"]),
+        Format::Yandex => words.get(..2).is_some_and(|words| words == ["login", "password"]),
+        Format::Mailhaul => true,
+    };
+    if !is_header {
+        return Vec::new();
+    }
+    let line = lines.remove(0);
+    if format == Format::Mailhaul {
+        for (at, field) in line.fields.iter().enumerate() {
+            let key = words.get(at).map(String::as_str).unwrap_or_default();
+            let twice = words.iter().take(at).any(|other| other == key);
+            let good = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
+            if twice || !good {
+                let what = if twice { "is there twice" } else { "is no key" };
+                mistakes.push(Mistake {
+                    at: field.at,
+                    what: what.to_owned(),
+                    mend: "the first line has keys such as member, server, username, password".to_owned(),
+                });
+            }
+        }
+    }
+    words
+}
+
+struct Sheet<'s> {
+    row: Row,
+    mistakes: &'s mut Vec<Mistake>,
+    domain: Option<&'s str>,
+}
+
+impl Sheet<'_> {
+    fn wrong(&mut self, at: (usize, usize), what: &str, mend: &str) {
+        self.mistakes.push(Mistake { at, what: what.to_owned(), mend: mend.to_owned() });
+    }
+
+    fn counted(&mut self, line: &Line, allowed: &[usize], mend: &str) -> bool {
+        let count = line.fields.len();
+        if allowed.contains(&count) {
+            return true;
+        }
+        let most = allowed.iter().max().copied().unwrap_or_default();
+        let at = line.fields.get(most).map_or((line.number, line.end), |field| field.at);
+        let words: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        self.wrong(at, &format!("the row has {count} fields, not {}", words.join(" or ")), mend);
+        false
+    }
+
+    fn konsoleh(&mut self, line: Line) {
+        let mend =
+            "write server;user;password;mailbox;mailbox password, and put what holds a ';' into quotes";
+        if !self.counted(&line, &[4, 5], mend) {
+            return;
+        }
+        let mut fields = line.fields.into_iter();
+        let mut next = || fields.next();
+        let (server, user, password, mailbox, new) = (next(), next(), next(), next(), next());
+        self.server(server);
+        self.login(user);
+        self.password(password);
+        self.member(mailbox);
+        self.new_password(new);
+    }
+
+    fn yandex(&mut self, line: Line) {
+        let mend = "write \"login\",\"password\", or six columns with first name, last name, new login and new \
+                    password, and put what holds a ',' into quotes";
+        if !self.counted(&line, &[2, 6], mend) {
+            return;
+        }
+        let mut fields = line.fields.into_iter();
+        let mut next = || fields.next();
+        let (login, password, first, last) = (next(), next(), next(), next());
+        let (new_login, new_password) = (next(), next());
+        let member = match new_login.filter(|field| !field.text.trim().is_empty()) {
+            Some(field) => Some(field),
+            None => login.as_ref().map(|login| {
+                // Without a new login the mailbox has the old one's name, in the domain that was given.
+                let (local, domain) = login.text.rsplit_once('@').unwrap_or((&login.text, ""));
+                let domain = self.domain.unwrap_or(domain);
+                let whole = if domain.is_empty() { local.to_owned() } else { format!("{local}@{domain}") };
+                Field { text: Zeroizing::new(whole), at: login.at }
+            }),
+        };
+        self.login(login);
+        self.password(password);
+        self.name("new_mailbox.first_name", first);
+        self.name("new_mailbox.last_name", last);
+        self.member(member);
+        self.new_password(new_password);
+    }
+
+    fn own(&mut self, line: Line, keys: &[String]) {
+        if !self.counted(&line, &[keys.len()], "write a value, or nothing, for each key of the first line") {
+            return;
+        }
+        for (key, field) in keys.iter().zip(line.fields) {
+            if field.text.is_empty() {
+                continue;
+            }
+            match key.as_str() {
+                "password" | "source.password" => self.password(Some(field)),
+                "new_mailbox.password" => self.new_password(Some(field)),
+                "member" => self.member(Some(field)),
+                "username" | "source.username" => self.login(Some(field)),
+                "server" | "source.server" => self.server(Some(field)),
+                _ => self.put(key, field),
+            }
+        }
+        if self.row.value("member").is_none() {
+            self.wrong((line.number, 1), "the member is missing", "fill the column member");
+        }
+    }
+
+    fn put(&mut self, key: &str, field: Field) {
+        let value = Zeroizing::new(field.text.trim().to_owned());
+        if value.chars().any(char::is_control) {
+            self.wrong(field.at, "holds a control character", "write it on one line");
+        }
+        self.row.cells.push(Cell { key: key.to_owned(), value, at: field.at });
+    }
+
+    fn server(&mut self, field: Option<Field>) {
+        if let Some(field) = field.filter(|field| !field.text.trim().is_empty()) {
+            self.put("source.server", field);
+        }
+    }
+
+    fn login(&mut self, field: Option<Field>) {
+        let Some(field) = field else { return };
+        if field.text.trim().is_empty() {
+            return self.wrong(field.at, "the login is empty", "write the login that the server expects");
+        }
+        self.put("source.username", field);
+    }
+
+    fn name(&mut self, key: &str, field: Option<Field>) {
+        if let Some(field) = field.filter(|field| !field.text.trim().is_empty()) {
+            self.put(key, field);
+        }
+    }
+
+    fn member(&mut self, field: Option<Field>) {
+        let Some(mut field) = field else { return };
+        let mut value = field.text.trim().to_owned();
+        if let Some(domain) = self.domain.filter(|_| !value.contains('@') && !value.is_empty()) {
+            value = format!("{value}@{domain}");
+        }
+        let good = value.rsplit_once('@').is_some_and(|(local, domain)| {
+            let part = |part: &str| {
+                !matches!(part, "" | "." | "..")
+                    && !part.contains(['/', ' '])
+                    && !part.chars().any(char::is_control)
+            };
+            part(local) && part(domain) && local.len() <= 64 && domain.len() <= 255
+        });
+        if !good {
+            let mend = "write an address such as alice@example.com, or give the domain with --domain";
+            return self.wrong(field.at, "the mailbox is not an address", mend);
+        }
+        field.text = Zeroizing::new(value);
+        self.put("member", field);
+    }
+
+    fn password(&mut self, field: Option<Field>) {
+        self.row.password = self.secret(field, true);
+    }
+
+    fn new_password(&mut self, field: Option<Field>) {
+        self.row.mailbox_password = self.secret(field, false);
+    }
+
+    fn secret(&mut self, field: Option<Field>, needed: bool) -> Option<(Secret, (usize, usize))> {
+        let Field { text, at } = field?;
+        if text.is_empty() {
+            if needed {
+                self.wrong(at, "the password is empty", "write the password at the source");
+            }
+            return None;
+        }
+        if text.len() > LONGEST || text.chars().any(char::is_control) {
+            self.wrong(at, "the password is too long or holds a control character", "write it on one line");
+            return None;
+        }
+        Some((Secret::new(text.as_bytes().to_vec()), at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn konsoleh() {
+        let list = "\u{feff}server;user;password;mailbox;mailbox password\r\nmail.old.example;bob;\"a;b\"\"c\";bob@example.com;New-Password1\r\ngmail;eve;x;eve;\r\n";
+        let rows = read(list.as_bytes(), Format::Konsoleh, Some("example.com")).unwrap();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].value("source.server"), Some("mail.old.example"));
+        assert_eq!(rows[0].password.as_ref().unwrap().0.expose(), b"a;b\"c");
+        assert_eq!(rows[0].mailbox_password.as_ref().unwrap().0.expose(), b"New-Password1");
+        assert_eq!(rows[1].value("member"), Some("eve@example.com"));
+        assert_eq!(rows[1].mailbox_password, None);
+        assert_eq!(rows[0].place("source.server.host"), (2, 1));
+        assert_eq!(rows[0].place("source.password"), (2, 22));
+    }
+
+    #[test]
+    fn yandex() {
+        let list =
+            "\"bob@old.example\",\"x,y\"\neve@old.example,pw,Eve,\"O, Neill\",eve.new,Long-Password1\n";
+        let rows = read(list.as_bytes(), Format::Yandex, Some("example.com")).unwrap();
+        assert_eq!(rows[0].value("member"), Some("bob@example.com"));
+        assert_eq!(rows[0].value("source.username"), Some("bob@old.example"));
+        assert_eq!(rows[1].value("member"), Some("eve.new@example.com"));
+        assert_eq!(rows[1].value("new_mailbox.last_name"), Some("O, Neill"));
+        let rows = read(list.as_bytes(), Format::Yandex, None).unwrap_err();
+        assert_eq!(rows[0].at, (2, 35), "a new login needs a domain");
+    }
+
+    #[test]
+    fn own() {
+        let list = "member,server,username,password,migrate.into\na@b.c,gmail,a,hunter2,Old\nd@e.f,gmail,d,hunter3,\n";
+        let rows = read(list.as_bytes(), Format::Mailhaul, None).unwrap();
+        assert_eq!(rows[0].value("migrate.into"), Some("Old"));
+        assert_eq!(rows[1].value("migrate.into"), None);
+    }
+
+    #[test]
+    fn every_mistake_has_its_place_and_no_password_in_it() {
+        let list = "s;u;hunter2;a@b.c;\ns;u;hun;ter2;a@b.c;x\ns;;hunter2;nobody;\ns;u;;a@b.c\n\"s;u\n";
+        let mistakes = read(list.as_bytes(), Format::Konsoleh, None).unwrap_err();
+        let places: Vec<_> = mistakes.iter().map(|mistake| mistake.at).collect();
+        assert_eq!(places, [(2, 20), (3, 3), (3, 12), (4, 5), (5, 1)]);
+        let words = format!("{mistakes:?}");
+        assert!(!words.contains("hunter2") && !words.contains("ter2"), "{words}");
+    }
+}

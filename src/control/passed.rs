@@ -1,0 +1,64 @@
+//! What callers pass as descriptors: passwords and lists. It refuses everything but regular files (a memfd is
+//! one), so that reading waits for nobody, and more than was agreed on.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
+
+use zeroize::Zeroizing;
+
+use super::api::Error;
+use crate::secret::Secret;
+
+/// Octets of a list.
+const LIST: u64 = 64 << 20;
+/// Octets of a password.
+const PASSWORD: u64 = 64 << 10;
+
+/// Passwords, each with its key.
+pub(super) async fn secrets(keys: Vec<String>, files: Vec<OwnedFd>) -> Result<Vec<(String, Secret)>, Error> {
+    if keys.len() != files.len() {
+        return Err(refused("as many descriptors as passwords are needed"));
+    }
+    read(move || {
+        let pairs = keys.into_iter().zip(files);
+        pairs.map(|(key, file)| Ok((key, octets(file, PASSWORD)?))).collect()
+    })
+    .await
+}
+
+/// A list.
+pub(super) async fn list(files: Vec<OwnedFd>) -> Result<Secret, Error> {
+    let Ok([file]) = <[OwnedFd; 1]>::try_from(files) else {
+        return Err(refused("one descriptor is needed, of the list"));
+    };
+    read(move || octets(file, LIST)).await
+}
+
+async fn read<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(refused("it could not be read")))
+}
+
+fn octets(file: OwnedFd, most: u64) -> Result<Secret, Error> {
+    let mut file = File::from(file);
+    let unreadable = |e: std::io::Error| refused(&format!("what was passed cannot be read: {e}"));
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(refused("what was passed is not a regular file"));
+    }
+    if metadata.len() > most {
+        return Err(refused(&format!("what was passed has more than {most} octets")));
+    }
+    // The whole capacity at once: growing would leave copies behind.
+    let capacity = usize::try_from(metadata.len()).unwrap_or_default() + 1;
+    let mut octets = Zeroizing::new(Vec::with_capacity(capacity));
+    file.rewind().map_err(unreadable)?;
+    file.take(metadata.len()).read_to_end(&mut octets).map_err(unreadable)?;
+    Ok(Secret::new(std::mem::take(&mut *octets)))
+}
+
+fn refused(what: &str) -> Error {
+    Error::Failed { what: what.to_owned(), mend: "pass regular files, as mailhaulctl does".to_owned() }
+}

@@ -1,0 +1,149 @@
+//! What changes the definitions while the daemon runs: reading them again, and the wishes that come through
+//! the control socket. One at a time, from the daemon's own loop. It refuses to let anything run that was not
+//! read back whole.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::{Kept, log_complaints};
+use crate::audit::{Act, Who};
+use crate::config::{Complaint, Loaded};
+use crate::control::Order;
+use crate::control::api::Reloaded;
+use crate::definitions::{Definitions, Known, Wish, Wrong};
+use crate::engine::{Manager, Refusal, View};
+use crate::systemd;
+
+/// Who carries it out.
+pub(super) struct Clerk {
+    definitions: Definitions,
+    kept: Kept,
+    manager: Arc<Manager>,
+}
+
+impl Clerk {
+    pub(super) fn new(config: PathBuf, kept: Kept, manager: Arc<Manager>) -> Clerk {
+        let (environment, vault) = (kept.environment.clone(), kept.vault.clone());
+        Clerk { definitions: Definitions { config, environment, vault }, kept, manager }
+    }
+
+    /// SIGHUP.
+    pub(super) async fn hang_up(&self) {
+        let reloaded = self.read_again().await;
+        let refused = || "the settings cannot be used".to_owned();
+        let error = (reloaded.accounts == 0 && !reloaded.errors.is_empty()).then(refused);
+        self.kept.audit.record(&Who::what("SIGHUP"), &[Act { act: "reload", error, ..Act::default() }]);
+    }
+
+    pub(super) async fn carry_out(&self, order: Order) {
+        match order {
+            Order::Reload(reply) => {
+                let _ = reply.send(self.read_again().await);
+            }
+            Order::Change(wish, reply) => {
+                let _ = reply.send(self.change(*wish).await);
+            }
+        }
+    }
+
+    /// Reads settings and definitions again. Settings that cannot be used leave everything as it is.
+    async fn read_again(&self) -> Reloaded {
+        systemd::reloading();
+        let (path, env) = (self.definitions.config.clone(), self.kept.environment.clone());
+        let loaded = spawn_blocking(move || crate::config::load(&path, &env)).await;
+        let reloaded = match loaded {
+            Ok(Ok(loaded)) => {
+                let reloaded = Reloaded {
+                    accounts: loaded.accounts.len() as u64,
+                    invalid: loaded.broken.len() as u64,
+                    errors: loaded.complaints.iter().map(ToString::to_string).collect(),
+                };
+                match self.take_over(loaded) {
+                    Ok(()) => reloaded,
+                    Err(words) => refused(vec![words]),
+                }
+            }
+            Ok(Err(complaints)) => {
+                log_complaints(&complaints, &[]);
+                refused(complaints.iter().map(Complaint::to_string).collect())
+            }
+            Err(e) => refused(vec![format!("reading the definitions ended unexpectedly: {e}")]),
+        };
+        systemd::ready();
+        reloaded
+    }
+
+    fn take_over(&self, loaded: Loaded) -> Result<(), String> {
+        log_complaints(&loaded.complaints, &loaded.warnings);
+        let (good, invalid) = (loaded.accounts.len(), loaded.broken.len());
+        let means = self.kept.means(loaded.settings);
+        means
+            .and_then(|means| self.manager.set_accounts(means, loaded.accounts, loaded.broken))
+            .map_err(|failure| failure.to_string())?;
+        tracing::info!("definitions read again: {good} good, {invalid} invalid");
+        Ok(())
+    }
+
+    /// What is there afterwards, or everything that is wrong.
+    async fn change(&self, wish: Wish) -> Result<Vec<String>, Vec<Wrong>> {
+        let removed = match &wish {
+            Wish::Remove(name) => Some(name.clone()),
+            _ => None,
+        };
+        let unexpected = |e: String| {
+            vec![Wrong { place: "mailhauld".to_owned(), what: e, mend: "look at the log".to_owned() }]
+        };
+        let (definitions, known) = (self.definitions.clone(), self.known());
+        let change = spawn_blocking(move || definitions.prepare(wish, &known)).await;
+        let change = change.unwrap_or_else(|e| Err(unexpected(e.to_string())))?;
+        if let Some(name) = removed {
+            // Secrets and progress first: whoever is stopped in between can remove what is left.
+            self.manager.retire(&name).await.map_err(|refusal| vec![in_words(&name, refusal)])?;
+        }
+        let definitions = self.definitions.clone();
+        let written = spawn_blocking(move || definitions.commit(&change).map(|()| change)).await;
+        let change = match written {
+            Ok(Ok(change)) => change,
+            Ok(Err(failure)) => {
+                return Err(vec![Wrong {
+                    place: "mailhauld".to_owned(),
+                    what: failure.words,
+                    mend: failure.mend,
+                }]);
+            }
+            Err(e) => return Err(unexpected(e.to_string())),
+        };
+        self.take_over(change.loaded).map_err(unexpected)?;
+        Ok(change.names)
+    }
+
+    /// Every definition that is there, the invalid ones too.
+    fn known(&self) -> Vec<Known> {
+        let views = self.manager.views();
+        let of = |view: &View| {
+            let (name, origin) = match view {
+                View::Broken(broken) => (broken.name.clone()?, &broken.origin),
+                View::Poll(view) => (view.account.name.clone(), &view.account.origin),
+                View::Migration(view) => (view.account.name.clone(), &view.account.origin),
+            };
+            Some(Known { name, file: origin.file.clone(), line: origin.line })
+        };
+        views.iter().filter_map(of).collect()
+    }
+}
+
+fn refused(errors: Vec<String>) -> Reloaded {
+    tracing::error!("the settings cannot be used: everything stays as it was");
+    Reloaded { accounts: 0, invalid: 0, errors }
+}
+
+fn in_words(name: &str, refusal: Refusal) -> Wrong {
+    let (what, mend) = match refusal {
+        Refusal::NoSuchAccount(_) => ("no such account".to_owned(), "see mailhaulctl list".to_owned()),
+        Refusal::Refused(_, what, mend) => (what, mend),
+        Refusal::Failed(failure) => (failure.words, failure.mend),
+    };
+    Wrong { place: name.to_owned(), what, mend }
+}

@@ -1,0 +1,41 @@
+//! The files of definitions in the state directory: replaced as a whole, 0600, durable. It refuses to leave
+//! half of one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::config::Proposed;
+use crate::failure::{Failure, Kind};
+
+/// Makes a file what it is to be.
+pub(super) fn write(proposed: &Proposed) -> Result<(), Failure> {
+    let written = match (proposed.file.parent(), &proposed.text) {
+        (Some(directory), Some(text)) => replace(directory, &proposed.file, text),
+        (Some(directory), None) => remove(directory, &proposed.file),
+        (None, _) => Ok(()),
+    };
+    written.map_err(|e| {
+        let words = format!("{} cannot be written: {e}", proposed.file.display());
+        Failure::new(Kind::Journal, words, "look at the state directory, its owner and its disk")
+    })
+}
+
+fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // Neither its beginning nor its end is one that is read.
+    let new = directory.join(".new");
+    let mut opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    opened.write_all(text.as_bytes())?;
+    opened.sync_all()?;
+    fs::rename(&new, file)?;
+    File::open(directory)?.sync_all()
+}
+
+fn remove(directory: &Path, file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => File::open(directory)?.sync_all(),
+    }
+}

@@ -1,0 +1,224 @@
+//! Definitions that come in through the control socket: `add`, `set`, `remove` and whole lists. What is
+//! wanted is checked by the very code that checks files, together with everything that is there, and only
+//! then are secrets sealed and a file written. It refuses a definition that stands in a file of the
+//! administrator's, and writes nothing unless all of it is good.
+
+mod files;
+mod lists;
+mod single;
+
+use std::path::PathBuf;
+
+use crate::bulk::Format;
+use crate::config::{self, Environment, Loaded, Proposed};
+use crate::failure::Failure;
+use crate::provision::{self, Inventory, Wanted};
+use crate::sealed::{Item, Vault};
+use crate::secret::Secret;
+use crate::settings::{Destination, Settings};
+
+/// What is wanted.
+#[derive(Debug)]
+pub enum Wish {
+    /// A new account.
+    Add(Single),
+    /// Another value for some keys.
+    Set(Single),
+    /// It goes, with everything that is known of it.
+    Remove(String),
+    /// Many accounts, or none of them.
+    Bulk(Bulk),
+}
+
+/// One account.
+#[derive(Debug)]
+pub struct Single {
+    /// Its name.
+    pub name: String,
+    /// `KEY=VALUE`, or `poll` or `migrate`.
+    pub keys: Vec<String>,
+    /// The keys of passwords, and the passwords.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+/// A list.
+#[derive(Debug)]
+pub struct Bulk {
+    /// Its name, for complaints.
+    pub file: String,
+    /// What is in it.
+    pub octets: Secret,
+    /// How it is written.
+    pub format: Format,
+    /// The server of all rows; otherwise each row names its own.
+    pub server: Option<String>,
+    /// The domain of logins that are no addresses.
+    pub domain: Option<String>,
+    /// To be polled, not migrated.
+    pub poll: bool,
+    /// `KEY=VALUE` for all rows.
+    pub keys: Vec<String>,
+}
+
+/// What is wrong: an account's name or a place in a list, what, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// `NAME` or `FILE:LINE:COLUMN`.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right.
+    pub mend: String,
+}
+
+impl Wrong {
+    fn new(place: impl Into<String>, what: impl Into<String>, mend: impl Into<String>) -> Wrong {
+        Wrong { place: place.into(), what: what.into(), mend: mend.into() }
+    }
+}
+
+/// An account that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// Where its definition stands.
+    pub file: PathBuf,
+    /// And in which line.
+    pub line: usize,
+}
+
+/// A change that was found good.
+#[derive(Debug)]
+pub struct Change {
+    /// The accounts that it is about.
+    pub names: Vec<String>,
+    /// Everything there will be.
+    pub loaded: Loaded,
+    file: Proposed,
+    secrets: Vec<(String, Item, Secret)>,
+    forgotten: Vec<(String, Item)>,
+}
+
+/// What it takes to check and to write.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    /// The settings file.
+    pub config: PathBuf,
+    /// What the service manager says about directories.
+    pub environment: Environment,
+    /// Where secrets are kept.
+    pub vault: Vault,
+}
+
+impl Definitions {
+    /// Checks a wish. Waits for the disk.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn prepare(&self, wish: Wish, known: &[Known]) -> Result<Change, Vec<Wrong>> {
+        match wish {
+            Wish::Add(single) => self.add(single, known),
+            Wish::Set(single) => self.set(single, known),
+            Wish::Remove(name) => self.remove(&name, known),
+            Wish::Bulk(bulk) => self.list(bulk, known),
+        }
+    }
+
+    /// Writes it: secrets first, so that no definition is without its own.
+    ///
+    /// # Errors
+    /// The state directory cannot be written.
+    pub fn commit(&self, change: &Change) -> Result<(), Failure> {
+        self.vault
+            .put_all(change.secrets.iter().map(|(name, item, secret)| (name.as_str(), *item, secret)))?;
+        files::write(&change.file)?;
+        change.forgotten.iter().try_for_each(|(name, item)| self.vault.remove(name, *item))
+    }
+
+    /// Reads everything as it would be.
+    fn load(
+        &self,
+        propose: impl FnOnce(&config::Surroundings<'_>) -> Result<Proposed, Vec<Wrong>>,
+    ) -> Result<(Loaded, Proposed), Vec<Wrong>> {
+        let mut refused = Vec::new();
+        let mut file = None;
+        let loaded =
+            config::load_with(&self.config, &self.environment, |surroundings| match propose(surroundings) {
+                Ok(proposed) => {
+                    file = Some(proposed.clone());
+                    Ok(Some(proposed))
+                }
+                Err(wrong) => {
+                    refused = wrong;
+                    Err(Vec::new())
+                }
+            });
+        match (loaded, file) {
+            (Ok(loaded), Some(file)) => Ok((loaded, file)),
+            (Err(complaints), _) if refused.is_empty() => Err(complaints
+                .iter()
+                .map(|c| {
+                    Wrong::new(
+                        format!("{}:{}:{}", c.file.display(), c.line, c.column),
+                        format!("{}: {}", c.key, c.what),
+                        &*c.mend,
+                    )
+                })
+                .collect()),
+            _ => Err(refused),
+        }
+    }
+}
+
+/// Where a secret of that key is kept.
+fn item(key: &str) -> Option<Item> {
+    match key {
+        "source.password" => Some(Item::Password),
+        "new_mailbox.password" => Some(Item::MailboxPassword),
+        _ => None,
+    }
+}
+
+/// What passwords of missing mailboxes have to be like.
+struct Makers<'s> {
+    settings: &'s Settings,
+    inventory: Option<Inventory>,
+}
+
+impl<'s> Makers<'s> {
+    fn new(settings: &'s Settings) -> Result<Self, Failure> {
+        let inventory = settings.provisioning.way.as_ref().map(Inventory::of).transpose()?;
+        Ok(Makers { settings, inventory })
+    }
+
+    /// What is wrong with the password that a missing mailbox would be made with, and whose it is.
+    fn wrong(
+        &self,
+        account: &crate::account::Account,
+        password: Option<&Secret>,
+        mailbox: Option<&Secret>,
+    ) -> Option<(&'static str, String)> {
+        let way = self.settings.provisioning.way.as_ref()?;
+        let path = match self.settings.destinations.get(&account.destination)? {
+            Destination::Maildir { path } => Some(PathBuf::from(account.member.fill(path))),
+            Destination::Imap(_) => None,
+        };
+        let (member, first_name, last_name) = (account.member.clone(), String::new(), String::new());
+        let wanted = Wanted { member, first_name, last_name, path };
+        if self.inventory.as_ref()?.has(way, &wanted) {
+            return None;
+        }
+        let (key, secret, whose) = match (mailbox, password) {
+            (Some(secret), _) => ("new_mailbox.password", secret, "its password"),
+            (None, Some(secret)) if account.new_mailbox.password.is_none() => {
+                ("source.password", secret, "no password was given for it, and that of the source")
+            }
+            _ => return None,
+        };
+        let broken = provision::broken_rules(&self.settings.provisioning.password_rules, secret);
+        let words =
+            || format!("the mailbox is to be made, and {whose} cannot be used: {}", broken.join(", "));
+        (!broken.is_empty()).then(|| (key, words()))
+    }
+}

@@ -1,0 +1,83 @@
+//! A missing mailbox is made before the first message. It refuses to touch one that is there, and to use a
+//! password that the rules do not allow.
+
+use std::path::{Path, PathBuf};
+
+use super::{Means, Place, blocking};
+use crate::account::Account;
+use crate::failure::{Failure, Kind};
+use crate::provision::{Inventory, Plan, Wanted, broken_rules, unmake};
+use crate::sealed::Item;
+
+impl Means {
+    /// Makes the account's mailbox if it is missing and the settings say how. `intend` records what a rollback
+    /// needs, before anything is done.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub(super) async fn provide<F>(
+        &self,
+        account: &Account,
+        intend: impl FnOnce(Option<String>) -> F,
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let Some(way) = self.settings.provisioning.way.clone() else { return Ok(()) };
+        let wanted = Wanted {
+            member: account.member.clone(),
+            first_name: account.new_mailbox.first_name.clone(),
+            last_name: account.new_mailbox.last_name.clone(),
+            path: self.maildir_path(account)?,
+        };
+        let (looked, for_whom) = (way.clone(), wanted.clone());
+        if blocking(move || Ok(Inventory::of(&looked)?.has(&looked, &for_whom))).await? {
+            return Ok(());
+        }
+        let own = account.new_mailbox.password.is_some();
+        let password = match &account.new_mailbox.password {
+            Some(place) => self.secret_at(account, place, Item::MailboxPassword).await?,
+            None => self.secret(account).await?,
+        };
+        let broken = broken_rules(&self.settings.provisioning.password_rules, &password);
+        if !broken.is_empty() {
+            let whose = if own { "its password" } else { "the source's password" };
+            return Err(Failure::new(
+                Kind::Unsupported,
+                format!(
+                    "the mailbox {} is missing, and {whose} cannot be used for it: {}",
+                    account.member,
+                    broken.join(", ")
+                ),
+                format!("give it another one: mailhaulctl set {} new_mailbox.password=-", account.name),
+            ));
+        }
+        let (plan, password) = blocking(move || Ok((Plan::new(way, wanted, &password)?, password))).await?;
+        intend(plan.digest()).await?;
+        blocking(move || plan.make(&password)).await?;
+        tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "the mailbox was made");
+        Ok(())
+    }
+
+    fn maildir_path(&self, account: &Account) -> Result<Option<PathBuf>, Failure> {
+        match self.place(account)? {
+            Place::Maildir(path) => Ok(Some(path)),
+            Place::Server(_) => Ok(None),
+        }
+    }
+
+    /// Takes back what [`Means::provide`] made, if the mailbox is gone again.
+    ///
+    /// # Errors
+    /// The passwd-file cannot be written.
+    pub(super) async fn take_back(&self, account: &Account, digest: String) -> Result<(), Failure> {
+        let Some(way) = self.settings.provisioning.way.clone() else { return Ok(()) };
+        // At a server nobody can tell whether it was used meanwhile: it stays.
+        let Some(path) = self.maildir_path(account)? else { return Ok(()) };
+        blocking(move || if is_gone(&path) { unmake(&way, &digest) } else { Ok(()) }).await
+    }
+}
+
+fn is_gone(path: &Path) -> bool {
+    !path.join("cur").exists()
+}

@@ -1,0 +1,96 @@
+//! The files: each replaced as a whole, and many of them with one step to the disk. It refuses to follow
+//! what is not a regular file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A sealed secret is not longer; octets.
+const LONGEST: u64 = 1 << 20;
+/// So many files and no more are brought to the disk one by one; then all at once.
+const FEW: usize = 8;
+
+/// Makes the directory, for its owner alone.
+pub(super) fn make(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// What is in a file; `None`: there is none.
+pub(super) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let opened = match OpenOptions::new().read(true).custom_flags(flags).open(file) {
+        Ok(opened) => opened,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut octets = Vec::new();
+    opened.take(LONGEST).read_to_end(&mut octets)?;
+    Ok(Some(octets))
+}
+
+/// Files that are to be replaced together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    files: Vec<(PathBuf, PathBuf, File)>,
+    written: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Batch {
+    /// Writes a file beside the one that it will replace.
+    pub(super) fn put(&mut self, file: PathBuf, octets: &[u8]) -> io::Result<()> {
+        let mut name = file.clone().into_os_string();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let mut opened = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&new)?;
+        opened.write_all(octets)?;
+        if self.files.len() < FEW {
+            self.files.push((new, file, opened));
+        } else {
+            self.written.push((new, file));
+        }
+        Ok(())
+    }
+
+    /// Brings everything to the disk, then puts it in place.
+    pub(super) fn commit(self, directory: &Path) -> io::Result<()> {
+        if self.written.is_empty() {
+            for (_, _, file) in &self.files {
+                file.sync_all()?;
+            }
+        } else {
+            nix::unistd::syncfs(File::open(directory)?)?;
+        }
+        for (new, file) in self.files.iter().map(|(new, file, _)| (new, file)) {
+            fs::rename(new, file)?;
+        }
+        for (new, file) in &self.written {
+            fs::rename(new, file)?;
+        }
+        sync(directory)
+    }
+}
+
+/// Removes files; those that are not there are no error.
+pub(super) fn remove(directory: &Path, files: impl Iterator<Item = PathBuf>) -> io::Result<()> {
+    let mut removed = false;
+    for file in files {
+        match fs::remove_file(&file) {
+            Ok(()) => removed = true,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if removed { sync(directory) } else { Ok(()) }
+}
+
+/// Makes names durable.
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

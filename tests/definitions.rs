@@ -1,0 +1,352 @@
+//! Definitions through `mailhaulctl`: added, changed, removed and taken by the thousand from lists; mailboxes
+//! that are made for them in a real Dovecot's passwd-file; policy that denies and wipes; and the audit log of
+//! all that. `MAILHAUL_ROWS=1000` makes the lists as long.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
+
+mod certificate;
+mod corpus;
+mod daemon;
+mod dovecot;
+mod maildir;
+
+use std::fs;
+use std::io::{Seek, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use corpus::Corpus;
+use daemon::{Answer, Daemon, eventually, imap_migrate};
+use dovecot::Dovecot;
+
+const PASSWORD: &str = "Zq7-Kirsch_Lampe.91";
+const NEW: &str = "Neu8-Haus_Tuer.17";
+
+/// `mailhaulctl` with something on its standard input.
+fn ctl(daemon: &Daemon, input: &str, arguments: &[&str]) -> Answer {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaulctl"));
+    command.env_remove("MAILHAUL_SOCKET").arg("--socket").arg(daemon.path().join("control")).args(arguments);
+    let output = command.stdin(Stdio::from(file)).output().unwrap();
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    Answer {
+        command: arguments.join(" "),
+        code: output.status.code().unwrap_or(-1),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
+}
+
+/// A server template for the source.
+fn source(daemon: &Daemon, dovecot: &Dovecot) {
+    let imap = format!("{{ host = \"127.0.0.1\", port = {}, security = \"none\" }}", dovecot.imap);
+    let pop3 = format!("{{ host = \"127.0.0.1\", port = {}, security = \"none\" }}", dovecot.pop3);
+    daemon.define_server("old", &format!("[server.old]\nimap = {imap}\npop3 = {pop3}\n"));
+}
+
+/// No file below holds one of the passwords.
+#[track_caller]
+fn silent(path: &Path, passwords: &[&str]) {
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| silent(&entry.unwrap().path(), passwords));
+    } else if path.is_file() {
+        let octets = fs::read(path).unwrap();
+        for password in passwords {
+            let found = octets.windows(password.len()).any(|window| window == password.as_bytes());
+            assert!(!found, "{} has a password", path.display());
+        }
+    }
+}
+
+fn sealed(daemon: &Daemon) -> Vec<String> {
+    let names = fs::read_dir(daemon.path().join("state/sealed")).unwrap();
+    let mut names: Vec<String> = names.map(|n| n.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn audit(daemon: &Daemon) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(daemon.path().join("state/audit.log")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn one_account_from_add_to_remove() {
+    let dovecot = Dovecot::start(&[("bob", PASSWORD)]);
+    Corpus::at(&dovecot.maildir("bob")).fill(20);
+    let mut daemon = Daemon::new("");
+    source(&daemon, &dovecot);
+    daemon.define("etc", &imap_migrate("from-etc", "eve", dovecot.imap, ("eve", "x"), ""));
+    daemon.start();
+    let add = ["add", "bob-old", "member=bob@example.com", "agreed=true", "protocol=imap", "server=old"];
+    let with = |more: &[&str]| -> Answer {
+        let arguments: Vec<&str> = add.iter().chain(more).copied().collect();
+        ctl(&daemon, &format!("{PASSWORD}\n"), &arguments)
+    };
+    // Nothing is written unless it is good.
+    with(&["username=bob", "password=hunter2", "migrate"]).code(2).says("every user");
+    with(&["username=bob", "password=-"]).code(1).says("bob-old: it does not say what to do");
+    with(&["username=bob", "password=-", "migrate", "colour=red"]).code(1).says("colour: unknown key");
+    with(&["password=-", "migrate"]).code(1).says("source.username: is missing");
+    assert!(!daemon.path().join("state/accounts.d").exists() && sealed(&daemon).is_empty());
+
+    with(&["username=bob", "password=-", "migrate", "migrate.into=Old"]).code(0);
+    with(&["username=bob", "password=-", "migrate"]).code(1).says("is there already");
+    let file = daemon.path().join("state/accounts.d/account-bob-old.toml");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(sealed(&daemon), ["bob-old=password"]);
+    assert_eq!(daemon.account("bob-old")["state"], "enabled");
+    // It outlives the daemon.
+    daemon.kill();
+    daemon.start();
+    daemon.ctl(&["set", "bob-old", "migrate.into="]).code(0);
+    daemon.ctl(&["set", "from-etc", "migrate.into=X"]).code(1).says("etc.toml:1");
+    daemon.ctl(&["remove", "from-etc"]).code(1).says("change it there");
+    daemon.ctl(&["set", "nobody", "migrate.into=X"]).code(5);
+    daemon
+        .ctl(&["set", "bob-old", "source.server=nowhere"])
+        .code(1)
+        .says("source.server: no server template");
+    assert_eq!(daemon.migrate("bob-old")["messages_done"], 20);
+    silent(&daemon.path().join("state"), &[PASSWORD]);
+
+    // The migration has ended, and the password with it.
+    eventually("the password is forgotten", Duration::from_secs(20), || {
+        sealed(&daemon).is_empty().then_some(())
+    });
+    daemon.ctl(&["check", "bob-old"]).code(1).says("mailhaulctl set bob-old source.password=-");
+    ctl(&daemon, &format!("{PASSWORD}\n"), &["set", "bob-old", "password=-"]).code(0);
+    assert_eq!(daemon.migrate("bob-old")["messages_done"], 20);
+
+    daemon.ctl(&["remove", "bob-old"]).code(0);
+    daemon.ctl(&["show", "bob-old"]).code(5);
+    assert!(!file.exists() && sealed(&daemon).is_empty());
+    assert_eq!(maildir::Tree::read(&daemon.maildir("bob")).messages().count(), 20, "what came stays");
+    let acts = audit(&daemon);
+    let act = |act: &str, result: &str| {
+        let found = acts.iter().find(|entry| entry["act"] == act && entry["result"] == result);
+        found.unwrap_or_else(|| panic!("no {act} {result} in {acts:#?}")).clone()
+    };
+    let added = act("add", "done");
+    assert_eq!(added["account"], "bob-old");
+    assert_eq!(added["agreed"], true);
+    assert_eq!(added["uid"], nix::unistd::getuid().as_raw());
+    assert!(added["pid"].as_i64().is_some_and(|pid| pid > 0));
+    for (name, result) in
+        [("add", "refused"), ("set", "done"), ("remove", "refused"), ("remove", "done"), ("start", "done")]
+    {
+        act(name, result);
+    }
+    daemon.stop();
+    silent(daemon.path(), &[PASSWORD]);
+}
+
+#[test]
+fn a_list_with_mistakes_is_refused_with_every_place() {
+    let mut daemon = Daemon::new("");
+    daemon.define_server(
+        "old",
+        "[server.old]\nimap = { host = \"127.0.0.1\", port = 1, security = \"none\" }\n",
+    );
+    daemon.start();
+    let list = daemon.path().join("list.csv");
+    fs::write(
+        &list,
+        "old;a;hunter2-a;a@example.com;\r\nnowhere;b;hunter2-b;b@example.com;\r\nold;c;hunter2;c;c@example.com;x\r\n\
+         old;d;;d@example.com;\r\nold;e;hunter2;nobody;\r\n\"old;f;hunter2\r\n",
+    )
+    .unwrap();
+    let shown = list.to_str().unwrap();
+    let answer = daemon.ctl(&["bulk", "add", shown, "--format", "konsoleh"]).code(1);
+    for place in ["list.csv:3:31", "list.csv:4:7", "list.csv:5:15", "list.csv:6:1"] {
+        assert!(answer.err.contains(place), "{place} in {answer:?}");
+    }
+    assert!(!answer.err.contains("hunter2"), "{answer:?}");
+    let good: String = fs::read_to_string(&list).unwrap().lines().take(2).map(|l| format!("{l}\n")).collect();
+    let twice = good.clone() + good.lines().next().unwrap();
+    let answer = ctl(&daemon, &twice, &["bulk", "add", "-", "--format", "konsoleh"]).code(1);
+    assert!(answer.err.contains("standard input:2:1: source.server: no server template"), "{answer:?}");
+    assert!(answer.err.contains("standard input:3:5: is the same as line 1"), "{answer:?}");
+    ctl(&daemon, "a@old.example,hunter2\n", &["bulk", "add", "-", "--format", "yandex"])
+        .code(1)
+        .says("--server");
+    assert_eq!(daemon.ctl(&["--json", "list"]).json()["accounts"].as_array().unwrap().len(), 0);
+    let own = "member,username,password,migrate.include\nz@example.com,z,hunter2,\"INBOX,Sent\"\n";
+    let own_args = ["bulk", "add", "-", "--format", "mailhaul", "--server", "old"];
+    ctl(&daemon, own, &own_args).code(0);
+    ctl(&daemon, own, &own_args).code(1).says("is the account z-example.com already");
+    silent(&daemon.path().join("state"), &["hunter2"]);
+    daemon.stop();
+}
+
+fn rows() -> usize {
+    std::env::var("MAILHAUL_ROWS").map_or(12, |rows| rows.parse().unwrap())
+}
+
+/// A source with `count` mailboxes, and the place where they go: Dovecots both.
+fn two_servers(count: usize) -> (Dovecot, Dovecot, Daemon) {
+    let users: Vec<String> = (0..count).map(|n| format!("user{n}")).collect();
+    let pairs: Vec<(&str, &str)> = users.iter().map(|user| (user.as_str(), PASSWORD)).collect();
+    let old = Dovecot::start(&pairs);
+    for user in &users {
+        old.deliver(user, b"Subject: one\r\n\r\nHello.\r\n");
+        old.deliver(user, b"Subject: two\r\n\r\nHello again.\r\n");
+    }
+    let new = Dovecot::start(&[]);
+    let mut daemon = Daemon::new("");
+    daemon.settings(&provisioning(&new, "ARGON2ID", &format!("home = {:?}", new.home("{member}"))));
+    daemon.destination(&new.maildir("{member}").display().to_string());
+    source(&daemon, &old);
+    (old, new, daemon)
+}
+
+fn provisioning(new: &Dovecot, scheme: &str, more: &str) -> String {
+    let (path, (uid, gid)) = (new.users(), new.owner());
+    format!(
+        "[migrations]\nconcurrency = 8\n[provisioning.passwd_file]\npath = {path:?}\nscheme = {scheme:?}\n\
+         uid = {uid}\ngid = {gid}\n{more}\n"
+    )
+}
+
+fn arrived(new: &Dovecot, member: &str, password: &str) {
+    assert!(new.can_log_in(member, password), "{member} cannot log in");
+    let inbox = maildir::Tree::read(&new.maildir(member));
+    assert_eq!(inbox.messages().count(), 2, "{member}");
+}
+
+#[test]
+fn lists_are_taken_checked_provisioned_and_migrated() {
+    let count = rows();
+    let (_old, new, mut daemon) = two_servers(2 * count);
+    daemon.start();
+    let konsoleh: String =
+        (0..count).map(|n| format!("old;user{n};{PASSWORD};k{n}@example.com;\"{NEW}\"\r\n")).collect();
+    let yandex: String = (count..2 * count)
+        .map(|n| format!("\"user{n}\",\"{PASSWORD}\",First{n},\"Last, {n}\",y{n},\r\n"))
+        .collect();
+    let list = daemon.path().join("konsoleh.csv");
+    fs::write(&list, konsoleh).unwrap();
+    let begun = Instant::now();
+    let answer =
+        daemon.ctl(&["bulk", "add", list.to_str().unwrap(), "--format", "konsoleh", "--start", "--wait"]);
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", daemon.log_tail(30));
+    let first = begun.elapsed();
+    let args = [
+        "bulk",
+        "add",
+        "-",
+        "--format",
+        "yandex",
+        "--server",
+        "old",
+        "--domain",
+        "example.com",
+        "--start",
+        "--wait",
+    ];
+    let answer = ctl(&daemon, &yandex, &args);
+    assert_eq!(answer.code, 0, "{answer:?}\n{}", daemon.log_tail(30));
+    eprintln!("{count} rows each: konsoleH {first:?}, Yandex {:?}", begun.elapsed() - first);
+    for n in [0, count - 1] {
+        arrived(&new, &format!("k{n}@example.com"), NEW);
+        // Without a password of its own it has the source's, which meets the rules.
+        arrived(&new, &format!("y{}@example.com", count + n), PASSWORD);
+    }
+    let users = fs::read_to_string(new.users()).unwrap();
+    assert_eq!(users.lines().count(), 2 * count);
+    assert!(users.contains(&format!(":First{count} Last, {count}:")));
+    eventually("all passwords are forgotten", Duration::from_secs(30), || {
+        sealed(&daemon).is_empty().then_some(())
+    });
+    assert_eq!(
+        audit(&daemon).iter().filter(|act| act["act"] == "bulk-add" && act["agreed"] == true).count(),
+        2 * count
+    );
+    daemon.stop();
+    fs::remove_file(&list).unwrap();
+    silent(&daemon.path().join("state"), &[PASSWORD, NEW]);
+    silent(&daemon.path().join("log"), &[PASSWORD, NEW]);
+}
+
+#[test]
+fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
+    let (_old, new, mut daemon) = two_servers(3);
+    daemon.start();
+    let row = |n: usize, new: &str| format!("old;user{n};{PASSWORD};k{n}@example.com;{new}\n");
+    let bulk = ["bulk", "add", "-", "--format", "konsoleh"];
+    let answer = ctl(&daemon, &(row(0, "short") + &row(1, NEW)), &bulk).code(1);
+    assert!(answer.err.contains("standard input:1:46"), "{answer:?}");
+    for rule in ["fewer than 12 characters", "no capital letter", "neither a digit nor a special character"] {
+        assert!(answer.err.contains(rule), "{answer:?}");
+    }
+    for scheme in ["SHA512-CRYPT", "BLF-CRYPT"] {
+        daemon.settings(&provisioning(&new, scheme, ""));
+        daemon.ctl(&["status"]).code(0);
+        let n = if scheme == "BLF-CRYPT" { 1 } else { 0 };
+        daemon.run(&["--check"]).code(0);
+        daemon.ctl(&["reload"]).code(0);
+        ctl(&daemon, &row(n, NEW), &bulk).code(0);
+        daemon.migrate(&format!("k{n}-example.com"));
+        arrived(&new, &format!("k{n}@example.com"), NEW);
+        assert!(fs::read_to_string(new.users()).unwrap().contains(&format!("k{n}@example.com:{{{scheme}}}")));
+    }
+    // A source that refuses the login: the mailbox that was made goes again.
+    let before = fs::read_to_string(new.users()).unwrap();
+    ctl(&daemon, &row(2, NEW).replace(PASSWORD, "wrong"), &bulk).code(0);
+    daemon.ctl(&["start", "k2-example.com", "--wait"]).code(1);
+    daemon.migration_in("k2-example.com", &["rolled-back", "failed"], Duration::from_secs(60));
+    assert_eq!(fs::read_to_string(new.users()).unwrap(), before);
+    assert!(!new.maildir("k2@example.com").exists());
+    daemon.stop();
+}
+
+#[test]
+fn policy_denies_puts_back_and_wipes() {
+    let (_old, _new, mut daemon) = two_servers(2);
+    let settings = "[migrations]\nconcurrency = 1\n";
+    daemon.destination(&daemon.path().join("mail/{local}/Maildir").display().to_string());
+    daemon.settings(settings);
+    daemon.start();
+    let rows = format!("old;user0;{PASSWORD};k0@example.com;\nold;user1;{PASSWORD};k1@other.example;\n");
+    ctl(&daemon, &rows, &["bulk", "add", "-", "--format", "konsoleh"]).code(0);
+    let (one, other) = ("k0-example.com", "k1-other.example");
+
+    daemon.settings(&format!("{settings}[policy]\nnetwork_access = \"designated-ips\"\n"));
+    daemon.run(&["--check"]).code(0);
+    daemon.ctl(&["reload"]).code(0);
+    daemon.ctl(&["start", one]).code(1).says("designated IP addresses");
+    assert_eq!(sealed(&daemon).len(), 2, "nothing is wiped");
+    assert_eq!(daemon.listed(one)["state"], "denied");
+
+    daemon.settings(settings);
+    daemon.run(&["--check"]).code(0);
+    daemon.ctl(&["reload"]).code(0);
+    assert_eq!(daemon.listed(one)["state"], "enabled");
+    daemon.ctl(&["start", one]).code(0);
+    daemon.migration_in(one, &["completed"], Duration::from_secs(60));
+
+    daemon.settings(&format!("{settings}[policy.domain.\"Example.com\"]\nexternal_import = \"deny\"\n"));
+    daemon.run(&["--check"]).code(0);
+    ctl(&daemon, &format!("{PASSWORD}\n"), &["set", one, "password=-"]).code(0);
+    eventually("its secrets are wiped", Duration::from_secs(30), || {
+        (sealed(&daemon) == [format!("{other}=password")]).then_some(())
+    });
+    eventually("the audit log has it", Duration::from_secs(20), || {
+        let acts = audit(&daemon);
+        let has = |act: &str| acts.iter().any(|entry| entry["act"] == act && entry["account"] == one);
+        (has("deny") && has("wipe")).then_some(())
+    });
+    let account = daemon.listed(one);
+    assert_eq!(account["state"], "denied");
+    assert!(account["reason"].as_str().unwrap().contains("denied for example.com by policy"), "{account}");
+    assert_eq!(daemon.listed(other)["state"], "enabled");
+    assert_eq!(daemon.ctl(&["--json", "status"]).json()["denied"], 1);
+    daemon.ctl(&["start", one]).code(1).says("by policy");
+    assert_eq!(daemon.show(one)["folders"].as_array().unwrap().len(), 0, "progress is wiped");
+    assert_eq!(daemon.migrate(other)["messages_done"], 2);
+    daemon.stop();
+}
