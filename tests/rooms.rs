@@ -40,7 +40,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 8] = [
+const NEIGHBOURS: [(&str, &str); 10] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -52,6 +52,9 @@ const NEIGHBOURS: [(&str, &str); 8] = [
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
+    // A login at a destination is that of an account there.
+    ("settings", "account"),
+    ("settings", "secret"),
 ];
 
 /// The only places that may name a crate: rooms, or single files.
