@@ -3,7 +3,9 @@
 use super::api;
 use crate::account::{Account, Job};
 use crate::config::Broken;
-use crate::engine::{Checked, Details, Finding, MigrationView, PollView, Refusal, Verified, View};
+use crate::engine::{
+    Checked, Details, Finding, MigrationView, Planned, PlannedFolder, PollView, Refusal, Verified, View,
+};
 use crate::failure::Failure;
 use crate::journal::{FolderRecord, FolderState, MigrationRecord, RunRecord, SkippedRecord};
 use crate::message::FolderPath;
@@ -254,6 +256,37 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
             error: Some(failure.to_string()),
             ..api::Checked::default()
         },
+    }
+}
+
+pub(super) fn planned(name: &str, result: Result<Planned, Failure>) -> api::Planned {
+    let plan = match result {
+        Ok(plan) => plan,
+        Err(failure) => {
+            let (name, error) = (name.to_owned(), Some(failure.to_string()));
+            return api::Planned { name, error, ..api::Planned::default() };
+        }
+    };
+    let folder = |folder: PlannedFolder| api::PlannedFolder {
+        source: folder.source,
+        destination: folder.destination,
+        made: folder.made,
+        messages: folder.messages,
+        bytes: folder.bytes,
+        new_messages: folder.new_messages,
+        note: folder.note,
+    };
+    api::Planned {
+        name: name.to_owned(),
+        ok: true,
+        error: None,
+        folders: plan.folders.into_iter().map(folder).collect(),
+        messages: plan.messages,
+        bytes: plan.bytes,
+        new_messages: plan.new_messages,
+        new_bytes: plan.new_bytes,
+        notes: plan.notes,
+        days: plan.days,
     }
 }
 

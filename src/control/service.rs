@@ -11,7 +11,8 @@ use zlink::Reply;
 
 use super::api::{
     Account, Accounts, Arrived, Checked, Defined, Done, Error, Finding, Folder, Ledger, Migration,
-    Migrations, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified, Wrong,
+    Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified,
+    Wrong,
 };
 use super::{convert, passed, streams};
 use crate::audit::{Act, Audit, Who};
@@ -235,6 +236,19 @@ impl Service {
     ) -> impl Stream<Item = Result<Reply<Checked>, Error>> + Unpin + use<> {
         match self.admit().and_then(|manager| Ok((manager, manager.to_check(&names)?))) {
             Ok((manager, accounts)) => streams::check(manager, accounts),
+            Err(error) => streams::refused(error),
+        }
+    }
+
+    #[zlink(more)]
+    async fn plan(
+        &self,
+        _more: bool,
+        names: Vec<String>,
+        all: bool,
+    ) -> impl Stream<Item = Result<Reply<Planned>, Error>> + Unpin + use<> {
+        match self.admit().and_then(|manager| Ok((manager, manager.to_plan(&names, all)?))) {
+            Ok((manager, accounts)) => streams::plan(manager, accounts),
             Err(error) => streams::refused(error),
         }
     }

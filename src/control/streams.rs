@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use zlink::Reply;
 
-use super::api::{Checked, Error, Migration, PollProgress, Polled, Progress, Verified};
+use super::api::{Checked, Error, Migration, Planned, PollProgress, Polled, Progress, Verified};
 use super::convert;
 use crate::account::Account;
 use crate::engine::{Asked, Manager, View};
@@ -46,19 +46,38 @@ where
 
 pub(super) fn check(manager: &Arc<Manager>, accounts: Vec<Arc<Account>>) -> Replies<Checked> {
     let manager = Arc::clone(manager);
+    beside(accounts, move |account| {
+        let manager = Arc::clone(&manager);
+        async move { convert::checked(&account.name, manager.check(&account).await) }
+    })
+}
+
+pub(super) fn plan(manager: &Arc<Manager>, accounts: Vec<Arc<Account>>) -> Replies<Planned> {
+    let manager = Arc::clone(manager);
+    beside(accounts, move |account| {
+        let manager = Arc::clone(&manager);
+        async move { convert::planned(&account.name, manager.plan(&account).await) }
+    })
+}
+
+/// A reply for each account, several side by side.
+fn beside<T, F>(accounts: Vec<Arc<Account>>, look: impl Fn(Arc<Account>) -> F + 'static) -> Replies<T>
+where
+    T: Default + 'static,
+    F: Future<Output = T> + 'static,
+{
     fed(move |feed| async move {
         let places = Arc::new(Semaphore::new(CHECKS));
         let mut checks = tokio::task::JoinSet::new();
         for account in accounts {
-            let (manager, places) = (Arc::clone(&manager), Arc::clone(&places));
+            let (places, looked) = (Arc::clone(&places), look(account));
             checks.spawn_local(async move {
                 let _place = places.acquire().await;
-                let result = manager.check(&account).await;
-                convert::checked(&account.name, result)
+                looked.await
             });
         }
         if checks.is_empty() {
-            let _ = feed.send((Checked::default(), false)).await;
+            let _ = feed.send((T::default(), false)).await;
         }
         while let Some(done) = checks.join_next().await {
             let Ok(checked) = done else { continue };

@@ -8,6 +8,7 @@ mod define;
 mod list;
 mod live;
 mod moments;
+mod plan;
 mod poll;
 mod queue;
 mod reload;
@@ -75,10 +76,6 @@ async fn run(args: Args, screen: &mut Screen) -> u8 {
 }
 
 async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outcome {
-    if let Verb::Start { dry_run: true, .. } = verb {
-        let mend = "leave it out; mailhaulctl check NAME tells whether a migration is ready";
-        return Err(Trouble::usage("--dry-run is not available in this version", mend));
-    }
     let connection = &mut connection::open(socket).await?;
     match verb {
         Verb::Status => status::run(connection, screen).await,
@@ -88,6 +85,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::Show { name } => show::run(connection, screen, &name).await,
         Verb::Check { names } => check::run(connection, screen, &names).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
+        Verb::Start { names, all, dry_run: true, .. } => plan::run(connection, screen, &names, all).await,
         Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,
         Verb::Finish { names, wait } => start::finish(connection, screen, &names, wait).await,
         Verb::Enable { names } => switch::run(connection, screen, switch::To::Enabled, &names).await,

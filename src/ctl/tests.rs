@@ -195,16 +195,6 @@ fn a_daemon_that_is_not_there_or_hangs_up_is_three() {
 }
 
 #[test]
-fn dry_run_is_refused_before_anyone_is_asked() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let err = Buffer::default();
-    let mut screen = Screen::onto(Box::new(Buffer::default()), Box::new(err.clone()), false, false);
-    let args = typed(Path::new("/nonexistent"), &["start", "x", "--dry-run"]);
-    assert_eq!(runtime.block_on(run(args, &mut screen)), 2);
-    assert!(err.text().contains("not available in this version; "), "{}", err.text());
-}
-
-#[test]
 fn list_is_aligned_or_the_answer_itself() {
     use crate::control::api::{Account, Accounts};
     let account = |name: &str, reason: Option<&str>| Account {

@@ -89,7 +89,7 @@ pub(super) async fn migrate(
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     let naming = home.naming().await?;
-    let parts = plan(&means, &account, &naming, folders, work, run)?;
+    let parts = folders_of(&means, &account, &naming, folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;
     let map = if gmail {
         let keys =
@@ -190,7 +190,7 @@ pub(super) fn arranged(folders: Vec<SourceFolder>, gmail: bool, account: &Accoun
 }
 
 /// Gives every folder its place; a place that an earlier run gave is kept.
-fn plan(
+pub(super) fn folders_of(
     means: &Means,
     account: &Account,
     naming: &Naming,

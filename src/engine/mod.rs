@@ -19,6 +19,7 @@ mod meter;
 mod migrate;
 mod newmail;
 mod odd;
+mod planned;
 mod poll;
 mod provide;
 mod recall;
@@ -48,6 +49,7 @@ use crate::settings::{Destination, Settings};
 pub use manager::{
     Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
 };
+pub use planned::{Planned, PlannedFolder};
 pub use verify::{Finding, Verified, What};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.

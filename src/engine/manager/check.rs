@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::gmail;
 use super::super::migrate::chosen;
+use super::super::planned::{Planned, planned};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
@@ -45,6 +46,34 @@ impl Manager {
                 None => Err(state.unknown(name)),
             })
             .collect()
+    }
+
+    /// The migrations to plan; `all`: every one that could be started.
+    ///
+    /// # Errors
+    /// Which name it was.
+    pub fn to_plan(&self, names: &[String], all: bool) -> Result<Vec<Arc<Account>>, Refusal> {
+        let mut state = self.lock();
+        let names: Vec<String> = if all { state.startable() } else { names.to_vec() };
+        let mut accounts = Vec::new();
+        for name in &names {
+            if let Some(refusal) = state.denied(name) {
+                return Err(refusal);
+            }
+            match state.migration(name) {
+                Some((account, _)) => accounts.push(Arc::clone(account)),
+                None => return Err(state.not_migrated(name)),
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// What a migration would do.
+    ///
+    /// # Errors
+    /// The cause, and what to do.
+    pub async fn plan(&self, account: &Account) -> Result<Planned, Failure> {
+        planned(&self.means(), account).await
     }
 
     /// Checks one account.

@@ -277,6 +277,10 @@ impl Manager {
             let Some((_, entry)) = state.migration(&account.name) else {
                 return Err(Failure::new(Kind::Stopped, "its definition is gone", ""));
             };
+            if !is_under_way(entry.record.state) {
+                // A wish that came since the job was given: it holds.
+                return Err(Failure::new(Kind::Stopped, "it was stopped before it began", ""));
+            }
             entry.tally = Some(Arc::clone(tally));
             entry.since.get_or_insert_with(Instant::now);
             let mut changes = Changes::default();
@@ -556,7 +560,7 @@ fn log(account: &Account, record: &MigrationRecord, failure: Option<&Failure>) {
 }
 
 impl State {
-    fn startable(&self) -> Vec<String> {
+    pub(super) fn startable(&self) -> Vec<String> {
         self.entries
             .iter()
             .filter(|(_, entry)| match &entry.work {

@@ -1,0 +1,221 @@
+//! What a migration would do, without doing it: every folder with its place, what is there already and what
+//! would come, what this source and this destination cannot carry. It makes nothing at the destination, changes
+//! nothing at the source, and refuses to guess a speed: only a provider's known limits are counted.
+
+use std::collections::BTreeSet;
+
+use super::migrate::{arranged, folders_of};
+use super::{Means, Place, blocking, gmail};
+use crate::account::{Account, Job, Migrate, Protocol};
+use crate::destination::landing::Order;
+use crate::destination::maildir::{Folder, Mailbox, Origin};
+use crate::destination::place::Naming;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Session, SourceFolder};
+use crate::journal::Side;
+use crate::message::{FolderPath, UidSet};
+use crate::pop3;
+
+/// What would be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// Folder by folder.
+    pub folders: Vec<PlannedFolder>,
+    /// Messages at the source.
+    pub messages: u64,
+    /// Octets, as the source tells them.
+    pub bytes: u64,
+    /// Of those messages, what would be brought now.
+    pub new_messages: u64,
+    /// Octets of those.
+    pub new_bytes: u64,
+    /// What the source cannot tell and the destination cannot carry, and what else should be known.
+    pub notes: Vec<String>,
+    /// Days that the source's daily limit makes of it, at least; `None`: no limit is known.
+    pub days: Option<u64>,
+}
+
+/// One folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlannedFolder {
+    /// Its name at the source.
+    pub source: String,
+    /// Its place at the destination.
+    pub destination: String,
+    /// It would be made.
+    pub made: bool,
+    /// Messages at the source.
+    pub messages: u64,
+    /// Octets.
+    pub bytes: u64,
+    /// Messages that would be brought now.
+    pub new_messages: u64,
+    /// What must change on the way.
+    pub note: Option<String>,
+}
+
+/// Looks at both sides.
+///
+/// # Errors
+/// Either side cannot be looked at.
+pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned, Failure> {
+    let Job::Migrate(work) = &account.job else {
+        let mend = format!("run 'mailhaulctl check {}'", account.name);
+        return Err(Failure::new(Kind::Unsupported, "it is polled and is not a migration", mend));
+    };
+    let naming = means.naming(account).await?;
+    let mut planned = match account.source.protocol {
+        Protocol::Pop3 => maildrop(means, account, work).await?,
+        Protocol::Imap => mailbox(means, account, work, &naming).await?,
+    };
+    for folder in &planned.folders {
+        planned.messages += folder.messages;
+        planned.bytes += folder.bytes;
+        planned.new_messages += folder.new_messages;
+    }
+    if let Some(daily) = account.source.daily.filter(|daily| *daily > 0) {
+        planned.days = Some(planned.new_bytes.div_ceil(daily).max(1));
+    }
+    match means.place(account)? {
+        Place::Maildir(_) => {}
+        Place::Server(_) => planned.notes.push(
+            "the destination is a server: keywords that it does not keep are reported, and what the member moves \
+             meanwhile is not taken back by a rollback"
+                .to_owned(),
+        ),
+    }
+    Ok(planned)
+}
+
+async fn mailbox(
+    means: &Means,
+    account: &Account,
+    work: &Migrate,
+    naming: &Naming,
+) -> Result<Planned, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
+    drop(secret);
+    let is_gmail = session.can(gmail::CAPABILITY);
+    let folders = arranged(session.folders().await?, is_gmail, account);
+    let parts = folders_of(means, account, naming, folders, work, 0)?;
+    let wanted: BTreeSet<String> = parts.iter().map(|part| part.record.directory.clone()).collect();
+    let missing = missing(means, account, wanted).await?;
+    let mut planned = Planned::default();
+    let mut unread = 0u64;
+    for part in parts {
+        let mut folder = PlannedFolder {
+            source: part.folder.path.to_string(),
+            made: missing.contains(&part.record.directory),
+            destination: part.record.destination,
+            note: part.record.note.or_else(|| part.folder.broken.clone()),
+            ..PlannedFolder::default()
+        };
+        if part.folder.broken.is_none() {
+            match count(means, account, &mut session, &part.folder, &mut folder).await {
+                Ok(new) => planned.new_bytes += new,
+                Err(failure) if failure.kind == Kind::Folder => {
+                    unread += 1;
+                    folder.note = Some(format!("it cannot be read: {}", failure.words));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        planned.folders.push(folder);
+    }
+    session.close().await;
+    if unread > 0 {
+        planned.notes.push(format!("{unread} folders cannot be read: the rest would be brought"));
+    }
+    if is_gmail {
+        planned.notes.push(
+            "Gmail: a message with several labels is fetched once and is in each of their folders; All Mail \
+             adds what no other folder has"
+                .to_owned(),
+        );
+    }
+    Ok(planned)
+}
+
+/// Lists a folder; returns the octets of what would be brought.
+async fn count(
+    means: &Means,
+    account: &Account,
+    session: &mut Session<Order>,
+    folder: &SourceFolder,
+    planned: &mut PlannedFolder,
+) -> Result<u64, Failure> {
+    let key = Origin::imap(&account.name, &folder.wire).folder;
+    let examined = session.examine(&folder.wire).await?;
+    let listed = session.list_messages(examined).await?;
+    let same = means.journal.folders(&account.name)?.get(&key).map(|record| record.uidvalidity);
+    let done = match same {
+        Some(uidvalidity) if uidvalidity == examined.uidvalidity => {
+            means.journal.uids(&account.name, key, Side::Done)?
+        }
+        _ => UidSet::new(),
+    };
+    let mut new_bytes = 0;
+    for (uid, size) in &listed.messages {
+        planned.messages += 1;
+        planned.bytes += u64::from(*size);
+        if !done.contains(*uid) {
+            planned.new_messages += 1;
+            new_bytes += u64::from(*size);
+        }
+    }
+    Ok(new_bytes)
+}
+
+async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Planned, Failure> {
+    let secret = means.secret(account).await?;
+    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
+    drop(secret);
+    let listed = session.list().await?;
+    let identities = super::identity::identify(&mut session, &listed).await?;
+    let _ = session.quit().await;
+    let (known, _) = means.journal.identities(&account.name)?;
+    let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
+    let naming = means.naming(account).await?;
+    let directory = super::maildrop::directory_of(&naming, &levels);
+    let mut folder = PlannedFolder {
+        source: "INBOX".to_owned(),
+        destination: FolderPath(levels).to_string(),
+        made: !missing(means, account, [directory].into()).await?.is_empty(),
+        ..PlannedFolder::default()
+    };
+    let mut new_bytes = 0;
+    for (message, id) in listed.iter().zip(identities) {
+        let size = message.size.unwrap_or(0);
+        folder.messages += 1;
+        folder.bytes += size;
+        if id.is_none_or(|id| !known.contains(&id)) {
+            folder.new_messages += 1;
+            new_bytes += size;
+        }
+    }
+    let notes = vec![
+        "POP3 tells no folders, flags and dates: everything comes into one folder, unread, with the date of its \
+         topmost Received line"
+            .to_owned(),
+    ];
+    Ok(Planned { folders: vec![folder], new_bytes, notes, ..Planned::default() })
+}
+
+/// Those of `names` that are not at the destination; nothing is made to find out.
+async fn missing(
+    means: &Means,
+    account: &Account,
+    names: BTreeSet<String>,
+) -> Result<BTreeSet<String>, Failure> {
+    match means.place(account)? {
+        Place::Maildir(path) => {
+            blocking(move || match Mailbox::open_existing(&path)? {
+                Some(mailbox) => Ok(names.into_iter().filter(|n| !Folder::exists(&mailbox, n)).collect()),
+                None => Ok(names),
+            })
+            .await
+        }
+        Place::Server(_) => means.open_home(account).await?.missing(names).await,
+    }
+}
