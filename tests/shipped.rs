@@ -356,6 +356,7 @@ fn complaints(settings: &str, accounts: &str, servers: &str) -> Vec<String> {
     fs::create_dir(root.join("servers.d")).unwrap();
     write("mailhaul.toml", settings);
     write("accounts.d/a.toml", accounts);
+    write("master.secret", "correct horse\n");
     write("accounts.d/alice.secret", "correct horse\n");
     write("servers.d/a.toml", servers);
     fs::write(root.join("servers.d/ca.pem"), &*CERTIFICATE).unwrap();
@@ -386,6 +387,10 @@ fn invented(key: &Key) -> &'static str {
     }
 }
 
+/// The keys of such a destination stand together.
+const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\" }\nlogin = \"{member}\"\n\
+    password = { command = [\"/bin/true\"] }\n";
+
 /// What is said with one documented key at its default.
 fn judged(key: &Key, account: &str, server: &str) -> Vec<String> {
     let known = |example: &str| {
@@ -403,6 +408,8 @@ fn judged(key: &Key, account: &str, server: &str) -> Vec<String> {
         complaints("", &with(account, key, &value(account)), "")
     } else if key.table.starts_with("[server") {
         complaints("", "", &with(server, key, &value(server)))
+    } else if key.table.ends_with(".imap]") {
+        complaints(&with(SERVER, key, &value(SERVER)), "", "")
     } else {
         complaints(&with("", key, &value("")), "", "")
     }

@@ -4,8 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{Means, Place, blocking};
-use crate::account::Account;
+use crate::account::{Account, Protocol};
 use crate::failure::{Failure, Kind};
+use crate::imap;
+use crate::message::Parcel;
+use crate::pop3;
 use crate::provision::{Inventory, Plan, Wanted, broken_rules, unmake};
 use crate::sealed::Item;
 
@@ -52,10 +55,27 @@ impl Means {
                 format!("give it another one: mailhaulctl set {} new_mailbox.password=-", account.name),
             ));
         }
+        // Nothing is made for an account whose source lets nobody in.
+        self.knock(account).await?;
         let (plan, password) = blocking(move || Ok((Plan::new(way, wanted, &password)?, password))).await?;
         intend(plan.digest()).await?;
         blocking(move || plan.make(&password)).await?;
         tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "the mailbox was made");
+        Ok(())
+    }
+
+    /// Logs in at the source, and out again.
+    async fn knock(&self, account: &Account) -> Result<(), Failure> {
+        let secret = self.secret(account).await?;
+        match account.source.protocol {
+            Protocol::Imap => {
+                let opened = imap::Session::<Parcel>::open(&self.connector, &account.source, &secret).await;
+                opened?.close().await;
+            }
+            Protocol::Pop3 => {
+                let _ = pop3::Session::open(&self.connector, &account.source, &secret).await?.quit().await;
+            }
+        }
         Ok(())
     }
 
