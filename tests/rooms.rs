@@ -40,13 +40,14 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 8] = [
+const NEIGHBOURS: [(&str, &str); 9] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
     ("engine", "schedule"),
     ("pop3", "net"),
     ("imap", "net"),
+    ("oauth", "net"),
     // A mailbox at a server is one kind of destination.
     ("destination", "imap"),
     ("destination", "net"),
