@@ -5,7 +5,7 @@
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
 //! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  oauth  net  telemetry  systemd
-//! values    account  settings  message  migration  failure  secret
+//! values    account  settings  message  migration  failure  secret  bearer
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
@@ -20,6 +20,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod bearer;
 pub mod bulk;
 pub mod config;
 pub mod control;

@@ -36,11 +36,14 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "systemd",
         ],
     ),
-    ("values", &["account", "settings", "message", "migration", "mutf7", "failure", "secret", "policy"]),
+    (
+        "values",
+        &["account", "settings", "message", "migration", "mutf7", "failure", "secret", "bearer", "policy"],
+    ),
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 9] = [
+const NEIGHBOURS: [(&str, &str); 10] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -53,6 +56,8 @@ const NEIGHBOURS: [(&str, &str); 9] = [
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
+    // A token is a secret.
+    ("bearer", "secret"),
 ];
 
 /// The only places that may name a crate: rooms, or single files.
