@@ -213,7 +213,8 @@ fn provisioning(new: &Dovecot, scheme: &str, more: &str) -> String {
 }
 
 fn arrived(new: &Dovecot, member: &str, password: &str) {
-    assert!(new.can_log_in(member, password), "{member} cannot log in");
+    // Dovecot looks at its file once a second.
+    eventually("the login", Duration::from_secs(10), || new.can_log_in(member, password).then_some(()));
     let inbox = maildir::Tree::read(&new.maildir(member));
     assert_eq!(inbox.messages().count(), 2, "{member}");
 }

@@ -65,7 +65,6 @@ fn everything_then_nothing_then_what_is_new() {
     let dovecot = Dovecot::start(&[LOGIN, HOME]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.fill(1200);
-    source.subscribe(&[".Sent", ".1.2.3"]);
     let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     daemon.start();

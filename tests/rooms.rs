@@ -43,7 +43,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 10] = [
+const NEIGHBOURS: [(&str, &str); 12] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -58,6 +58,9 @@ const NEIGHBOURS: [(&str, &str); 10] = [
     ("account", "secret"),
     // A token is a secret.
     ("bearer", "secret"),
+    // A login at a destination is that of an account there.
+    ("settings", "account"),
+    ("settings", "secret"),
 ];
 
 /// The only places that may name a crate: rooms, or single files.

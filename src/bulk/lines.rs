@@ -52,7 +52,7 @@ pub(super) fn text(octets: &[u8]) -> Result<&str, Mistake> {
 }
 
 /// Every line that is not blank.
-pub(super) fn lines<'t>(text: &'t str, separator: char, mistakes: &mut Vec<Mistake>) -> Vec<Line> {
+pub(super) fn lines(text: &str, separator: char, mistakes: &mut Vec<Mistake>) -> Vec<Line> {
     let numbered = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).zip(1..);
     numbered
         .filter(|(line, _)| !line.trim().is_empty())

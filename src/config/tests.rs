@@ -134,8 +134,15 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("[migrations]\non_failure = \"stop\"", &["2:14: migrations.on_failure: \"stop\" is not possible;"]),
     ("[migrations]\nprogress_notice = 101", &["2:19: migrations.progress_notice: 101 is not possible;"]),
     (
-        "[destination.x.imap]\n",
-        &["1:16: destination.x.imap: is not available in this version; write [destination.x.maildir]"],
+        "[destination.x.lmtp]\n",
+        &["1:16: destination.x.lmtp: is not available in this version; write [destination.x.maildir]"],
+    ),
+    (
+        "[destination.x.imap]\nserver = { host = \"a\" }\nlogin = \"{user}\"\npassword = { file = \"/{member}\", value = \"x\" }",
+        &[
+            "3:9: destination.x.imap.login: {user} is not a placeholder; use {member}, {local} and {domain} only",
+            "4:12: destination.x.imap.password: must say exactly one place;",
+        ],
     ),
     ("[destination.x]\n", &["1:1: destination.x: has no kind;"]),
     ("[destination.x.maildir]\n", &["1:1: destination.x.maildir.path: is missing;"]),

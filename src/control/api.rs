@@ -552,14 +552,14 @@ pub trait Manager {
     /// An account that was added here goes, with its secrets and its progress.
     async fn remove(&mut self, name: &str) -> zlink::Result<Result<Defined, Error>>;
     /// The list in the one descriptor: all rows or none. `file` is its name for complaints; `format` is
-    /// `konsoleh`, `yandex` or `mailhaul`; `keys` hold for every row.
+    /// `konsoleh`, `yandex` or `mailhaul`; `keys` hold for every row, and `poll` among them says that they are
+    /// polled.
     async fn bulk_add(
         &mut self,
         file: &str,
         format: &str,
         server: Option<&str>,
         domain: Option<&str>,
-        poll: bool,
         keys: &[&str],
         #[zlink(fds)] files: Vec<OwnedFd>,
     ) -> zlink::Result<Result<Defined, Error>>;

@@ -400,15 +400,13 @@ impl Service {
         self.change(Wish::Remove(name)).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "as many as the list's own questions")]
     async fn bulk_add(
         &self,
         file: String,
         format: String,
         server: Option<String>,
         domain: Option<String>,
-        poll: bool,
-        keys: Vec<String>,
+        mut keys: Vec<String>,
         #[zlink(fds)] files: Vec<OwnedFd>,
     ) -> Result<Defined, Error> {
         self.admit()?;
@@ -416,6 +414,9 @@ impl Service {
             let mend = "one of konsoleh, yandex and mailhaul".to_owned();
             return Err(Error::Failed { what: "there is no such format".to_owned(), mend });
         };
+        let asked = keys.len();
+        keys.retain(|key| key != "poll");
+        let poll = keys.len() < asked;
         let octets = passed::list(files).await?;
         self.change(Wish::Bulk(Bulk { file, octets, format, server, domain, poll, keys })).await
     }

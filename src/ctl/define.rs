@@ -69,10 +69,10 @@ pub(super) async fn bulk(connection: &mut Connection, screen: &mut Screen, args:
     keys.extend(args.security.as_ref().map(|security| format!("source.server.security={security}")));
     let table = if args.poll { "poll.mailbox" } else { "migrate.into" };
     keys.extend(args.into.as_ref().map(|into| format!("{table}={into}")));
+    keys.extend(args.poll.then(|| "poll".to_owned()));
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let (server, domain) = (args.server.as_deref(), args.domain.as_deref());
-    let called =
-        connection.bulk_add(&shown, args.format.name(), server, domain, args.poll, &keys, vec![file]);
+    let called = connection.bulk_add(&shown, args.format.name(), server, domain, &keys, vec![file]);
     let defined = answer(called.await)?;
     if !tell_all(screen, &defined, &shown)? || !args.start {
         return Ok(defined.errors.is_empty());

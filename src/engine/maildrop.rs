@@ -14,7 +14,8 @@ use super::folder::too_large_for;
 use super::identity::{self, Copies};
 use super::meter::Meter;
 use super::poll::Outcome;
-use super::{Means, blocking, now, odd};
+use super::recall::{forget, list_skipped, remember};
+use super::{Means, blocking, odd};
 use crate::account::Account;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
@@ -27,12 +28,8 @@ use crate::pop3::{Listed, Retrieved, Session};
 /// One batch: so many messages, and by the listing so many octets.
 const BATCH: usize = 400;
 const BATCH_OCTETS: u64 = 32 * 1024 * 1024;
-/// A listing that shrank suddenly is not believed before so many milliseconds have gone.
-const SHRUNK_FOR: i64 = 24 * 3600 * 1000;
 /// A farewell on which nothing depends is waited for as long as this.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
-/// Exceptions that are listed for one account.
-const MOST_SKIPPED: usize = 20_000;
 
 /// What a session is to do.
 #[derive(Debug, Clone)]
@@ -560,59 +557,6 @@ async fn settle(
             outcome.deleted += 1;
             known.remove(id);
         }
-    }
-    Ok(())
-}
-
-/// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
-/// has to pass, since a server that is unwell lists an empty mailbox. As many as were `recognised` under new
-/// names may go at once.
-fn forget(known: &mut BTreeSet<u128>, listed: &BTreeSet<u128>, recognised: usize, outcome: &mut Outcome) {
-    let gone = known.difference(listed).count();
-    if gone == 0 {
-        outcome.record.shrunk_at = None;
-        return;
-    }
-    let sudden = listed.is_empty() || (gone * 2 > known.len() && recognised < gone);
-    let since = *outcome.record.shrunk_at.get_or_insert(now());
-    if sudden && now() - since < SHRUNK_FOR {
-        return;
-    }
-    known.retain(|id| listed.contains(id));
-    outcome.record.shrunk_at = None;
-}
-
-/// Writes the identities, if they are not what the journal has.
-fn remember(
-    journal: &Journal,
-    name: &str,
-    known: &BTreeSet<u128>,
-    chunks: usize,
-    changes: &mut Changes,
-) -> Result<(), Failure> {
-    let (stored, _) = journal.identities(name)?;
-    if stored != *known || Changes::is_scattered(known.len(), chunks) {
-        changes.identities(name, known, chunks);
-    }
-    Ok(())
-}
-
-/// Writes the exceptions, if they are not what the journal has.
-fn list_skipped(
-    journal: &Journal,
-    name: &str,
-    skipped: &BTreeMap<String, SkippedRecord>,
-    changes: &mut Changes,
-) -> Result<(), Failure> {
-    let mut before: BTreeMap<String, SkippedRecord> =
-        journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
-    for (key, record) in skipped.iter().take(MOST_SKIPPED) {
-        if before.remove(key).as_ref() != Some(record) {
-            changes.skipped(name, 0, key, record);
-        }
-    }
-    for key in before.keys() {
-        changes.not_skipped(name, 0, key);
     }
     Ok(())
 }

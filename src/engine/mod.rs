@@ -21,6 +21,7 @@ mod newmail;
 mod odd;
 mod poll;
 mod provide;
+mod recall;
 mod rollback;
 mod settle;
 mod tally;

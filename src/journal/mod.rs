@@ -9,10 +9,14 @@
 mod database;
 mod export;
 mod records;
+mod side;
+mod standing;
 mod store;
 
 pub use records::{
-    Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord, Side,
-    SkippedRecord, SourceRecord, Standing,
+    Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,
+    SkippedRecord, SourceRecord,
 };
+pub use side::Side;
+pub use standing::Standing;
 pub use store::{Journal, Opened};

@@ -18,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::side::Side;
 use super::store::Journal;
 use crate::failure::Failure;
-use crate::message::{Mark, UidSet};
+use crate::message::UidSet;
 use crate::migration::{Ledger, State};
 
 /// Longest text of a chunk of a set; octets.
@@ -164,61 +165,6 @@ fn range_key(account: &str, folder: u64, side: Side, chunk: u32) -> String {
     format!("r/{account}/{folder:016x}/{}/{chunk:08}", side.letter())
 }
 
-/// Which set of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// What is at the destination.
-    Done,
-    /// What was there before this run: a rollback leaves it.
-    Before,
-    /// What was at the destination under another name when it came, and was not brought again.
-    Adopted,
-    /// UIDs that what was brought has at a server.
-    Placed,
-    /// Those of before this run: a rollback leaves them.
-    PlacedBefore,
-    /// UIDs at a server that were there, and were found to be what came.
-    Taken,
-    /// The messages whose flags at the source are known.
-    Looked,
-    /// Those that had a flag at the source when it was looked at last.
-    Was(Mark),
-    /// Those that got a flag here in this run, because they got it at the source.
-    On(Mark),
-    /// Those that lost it.
-    Off(Mark),
-}
-
-impl Side {
-    fn letter(self) -> char {
-        match self {
-            Side::Done => 'd',
-            Side::Before => 'b',
-            Side::Adopted => 'a',
-            Side::Placed => 'p',
-            Side::PlacedBefore => 'q',
-            Side::Taken => 't',
-            Side::Looked => 'l',
-            // D, F, R, S and T of the Maildir in three alphabets.
-            Side::Was(mark) => mark.letter(),
-            Side::On(mark) => match mark {
-                Mark::Draft => '1',
-                Mark::Flagged => '2',
-                Mark::Answered => '3',
-                Mark::Seen => '4',
-                Mark::Deleted => '5',
-            },
-            Side::Off(mark) => match mark {
-                Mark::Draft => '6',
-                Mark::Flagged => '7',
-                Mark::Answered => '8',
-                Mark::Seen => '9',
-                Mark::Deleted => '0',
-            },
-        }
-    }
-}
-
 /// What is known of a polled account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -271,41 +217,6 @@ pub struct RunRecord {
     pub deleted: u64,
     /// Octets brought.
     pub bytes: u64,
-}
-
-/// Where an account stands in a folder of a server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The folder's UIDVALIDITY; 0: nothing is known.
-    pub there: u32,
-    /// From this UID on there may be what was not recorded.
-    pub floor: u32,
-    /// Something may have landed that was not recorded.
-    pub open: bool,
-}
-
-impl SourceRecord {
-    /// Where the account stands in the one folder that it has.
-    pub fn standing(&self) -> Standing {
-        Standing { there: self.there, floor: self.floor, open: self.open }
-    }
-
-    /// It stands elsewhere now.
-    pub fn stand(&mut self, standing: Standing) {
-        (self.there, self.floor) = (standing.there, standing.floor);
-    }
-}
-
-impl FolderRecord {
-    /// Where the account stands in this folder.
-    pub fn standing(&self) -> Standing {
-        Standing { there: self.there, floor: self.floor, open: self.open }
-    }
-
-    /// It stands elsewhere now.
-    pub fn stand(&mut self, standing: Standing) {
-        (self.there, self.floor) = (standing.there, standing.floor);
-    }
 }
 
 /// What is known of a migration.

@@ -1,0 +1,72 @@
+//! What a maildrop's record keeps from one session to the next: identities, and messages that were not brought.
+//! It refuses to believe a listing that shrank suddenly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::now;
+use super::poll::Outcome;
+use crate::failure::Failure;
+use crate::journal::{Changes, Journal, SkippedRecord};
+
+/// A listing that shrank suddenly is not believed before so many milliseconds have gone.
+const SHRUNK_FOR: i64 = 24 * 3600 * 1000;
+/// Exceptions that are listed for one account.
+const MOST_SKIPPED: usize = 20_000;
+
+/// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
+/// has to pass, since a server that is unwell lists an empty mailbox. As many as were `recognised` under new
+/// names may go at once.
+pub(super) fn forget(
+    known: &mut BTreeSet<u128>,
+    listed: &BTreeSet<u128>,
+    recognised: usize,
+    outcome: &mut Outcome,
+) {
+    let gone = known.difference(listed).count();
+    if gone == 0 {
+        outcome.record.shrunk_at = None;
+        return;
+    }
+    let sudden = listed.is_empty() || (gone * 2 > known.len() && recognised < gone);
+    let since = *outcome.record.shrunk_at.get_or_insert(now());
+    if sudden && now() - since < SHRUNK_FOR {
+        return;
+    }
+    known.retain(|id| listed.contains(id));
+    outcome.record.shrunk_at = None;
+}
+
+/// Writes the identities, if they are not what the journal has.
+pub(super) fn remember(
+    journal: &Journal,
+    name: &str,
+    known: &BTreeSet<u128>,
+    chunks: usize,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let (stored, _) = journal.identities(name)?;
+    if stored != *known || Changes::is_scattered(known.len(), chunks) {
+        changes.identities(name, known, chunks);
+    }
+    Ok(())
+}
+
+/// Writes the exceptions, if they are not what the journal has.
+pub(super) fn list_skipped(
+    journal: &Journal,
+    name: &str,
+    skipped: &BTreeMap<String, SkippedRecord>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let mut before: BTreeMap<String, SkippedRecord> =
+        journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
+    for (key, record) in skipped.iter().take(MOST_SKIPPED) {
+        if before.remove(key).as_ref() != Some(record) {
+            changes.skipped(name, 0, key, record);
+        }
+    }
+    for key in before.keys() {
+        changes.not_skipped(name, 0, key);
+    }
+    Ok(())
+}
