@@ -9,12 +9,13 @@ mod fake_oauth;
 mod fake_pop3;
 mod maildir;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll};
 use fake_imap::{Command, FakeImap, Folder, Then, at_first, honest};
 use fake_oauth::FakeOauth;
@@ -287,6 +288,55 @@ fn a_tenant_needs_no_owner() {
     oauth.good.lock().unwrap().clear();
     daemon.ctl(&["check", "alice-old"]).code(0);
     assert_eq!(oauth.asked("client_credentials").len(), 2);
+    daemon.stop();
+}
+
+/// Google's way for a whole domain: the assertion is signed with the key in the file, for the member.
+#[test]
+fn a_service_account_acts_for_its_members() {
+    let (oauth, server) = (FakeOauth::start(), microsoft(honest));
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let done = std::process::Command::new("openssl").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &path("pem")]);
+    openssl(&["pkey", "-in", &path("pem"), "-pubout", "-out", &path("pub")]);
+    let pem = std::fs::read_to_string(path("pem")).unwrap();
+    let email = "robot@project.iam.gserviceaccount.example";
+    let key = json!({ "client_email": email, "private_key": pem, "private_key_id": "k1" });
+    std::fs::write(path("key.json"), key.to_string()).unwrap();
+    std::fs::set_permissions(path("key.json"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let grant =
+        format!(", provider = \"google\", grant = \"service-account\", key_file = {:?}", path("key.json"));
+    let mut daemon = migration(&oauth, &server, &grant);
+    daemon.migrate("alice-old");
+    all_is_here(&daemon, &server);
+
+    let asked = oauth.asked("jwt-bearer");
+    assert_eq!(asked.len(), 1);
+    let parts: Vec<&str> = asked[0]["assertion"].split('.').collect();
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
+    let read = |part: &str| serde_json::from_slice::<serde_json::Value>(&decode(part)).unwrap();
+    let (header, claims) = (read(parts[0]), read(parts[1]));
+    assert_eq!(header, json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" }));
+    assert_eq!((&claims["iss"], &claims["sub"]), (&email.into(), &"alice".into()));
+    assert_eq!(claims["scope"], "https://mail.google.com/");
+    assert_eq!(claims["aud"], format!("http://127.0.0.1:{}/token", oauth.port));
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 3600);
+    std::fs::write(path("signed"), format!("{}.{}", parts[0], parts[1])).unwrap();
+    std::fs::write(path("signature"), decode(parts[2])).unwrap();
+    openssl(&["dgst", "-sha256", "-verify", &path("pub"), "-signature", &path("signature"), &path("signed")]);
+
+    oauth.good.lock().unwrap().clear();
+    oauth.fail(&[(
+        400,
+        json!({ "error": "unauthorized_client", "error_description": "Client is unauthorized" }),
+    )]);
+    daemon.ctl(&["check", "alice-old"]).code(1).says("Client is unauthorized").says("administrator");
+    std::fs::set_permissions(path("key.json"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    daemon.ctl(&["check", "alice-old"]).code(1).says("open to others");
     daemon.stop();
 }
 
