@@ -36,6 +36,10 @@ pub enum Reach {
 pub enum Kind {
     /// The server refused the credentials (`[AUTH]`, `[AUTHENTICATIONFAILED]`).
     Credentials,
+    /// The mailbox's owner, or who speaks for it, has to act at the provider: consent, an app password.
+    Consent,
+    /// The access token ran out in the middle: the next one is asked for, and the work goes on.
+    Expired,
     /// The secret could not be read here (a missing file, a failing command).
     Secret,
     /// The server asks for fewer or later requests (`[LOGIN-DELAY]`, `[THROTTLED]`, `[LIMIT]`).
@@ -105,7 +109,7 @@ impl Failure {
     /// Again when?
     pub fn again(&self) -> Again {
         match self.kind {
-            Kind::Disconnected => Again::Now,
+            Kind::Disconnected | Kind::Expired => Again::Now,
             Kind::Credentials | Kind::Secret | Kind::Unsupported | Kind::PrivateHost => Again::Never,
             _ => Again::Later,
         }
@@ -128,11 +132,13 @@ impl Failure {
     }
 
     /// Whether a poll that ended with this counts towards `max_failures`: the account's own causes do,
-    /// throttling, our own network and our own destination do not.
+    /// throttling, a missing consent, our own network and our own destination do not.
     pub fn counts(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Throttled
+            Kind::Consent
+                | Kind::Expired
+                | Kind::Throttled
                 | Kind::Enough
                 | Kind::InUse
                 | Kind::Unavailable
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn our_own_faults_never_count() {
-        for kind in [Kind::OurNetwork, Kind::Full, Kind::Destination, Kind::Journal, Kind::Throttled] {
+        for kind in [Kind::OurNetwork, Kind::Full, Kind::Destination, Kind::Journal, Kind::Consent] {
             assert!(!Failure::new(kind, "x", "").counts(), "{kind:?}");
         }
         for kind in [Kind::Credentials, Kind::Unreachable, Kind::Protocol, Kind::Tls, Kind::Stalled] {

@@ -4,8 +4,8 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  net  telemetry  systemd
-//! values    account  settings  message  migration  failure  secret
+//! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  oauth  net  telemetry  systemd
+//! values    account  settings  message  migration  failure  secret  bearer
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
@@ -20,6 +20,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod bearer;
 pub mod bulk;
 pub mod config;
 pub mod control;
@@ -35,6 +36,7 @@ pub mod message;
 pub mod migration;
 pub mod mutf7;
 pub mod net;
+pub mod oauth;
 pub mod pop3;
 pub mod provision;
 pub mod schedule;

@@ -49,6 +49,78 @@ pub enum SecretPlace {
     Sealed,
     /// Written into the definition.
     Value(std::sync::Arc<Secret>),
+    /// An access token, which an authorization server hands out.
+    Token(std::sync::Arc<OAuth2>),
+}
+
+impl SecretPlace {
+    /// The authorization server, if the secret is an access token.
+    pub fn oauth2(&self) -> Option<&std::sync::Arc<OAuth2>> {
+        match self {
+            SecretPlace::Token(oauth2) => Some(oauth2),
+            _ => None,
+        }
+    }
+}
+
+/// Who hands out access tokens for a server, and what for (RFC 6749).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// On whose word.
+    pub grant: Grant,
+    /// Where tokens are asked for; `https`, or `http` at this very machine.
+    pub token_url: String,
+    /// Where a device code is asked for (RFC 8628).
+    pub device_url: Option<String>,
+    /// What the provider calls us.
+    pub client_id: String,
+    /// Where the client's own secret is found, if it has one.
+    pub client_secret: Option<SecretPlace>,
+    /// The scopes that are asked for, with blanks between them.
+    pub scope: String,
+    /// A private CA for the addresses above, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// On whose word a token is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grant {
+    /// The mailbox's owner, who consents once.
+    Owner,
+    /// The administrator of a whole tenant: client credentials (RFC 6749, 4.4).
+    Tenant,
+    /// A service account to which a domain delegated its members (RFC 7523): its key file, JSON as Google
+    /// hands it out.
+    ServiceAccount(PathBuf),
+}
+
+/// An address taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint<'a> {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// A name or an address, with its brackets if it is one of IPv6.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// Path and query, from the first `/`.
+    pub path: &'a str,
+}
+
+/// Takes an address apart; `None` if no secret may be sent there. Without TLS it must be this very machine.
+pub fn endpoint(url: &str) -> Option<Endpoint<'_>> {
+    let (tls, rest) = match url.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("http://")?),
+    };
+    let good = url.len() <= 2000 && url.bytes().all(|c| c.is_ascii_graphic() && c != b'#' && c != b'@');
+    let (authority, path) = rest.split_at_checked(rest.find('/')?).filter(|_| good)?;
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok().filter(|port| *port > 0)?),
+        _ => (authority, if tls { 443 } else { 80 }),
+    };
+    let here = matches!(host, "127.0.0.1" | "[::1]" | "localhost");
+    (!host.is_empty() && (tls || here)).then_some(Endpoint { tls, host, port, path })
 }
 
 #[cfg(test)]
@@ -59,5 +131,27 @@ mod tests {
     fn debug_shows_nothing() {
         let place = SecretPlace::Value(std::sync::Arc::new(Secret::new(b"hunter2".to_vec())));
         assert!(!format!("{place:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn tokens_go_nowhere_else() {
+        let good = endpoint("https://login.example:8443/a/b?c").unwrap();
+        assert_eq!(good, Endpoint { tls: true, host: "login.example", port: 8443, path: "/a/b?c" });
+        assert_eq!(endpoint("https://x.example/").unwrap().port, 443);
+        assert_eq!(endpoint("http://[::1]/").unwrap().host, "[::1]");
+        for bad in [
+            "http://login.example/token",
+            "http://localhost.example/token",
+            "https://login.example",
+            "https:///token",
+            "https://user@login.example/",
+            "https://login.example/ x",
+            "https://login.example/\r\nX: y",
+            "https://login.example:0/",
+            "https://login.example:70000/",
+            "ftp://login.example/",
+        ] {
+            assert_eq!(endpoint(bad), None, "{bad}");
+        }
     }
 }

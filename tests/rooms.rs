@@ -36,22 +36,28 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "systemd",
         ],
     ),
-    ("values", &["account", "settings", "message", "migration", "mutf7", "failure", "secret", "policy"]),
+    (
+        "values",
+        &["account", "settings", "message", "migration", "mutf7", "failure", "secret", "bearer", "policy"],
+    ),
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 10] = [
+const NEIGHBOURS: [(&str, &str); 12] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
     ("engine", "schedule"),
     ("pop3", "net"),
     ("imap", "net"),
+    ("oauth", "net"),
     // A mailbox at a server is one kind of destination.
     ("destination", "imap"),
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
+    // A token is a secret.
+    ("bearer", "secret"),
     // A login at a destination is that of an account there.
     ("settings", "account"),
     ("settings", "secret"),

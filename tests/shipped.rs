@@ -383,6 +383,13 @@ fn invented(key: &Key) -> &'static str {
         "max_connections" => "8",
         "min_interval" => "\"5min\"",
         "ca_file" => "\"ca.pem\"",
+        "oauth2" => "\"google\"",
+        "provider" => "\"microsoft\"",
+        "client_secret" => "{ file = \"../accounts.d/alice.secret\" }",
+        "tenant" => "\"example.com\"",
+        "key_file" => "\"../accounts.d/alice.secret\"",
+        "token_url" | "device_url" => "\"https://login.example.com/token\"",
+        "scopes" => "[\"https://mail.example.com/\"]",
         other => panic!("{other} has no default and no example: invent a value for it here"),
     }
 }
@@ -392,7 +399,7 @@ const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\
     password = { command = [\"/bin/true\"] }\n";
 
 /// What is said with one documented key at its default.
-fn judged(key: &Key, account: &str, server: &str) -> Vec<String> {
+fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
     let known = |example: &str| {
         let line = example.lines().find(|line| line.starts_with(&format!("{} = ", key.name)))?;
         Some(line.split_once(" = ")?.1.to_owned())
@@ -406,6 +413,8 @@ fn judged(key: &Key, account: &str, server: &str) -> Vec<String> {
         complaints("", &with(&moving, key, &value(&moving)), "")
     } else if key.table.starts_with("[account") || key.table.starts_with("[[account") {
         complaints("", &with(account, key, &value(account)), "")
+    } else if key.table.starts_with("[server.office") {
+        complaints("", "", &with(office, key, &value(office)))
     } else if key.table.starts_with("[server") {
         complaints("", "", &with(server, key, &value(server)))
     } else if key.table.ends_with(".imap]") {
@@ -418,19 +427,19 @@ fn judged(key: &Key, account: &str, server: &str) -> Vec<String> {
 #[test]
 fn every_documented_key_is_taken_at_its_default() {
     let page = page("man/mailhaul.toml.5");
-    let [account, server] = examples(&page).try_into().unwrap();
-    assert_eq!(complaints("", &account, &server), Vec::<String>::new());
+    let [account, server, office] = examples(&page).try_into().unwrap();
+    assert_eq!(complaints("", &account, &(server.clone() + &office)), Vec::<String>::new());
     let keys = keys(&page);
     assert!(keys.len() > 30, "only {} keys were found in the page", keys.len());
     for key in &keys {
-        assert_eq!(judged(key, &account, &server), Vec::<String>::new(), "{key:?}");
+        assert_eq!(judged(key, &account, &server, &office), Vec::<String>::new(), "{key:?}");
     }
     // And one that does not exist is refused, wherever it stands.
     let tables: BTreeSet<&str> = keys.iter().map(|key| key.table.as_str()).collect();
     assert!(tables.len() >= 8, "{tables:?}");
     for table in tables {
         let key = Key { table: table.to_owned(), name: "colour".to_owned(), default: Some("1".to_owned()) };
-        let said = judged(&key, &account, &server);
+        let said = judged(&key, &account, &server, &office);
         assert!(said.iter().any(|line| line.contains("colour")), "{table}: {said:?}");
     }
 }

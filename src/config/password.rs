@@ -45,6 +45,7 @@ pub fn read_secret(place: &SecretPlace, env: &Environment) -> Result<Secret, Fai
         SecretPlace::Sealed => {
             Err(failure("a sealed secret is not found here", "ask the vault of the state directory"))
         }
+        SecretPlace::Token(_) => Err(failure("a token is not found here", "ask the authorization server")),
         SecretPlace::Value(secret) => Ok(Secret::new(secret.expose().to_vec())),
     }
 }

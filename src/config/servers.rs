@@ -12,6 +12,7 @@ use crate::account::{Protocol, Security};
 
 use super::complaint::Complaint;
 use super::names;
+use super::oauth2::{self, Tokens};
 use super::text::Text;
 use super::walk::{Sheet, Table, Value};
 
@@ -51,6 +52,7 @@ pub(super) struct Manner {
     pub(super) pop3_daily: Option<u64>,
     pub(super) pop3_rounds: bool,
     pub(super) login_hint: String,
+    pub(super) oauth2: Option<Tokens>,
 }
 
 /// `[server.NAME]`
@@ -110,11 +112,6 @@ fn template(table: &Table<'_>) -> Template {
     ]);
     for name in ["title", "checked"] {
         table.get(name).and_then(|value| value.string());
-    }
-    if let Some(value) = table.get("oauth2")
-        && value.if_table().is_none()
-    {
-        value.choice(&["microsoft", "google"]);
     }
     let at = |name, protocol| {
         let table = table.get(name).and_then(|value| value.table())?;
@@ -180,10 +177,11 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
         pop3_daily: table.get("pop3_daily").and_then(|value| value.size()).flatten(),
         pop3_rounds: table.get("pop3_rounds").and_then(|value| value.boolean()).unwrap_or(false),
         login_hint: hint.unwrap_or_default().to_owned(),
+        oauth2: table.get("oauth2").and_then(|value| oauth2::read(&value)),
     }
 }
 
-fn ca_file(value: &Value<'_>) -> Option<PathBuf> {
+pub(super) fn ca_file(value: &Value<'_>) -> Option<PathBuf> {
     let path = value.path()?;
     match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => Some(path),

@@ -11,9 +11,10 @@ use crate::secret::{Secret, SecretPlace};
 use super::accounts::{Against, good};
 use super::complaint::nearest;
 use super::names;
+use super::oauth2::Tokens;
 use super::servers::{self, Endpoint, Manner};
 use super::text::reason;
-use super::walk::{LATER, Table, Value};
+use super::walk::{Table, Value};
 
 /// Reads the table; the protocol is told even if the rest is wrong.
 pub(super) fn read(
@@ -38,13 +39,8 @@ pub(super) fn read(
         let written = value.string()?;
         good(&value, names::username(written)).map(|()| written)
     });
-    let value = table.require("password", "write password = { file = \"NAME.secret\" }");
-    let password = value.and_then(|value| password(&value.table()?, against));
-    if let Some(value) = table.get("auth")
-        && value.choice(&["auto", "password", "oauth2"]) == Some("oauth2")
-    {
-        value.complain(format!("\"oauth2\" {LATER}"), "write \"auto\", and use an app password");
-    }
+    let oauth2 = server.as_ref().and_then(|(_, manner)| manner.oauth2.as_ref());
+    let password = proof(table, against, *protocol, oauth2, server.is_some());
     let (endpoint, manner) = server?;
     let username = match username?.rsplit_once('@') {
         Some((local, _)) if manner.local_part && !local.is_empty() => local,
@@ -82,6 +78,7 @@ fn written_in(table: &Table<'_>, protocol: Option<Protocol>) -> Option<(Endpoint
         "imap_daily",
         "pop3_daily",
         "pop3_rounds",
+        "oauth2",
     ]);
     // Without a protocol the port's default does not matter: the definition is refused anyway.
     let endpoint = servers::endpoint(table, protocol.unwrap_or(Protocol::Imap));
@@ -131,8 +128,54 @@ fn by_name(
     Some((endpoint.clone(), template.manner.clone()))
 }
 
-/// Where a secret is found.
-pub(super) fn password(table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
+/// How the login is proved: by a token if that is asked for, or if the server hands them out and no password
+/// is written.
+fn proof(
+    table: &Table<'_>,
+    against: &Against<'_>,
+    protocol: Option<Protocol>,
+    oauth2: Option<&Tokens>,
+    known: bool,
+) -> Option<SecretPlace> {
+    let auth = match table.get("auth") {
+        Some(value) => value.choice(&["auto", "password", "oauth2"])?,
+        None => "auto",
+    };
+    let written = table.get("password").map(|value| password(&value.table()?, Some(against)));
+    match (auth, oauth2) {
+        ("oauth2", None) => {
+            if known && let Some(value) = table.get("auth") {
+                value.complain(
+                    "the server has no oauth2",
+                    "write oauth2 = { provider = \"microsoft\", client_id = \"...\" } in its template",
+                );
+            }
+            None
+        }
+        ("oauth2", Some(tokens)) => match tokens.resolve(protocol?) {
+            Ok(oauth2) => Some(SecretPlace::Token(Arc::new(oauth2))),
+            Err((what, mend)) => {
+                if let Some(value) = table.get("auth") {
+                    value.complain(what, mend);
+                }
+                None
+            }
+        },
+        ("auto", Some(tokens)) if written.is_none() && tokens.resolve(protocol?).is_ok() => {
+            tokens.resolve(protocol?).ok().map(|oauth2| SecretPlace::Token(Arc::new(oauth2)))
+        }
+        _ => match written {
+            Some(place) => place,
+            None => {
+                table.require("password", "write password = { file = \"NAME.secret\" }");
+                None
+            }
+        },
+    }
+}
+
+/// Where a secret is found; without definitions to check it against, nothing is sealed.
+pub(super) fn password(table: &Table<'_>, against: Option<&Against<'_>>) -> Option<SecretPlace> {
     const KINDS: [&str; 5] = ["file", "credential", "command", "value", "sealed"];
     table.only(&KINDS);
     if KINDS.iter().filter(|kind| table.get(kind).is_some()).count() != 1 {
@@ -169,10 +212,12 @@ pub(super) fn password(table: &Table<'_>, against: &Against<'_>) -> Option<Secre
 }
 
 /// Only what `mailhaulctl` brought is sealed: elsewhere nobody would have put a secret under that name.
-fn sealed(value: &Value<'_>, table: &Table<'_>, against: &Against<'_>) -> Option<SecretPlace> {
+fn sealed(value: &Value<'_>, table: &Table<'_>, against: Option<&Against<'_>>) -> Option<SecretPlace> {
     const MEND: &str = "write { file = \"NAME.secret\" }";
     match value.boolean()? {
-        true if table.sheet.text.file.starts_with(&against.own) => Some(SecretPlace::Sealed),
+        true if against.is_some_and(|against| table.sheet.text.file.starts_with(&against.own)) => {
+            Some(SecretPlace::Sealed)
+        }
         true => {
             value.complain("is only for definitions that mailhaulctl wrote", MEND);
             None
@@ -205,13 +250,13 @@ pub(super) fn file(value: &Value<'_>) -> Option<PathBuf> {
     }
 }
 
-fn credential(value: &Value<'_>, against: &Against<'_>) -> Option<String> {
+fn credential(value: &Value<'_>, against: Option<&Against<'_>>) -> Option<String> {
     let name = value.string()?;
     if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
         value.complain(format!("{name:?} is not the name of a credential"), "write its name without a path");
         return None;
     }
-    if let Some(directory) = &against.env.credentials_directory
+    if let Some(directory) = against.and_then(|against| against.env.credentials_directory.as_ref())
         && !directory.join(name).is_file()
     {
         let mend = format!("add LoadCredential={name}:PATH to the service");

@@ -267,7 +267,7 @@ const LINES: &[(&str, &str, &str)] = &[
     (
         "auth = \"auto\"",
         "auth = \"oauth2\"",
-        "12:8: account.source.auth: \"oauth2\" is not available in this version;",
+        "12:8: account.source.auth: the server's oauth2 has no client_id: a provider knows programs by the one that it gave;",
     ),
     (
         "[account.poll]",
@@ -397,7 +397,7 @@ fn templates_replace_and_a_wrong_one_takes_only_its_accounts_down() {
     bench.file(
         "servers.d/a.toml",
         "[server.gmail]\npop3 = { host = \"127.0.0.1\", security = \"none\" }\nlogin = \"local-part\"\n\
-         [server.bad]\nimap = { hots = \"x\" }\n[server.own]\nimap = { host = \"x\" }\noauth2 = { client_id = \"x\" }\n",
+         [server.bad]\nimap = { hots = \"x\" }\n[server.own]\nimap = { host = \"x\" }\noauth2 = { provider = \"google\", client_id = \"x\" }\n",
     );
     let bad = account("bad", "imap", "migrate").replace("\"gmail\"", "\"bad\"");
     bench.file("accounts.d/a.toml", &(account("good", "pop3", "poll") + &bad));

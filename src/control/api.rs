@@ -393,6 +393,23 @@ pub struct Verified {
     pub findings: Vec<Finding>,
 }
 
+/// One reply of `Authorize`: the code, and then how it ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Authorized {
+    /// The account.
+    pub name: String,
+    /// Where the owner types the code.
+    pub address: Option<String>,
+    /// The code.
+    pub code: Option<String>,
+    /// Until when.
+    pub expires_at: Option<String>,
+    /// Whether the owner has consented; null until the end.
+    pub ok: Option<bool>,
+    /// Why not.
+    pub error: Option<String>,
+}
+
 /// A message that is not as it should be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
 pub struct Finding {
@@ -526,6 +543,12 @@ pub trait Manager {
         name: &str,
         bodies: bool,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Verified, Error>>>>;
+    /// Asks the account's owner for consent (OAuth2): a reply with the code, and one at the end.
+    #[zlink(more)]
+    async fn authorize(
+        &mut self,
+        name: &str,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Authorized, Error>>>>;
     /// Automatic import on; failures are forgotten.
     async fn enable(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;
     /// Automatic import off.

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use zlink::Reply;
 
 use super::api::{
-    Account, Accounts, Arrived, Checked, Defined, Done, Error, Finding, Folder, Ledger, Migration,
-    Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status, Verified,
-    Wrong,
+    Account, Accounts, Arrived, Authorized, Checked, Defined, Done, Error, Finding, Folder, Ledger,
+    Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status,
+    Verified, Wrong,
 };
 use super::{convert, passed, streams};
 use crate::audit::{Act, Audit, Who};
@@ -278,6 +278,20 @@ impl Service {
     ) -> impl Stream<Item = Result<Reply<Verified>, Error>> + Unpin + use<> {
         match self.admit().and_then(|manager| Ok((manager, manager.to_verify(&name)?))) {
             Ok((manager, account)) => streams::verify(manager, account, bodies),
+            Err(error) => streams::refused(error),
+        }
+    }
+
+    #[zlink(more)]
+    async fn authorize(
+        &self,
+        _more: bool,
+        name: String,
+    ) -> impl Stream<Item = Result<Reply<Authorized>, Error>> + Unpin + use<> {
+        let asked = self.admit().and_then(|manager| Ok((manager, manager.to_authorize(&name)?)));
+        self.note("authorize", std::slice::from_ref(&name), &asked, None);
+        match asked {
+            Ok((manager, account)) => streams::authorize(manager, account),
             Err(error) => streams::refused(error),
         }
     }

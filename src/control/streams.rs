@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use zlink::Reply;
 
-use super::api::{Checked, Error, Migration, Planned, PollProgress, Polled, Progress, Verified};
+use super::api::{Authorized, Checked, Error, Migration, Planned, PollProgress, Polled, Progress, Verified};
 use super::convert;
 use crate::account::Account;
 use crate::engine::{Asked, Manager, View};
@@ -113,6 +113,33 @@ pub(super) fn verify(manager: &Arc<Manager>, account: Arc<Account>, bodies: bool
                 ..Verified::default()
             },
         };
+        let _ = feed.send((last, false)).await;
+    })
+}
+
+pub(super) fn authorize(manager: &Arc<Manager>, account: Arc<Account>) -> Replies<Authorized> {
+    let manager = Arc::clone(manager);
+    fed(move |feed| async move {
+        let name = account.name.clone();
+        let asked = manager.authorize(&account, |device| {
+            let good_for = jiff::SignedDuration::try_from(device.good_for).unwrap_or_default();
+            let expires_at = jiff::Timestamp::now().checked_add(good_for).ok();
+            let code = Authorized {
+                name: name.clone(),
+                address: Some(device.address.clone()),
+                code: Some(device.user_code.clone()),
+                expires_at: expires_at.map(|at| convert::time(at.as_millisecond())),
+                ..Authorized::default()
+            };
+            let _ = feed.try_send((code, true));
+        });
+        let result = tokio::select! {
+            result = asked => result,
+            () = feed.closed() => return,
+        };
+        let error = result.err().map(|failure| failure.to_string());
+        let last =
+            Authorized { name: name.clone(), ok: Some(error.is_none()), error, ..Authorized::default() };
         let _ = feed.send((last, false)).await;
     })
 }

@@ -137,6 +137,11 @@ pub(super) enum Verb {
         /// The accounts
         names: Vec<String>,
     },
+    /// Asks an account's owner for consent (OAuth2): shows an address and a code, and waits
+    Authorize {
+        /// The account
+        name: String,
+    },
     /// Polls now, waits and reports
     Poll {
         /// The accounts

@@ -2,6 +2,7 @@
 //! prints what came from servers only after its control characters were made visible.
 
 mod args;
+mod authorize;
 mod check;
 mod connection;
 mod define;
@@ -84,6 +85,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         }
         Verb::Show { name } => show::run(connection, screen, &name).await,
         Verb::Check { names } => check::run(connection, screen, &names).await,
+        Verb::Authorize { name } => authorize::run(connection, screen, &name).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
         Verb::Start { names, all, dry_run: true, .. } => plan::run(connection, screen, &names, all).await,
         Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,

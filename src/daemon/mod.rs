@@ -9,10 +9,11 @@ mod signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::config::{Complaint, Environment, Loaded};
-use crate::engine::Means;
+use crate::engine::{Means, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::net::Connector;
@@ -144,6 +145,7 @@ struct Kept {
     environment: Environment,
     journal: Journal,
     vault: Vault,
+    tokens: Arc<Tokens>,
     audit: Audit,
 }
 
@@ -153,13 +155,14 @@ impl Kept {
         let (journal, rebuilt) = open_journal(settings)?;
         let state = &settings.daemon.state_directory;
         let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
-        Ok((Kept { environment, journal, vault, audit: Audit::new(state) }, rebuilt))
+        let (tokens, audit) = (Arc::default(), Audit::new(state));
+        Ok((Kept { environment, journal, vault, tokens, audit }, rebuilt))
     }
 
     fn means(&self, settings: Settings) -> Result<Means, Failure> {
         let connector = Connector::new(settings.daemon.allow_private_hosts)?;
-        let Kept { environment, journal, vault, audit } = self.clone();
-        Ok(Means { settings, environment, connector, journal, vault, audit })
+        let Kept { environment, journal, vault, tokens, audit } = self.clone();
+        Ok(Means { settings, environment, connector, journal, vault, tokens, audit })
     }
 }
 

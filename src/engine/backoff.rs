@@ -9,6 +9,9 @@ const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(600);
 /// Our own side is asked more often: nobody is bothered, and a person may have made space.
 const LONGEST_OURS: Duration = Duration::from_secs(30);
+/// A person has to act: who does it by `authorize` waits for nothing.
+const CONSENT: Duration = Duration::from_secs(60);
+const LONGEST_CONSENT: Duration = Duration::from_secs(3600);
 /// Refused credentials are tried so often before a migration fails for good.
 pub(super) const CREDENTIAL_TRIES: u32 = 3;
 
@@ -19,6 +22,7 @@ pub(super) fn pause(failure: &Failure, tries: u32, roll: f64) -> Duration {
     }
     let (first, longest) = match (failure.kind, failure.reach()) {
         (Kind::Credentials, _) => (Duration::from_secs(2), LONGEST),
+        (Kind::Consent, _) => (CONSENT, LONGEST_CONSENT),
         (_, Reach::Us) => (Duration::from_secs(2), LONGEST_OURS),
         _ => (FIRST, LONGEST),
     };

@@ -74,9 +74,7 @@ pub(super) async fn run(
     let before = first.clone();
     outcome.record = first.unwrap_or_default();
 
-    let secret = means.secret(account).await?;
-    let mut session = Session::open(&means.connector, &account.source, &secret).await?;
-    drop(secret);
+    let mut session = means.pop3(account).await?;
     outcome.login_delay = session.capabilities().login_delay;
     let listed = session.list().await?;
     let identities = identity::identify(&mut session, &listed).await?;

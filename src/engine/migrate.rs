@@ -77,8 +77,7 @@ pub(super) async fn migrate(
         return drain::drain(&means, &account, work, this).await;
     }
     let Try { run, connections, meter, tally, landings, cares } = this;
-    let secret = means.secret(&account).await?;
-    let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
+    let mut session: Session<Order> = means.imap(&account).await?;
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
     let gmail = session.can(gmail::CAPABILITY);
@@ -122,7 +121,7 @@ pub(super) async fn migrate(
         budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
     });
-    work_all(&shared, session, secret, most).await?;
+    work_all(&shared, session, most).await?;
     if tally.sums().ledger.imported > 0 {
         look_again(&means, &account, &home, &tally).await?;
     }
@@ -268,18 +267,14 @@ fn shorten(name: &str) -> String {
 pub(super) async fn work_all(
     shared: &Arc<Shared>,
     session: Session<Order>,
-    secret: crate::secret::Secret,
     most: usize,
 ) -> Result<(), Failure> {
     let mut workers = tokio::task::JoinSet::new();
-    let secret = Arc::new(secret);
     workers.spawn(worker(Arc::clone(shared), session));
     for _ in 1..most {
-        let (shared, secret) = (Arc::clone(shared), Arc::clone(&secret));
+        let shared = Arc::clone(shared);
         workers.spawn(async move {
-            let opened = Session::open(&shared.means.connector, &shared.account.source, &secret).await;
-            drop(secret);
-            match opened {
+            match shared.means.imap(&shared.account).await {
                 Ok(session) => worker(shared, session).await,
                 Err(failure) => {
                     tracing::debug!(ACCOUNT = shared.account.name, "one connection less: {failure}");

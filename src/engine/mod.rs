@@ -26,6 +26,7 @@ mod recall;
 mod rollback;
 mod settle;
 mod tally;
+mod tokens;
 mod verify;
 
 use std::os::unix::fs::DirBuilderExt;
@@ -50,6 +51,7 @@ pub use manager::{
     Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
 };
 pub use planned::{Planned, PlannedFolder};
+pub use tokens::Tokens;
 pub use verify::{Finding, Verified, What};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.
@@ -65,12 +67,17 @@ pub struct Means {
     pub journal: Journal,
     /// The secrets that are kept here.
     pub vault: Vault,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
     /// Who did what.
     pub audit: Audit,
 }
 
 impl Means {
     async fn secret(&self, account: &Account) -> Result<Secret, Failure> {
+        if let Some(oauth2) = account.source.password.oauth2() {
+            return self.token(account, oauth2).await;
+        }
         self.secret_at(account, &account.source.password, Item::Password).await
     }
 

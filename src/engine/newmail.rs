@@ -39,8 +39,7 @@ pub(super) async fn run(
     cares: &Arc<Cares>,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    let secret = means.secret(account).await?;
-    let mut session: Session<Order> = Session::open(&means.connector, &account.source, &secret).await?;
+    let mut session: Session<Order> = means.imap(account).await?;
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
     let folders = chosen(folders, &account.job);
@@ -71,7 +70,7 @@ pub(super) async fn run(
         budget: Budget::of(means, account)?,
         deleted: AtomicU64::new(0),
     });
-    let result = work_all(&shared, session, secret, 1).await;
+    let result = work_all(&shared, session, 1).await;
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);

@@ -40,6 +40,16 @@ impl Means {
         let own = account.new_mailbox.password.is_some();
         let password = match &account.new_mailbox.password {
             Some(place) => self.secret_at(account, place, Item::MailboxPassword).await?,
+            None if account.source.password.oauth2().is_some() => {
+                return Err(Failure::new(
+                    Kind::Unsupported,
+                    format!(
+                        "the mailbox {} is missing, and the source has no password for it",
+                        account.member
+                    ),
+                    format!("give it one: mailhaulctl set {} new_mailbox.password=-", account.name),
+                ));
+            }
             None => self.secret(account).await?,
         };
         let broken = broken_rules(&self.settings.provisioning.password_rules, &password);

@@ -16,6 +16,7 @@ mod fetch;
 mod folders;
 mod framer;
 mod list;
+mod login;
 mod refusal;
 mod replay;
 mod response;

@@ -14,6 +14,8 @@ type Row = (&'static [&'static str], Kind, &'static str);
 
 /// In the order in which they are looked for; in lower case.
 const ROWS: &[Row] = &[
+    // Microsoft's tokens last an hour.
+    (&["accesstokenexpired"], Kind::Expired, "the next token is asked for"),
     // Microsoft says that the login was good and the mailbox is not to be had: four causes, one message.
     (
         &["authenticated but not connected"],
@@ -29,7 +31,7 @@ const ROWS: &[Row] = &[
             "185833",
             "authorization code",
         ],
-        Kind::Credentials,
+        Kind::Consent,
         "the owner has to act: make an application password (or authorization code) in the provider's \
          settings, or confirm the login there",
     ),
@@ -134,14 +136,14 @@ mod tests {
             ("[OVERQUOTA] Account exceeded command or bandwidth limits. abc123", Kind::Throttled),
             ("Session expired, please login again.", Kind::Throttled),
             ("Too many simultaneous connections. (Failure)", Kind::Throttled),
-            ("[ALERT] Please log in via your web browser: https://support.google.com/...", Kind::Credentials),
-            ("[ALERT] Application-specific password required: 185833 (Failure)", Kind::Credentials),
+            ("[ALERT] Please log in via your web browser: https://support.google.com/...", Kind::Consent),
+            ("[ALERT] Application-specific password required: 185833 (Failure)", Kind::Consent),
             ("[AUTHENTICATIONFAILED] Invalid credentials (Failure)", Kind::Credentials),
             // Microsoft
             ("User is authenticated but not connected.", Kind::Unavailable),
             ("Request is throttled. Suggested Backoff Time: 1500 milliseconds", Kind::Throttled),
             ("AUTHENTICATE failed.", Kind::Folder),
-            ("Connection closed. AccessTokenExpired", Kind::Folder),
+            ("Connection closed. AccessTokenExpired", Kind::Expired),
             ("Server Unavailable. 15", Kind::Unavailable),
             // Yahoo, Yandex
             ("[UNAVAILABLE] UID FETCH temporarily not available", Kind::Unavailable),
@@ -149,7 +151,7 @@ mod tests {
             ("[UNAVAILABLE] UID SEARCH Backend error. sc=abc", Kind::Unavailable),
             // NetEase, QQ
             ("EXAMINE Unsafe Login. Please contact kefu@188.com for help", Kind::Unsupported),
-            ("LOGIN fail. Please using authorization code to login", Kind::Credentials),
+            ("LOGIN fail. Please using authorization code to login", Kind::Consent),
             // Dovecot, Cyrus, Courier
             ("[LIMIT] Maximum number of connections from user+IP exceeded", Kind::Throttled),
             ("[UNAVAILABLE] Temporary authentication failure.", Kind::Unavailable),

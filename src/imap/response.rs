@@ -18,8 +18,8 @@ pub(super) enum Response {
     Done { tag: String, ok: bool, said: Said },
     /// An untagged status response.
     Status { status: Status, said: Said },
-    /// The server waits for more of a command.
-    Continue,
+    /// The server waits for more of a command; its text may be a challenge.
+    Continue(String),
     /// CAPABILITY
     Capabilities(BTreeSet<String>),
     /// EXISTS
@@ -87,7 +87,7 @@ impl Response {
                 };
                 Response::Status { status, said: said(outcome) }
             }
-            Parsed::Continue(_) => Response::Continue,
+            Parsed::Continue(outcome) => Response::Continue(said(outcome).text),
             Parsed::Capabilities(list) => Response::Capabilities(names(list)),
             Parsed::MailboxData(MailboxDatum::Exists(count)) => Response::Exists(*count),
             Parsed::Expunge(_) => Response::Expunge,

@@ -5,8 +5,6 @@ use std::collections::BTreeSet;
 use std::io;
 
 use async_imap::Client;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
@@ -28,12 +26,14 @@ pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 pub struct Session<T: From<Parcel> + Send + 'static> {
     client: Client<Transport<T>>,
     tags: u64,
-    capabilities: BTreeSet<String>,
+    pub(super) capabilities: BTreeSet<String>,
     pub(super) namespaces: Namespaces,
-    host: String,
-    port: u16,
-    hint: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) hint: String,
     bye: Option<String>,
+    /// What the server asked after our last word, when it refused a token.
+    pub(super) challenge: Option<String>,
 }
 
 /// How a command ended.
@@ -45,7 +45,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    fn new(ok: bool, mut said: Said) -> Done {
+    pub(super) fn new(ok: bool, mut said: Said) -> Done {
         Done { ok, text: std::mem::take(&mut said.text), said }
     }
 }
@@ -131,6 +131,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             port: source.port,
             hint: source.login_hint.clone(),
             bye: None,
+            challenge: None,
         }
     }
 
@@ -197,7 +198,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         })
     }
 
-    async fn ask_capabilities(&mut self) -> Result<(), Failure> {
+    pub(super) async fn ask_capabilities(&mut self) -> Result<(), Failure> {
         let mut found = BTreeSet::new();
         let tag = self.send(b"CAPABILITY").await?;
         let done = self
@@ -212,88 +213,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         self.capabilities = found;
         Ok(())
-    }
-
-    async fn login(&mut self, source: &Source, secret: &Secret) -> Result<(), Failure> {
-        let password = secret.expose();
-        if password.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
-            return Err(Failure::new(Kind::Secret, "the password has a line end in it", "mend the secret"));
-        }
-        let user = source.username.as_bytes();
-        let before = std::mem::take(&mut self.capabilities);
-        let done = if before.contains("AUTH=PLAIN") {
-            let whom = source.authorize_as.as_deref().unwrap_or_default().as_bytes();
-            let room = whom.len() + user.len() + password.len() + 2;
-            let mut plain = Zeroizing::new(Vec::with_capacity(room));
-            plain.extend_from_slice(whom);
-            plain.push(0);
-            plain.extend_from_slice(user);
-            plain.push(0);
-            plain.extend_from_slice(password);
-            let coded = Zeroizing::new(STANDARD.encode(plain.as_slice()));
-            if before.contains("SASL-IR") {
-                let command = Zeroizing::new(format!("AUTHENTICATE PLAIN {}", coded.as_str()));
-                let tag = self.send(command.as_bytes()).await?;
-                self.finish_login(&tag).await?
-            } else {
-                let tag = self.send(b"AUTHENTICATE PLAIN").await?;
-                match self.continuation(&tag).await? {
-                    None => {
-                        let line = Zeroizing::new(format!("{}\r\n", coded.as_str()));
-                        self.write(line.as_bytes()).await?;
-                        self.finish_login(&tag).await?
-                    }
-                    Some(done) => done,
-                }
-            }
-        } else if source.authorize_as.is_some() {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                format!("{}:{} offers no AUTH=PLAIN, so nobody can log in for another", self.host, self.port),
-                "use security = \"tls\" or \"starttls\", or a login that names the member",
-            ));
-        } else if before.contains("LOGINDISABLED") {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                format!("{}:{} allows no login by password on this connection", self.host, self.port),
-                "use security = \"tls\" or \"starttls\"",
-            ));
-        } else {
-            self.login_command(user, password).await?
-        };
-        if !done.ok {
-            let step = format!("{}:{} refuses the login of {}", self.host, self.port, source.username);
-            return Err(refusal(&step, &done.text, Kind::Credentials, &self.hint));
-        }
-        if self.capabilities.is_empty() {
-            self.ask_capabilities().await?;
-        }
-        Ok(())
-    }
-
-    async fn login_command(&mut self, user: &[u8], password: &[u8]) -> Result<Done, Failure> {
-        let plain = |text: &[u8]| text.iter().all(|b| matches!(b, b' '..=b'~'));
-        if plain(user)
-            && plain(password)
-            && let (Some(user), Some(password)) = (quoted(user), quoted(password).map(Zeroizing::new))
-        {
-            let command = Zeroizing::new([b"LOGIN ", user.as_slice(), b" ", password.as_slice()].concat());
-            let tag = self.send(&command).await?;
-            return self.finish_login(&tag).await;
-        }
-        let tag = self.send(format!("LOGIN {{{}}}", user.len()).as_bytes()).await?;
-        for (text, next) in [(user, Some(password.len())), (password, None)] {
-            if let Some(done) = self.continuation(&tag).await? {
-                return Ok(done);
-            }
-            let mut line = Zeroizing::new(text.to_vec());
-            if let Some(next) = next {
-                line.extend_from_slice(format!(" {{{next}}}").as_bytes());
-            }
-            line.extend_from_slice(b"\r\n");
-            self.write(&line).await?;
-        }
-        self.finish_login(&tag).await
     }
 
     /// ID (RFC 2971), which some providers demand before the first EXAMINE, and the namespaces.
@@ -406,26 +325,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     pub(super) async fn continuation(&mut self, tag: &str) -> Result<Option<Done>, Failure> {
         loop {
             match self.response().await? {
-                Response::Continue => return Ok(None),
+                Response::Continue(_) => return Ok(None),
                 Response::Done { tag: theirs, ok, said } if theirs == tag => {
                     return Ok(Some(Done::new(ok, said)));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn finish_login(&mut self, tag: &str) -> Result<Done, Failure> {
-        loop {
-            match self.response().await? {
-                Response::Capabilities(names) => self.capabilities = names,
-                // A challenge after the last word of PLAIN: the server wants to tell an error.
-                Response::Continue => self.write(b"\r\n").await?,
-                Response::Done { tag: theirs, ok, said } if theirs == tag => {
-                    if let Some(names) = &said.capabilities {
-                        self.capabilities.clone_from(names);
-                    }
-                    return Ok(Done::new(ok, said));
                 }
                 _ => {}
             }

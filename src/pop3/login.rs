@@ -19,6 +19,7 @@ use super::machine::{Expect, Reply, Status};
 use super::refusal::{self, Scrub, Step};
 use super::wire::{Wire, is_ok};
 use crate::account::{Security, Source};
+use crate::bearer;
 use crate::failure::{Failure, Kind};
 use crate::net::Connector;
 use crate::secret::Secret;
@@ -152,6 +153,9 @@ struct Login<'a> {
 impl Login<'_> {
     async fn run(&mut self, greeting: &Reply, secret: &Secret) -> Result<(), Failure> {
         self.scrub.add(secret.expose());
+        if self.source.password.oauth2().is_some() {
+            return self.token(secret).await;
+        }
         if self.capabilities.sasl.iter().any(|mechanism| mechanism == "PLAIN")
             && let Way::Done = self.plain(secret).await?
         {
@@ -194,6 +198,43 @@ impl Login<'_> {
         self.scrub.add(coded.as_bytes());
         let reply = self.wire.command_with("", coded.as_bytes()).await?;
         self.outcome(reply)
+    }
+
+    /// An access token in two steps: Microsoft takes it in no other way.
+    async fn token(&mut self, token: &Secret) -> Result<(), Failure> {
+        let offers = |name: &str| self.capabilities.sasl.iter().any(|mechanism| mechanism == name);
+        let source = self.source;
+        let (mechanism, answer) = if offers("OAUTHBEARER") && !offers("XOAUTH2") {
+            let written = bearer::oauthbearer(&source.username, &source.host, source.port, token);
+            ("AUTH OAUTHBEARER", written)
+        } else {
+            // Not every server that takes it lists it.
+            ("AUTH XOAUTH2", bearer::xoauth2(&source.username, token))
+        };
+        let coded = Zeroizing::new(BASE64.encode(&*answer));
+        self.scrub.add(coded.as_bytes());
+        let mut reply = self.wire.command(mechanism, Expect::Line).await?;
+        if reply.status == Status::More {
+            reply = self.wire.command_with("", coded.as_bytes()).await?;
+        } else if reply.status == Status::Err && refusal::of_mechanism(&reply) {
+            return Err(self.no_way(&reply));
+        }
+        let mut status = None;
+        if reply.status == Status::More {
+            status = bearer::status(&String::from_utf8_lossy(&reply.text));
+            reply = self.wire.command_with("", b"").await?;
+        }
+        match reply.status {
+            Status::Ok => Ok(()),
+            Status::More => Err(self.wire.protocol("it asked for more than was agreed")),
+            Status::Err => {
+                let mut failure = self.failure(&reply);
+                if let Some(status) = status {
+                    failure.words.push_str(&format!(" (status {status})"));
+                }
+                Err(failure)
+            }
+        }
     }
 
     /// RFC 1939, 7.

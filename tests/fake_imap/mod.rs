@@ -140,6 +140,7 @@ struct Shared {
     hook: Box<Hook>,
     capability: String,
     said: Mutex<Vec<String>>,
+    tokens: Mutex<Option<Arc<Mutex<BTreeSet<String>>>>>,
     connections: AtomicUsize,
     stopped: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -173,6 +174,7 @@ impl FakeImap {
             hook: Box::new(hook),
             capability: capability.to_owned(),
             said: Mutex::new(Vec::new()),
+            tokens: Mutex::default(),
             connections: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             open: Mutex::new(Vec::new()),
@@ -190,6 +192,11 @@ impl FakeImap {
             }
         });
         FakeImap { port, shared }
+    }
+
+    /// From now on `alice` logs in with one of these access tokens.
+    pub fn take_tokens(&self, tokens: &Arc<Mutex<BTreeSet<String>>>) {
+        *self.shared.tokens.lock().unwrap() = Some(Arc::clone(tokens));
     }
 
     /// Every command so far, without passwords.
@@ -410,13 +417,19 @@ impl Session {
                 return self.log_in(&user, &password);
             }
             "AUTHENTICATE" => {
-                let (_, initial) = word(rest);
+                let (mechanism, initial) = word(rest);
                 let mut initial = initial.to_vec();
+                if initial.len() > 4096 {
+                    return Err("BAD Protocol error. Connection is closed. 10".to_owned());
+                }
                 if initial.is_empty() {
                     self.writer.write_all(b"+ \r\n").map_err(|e| e.to_string())?;
                     initial = self.line().unwrap_or_default();
                 }
                 let plain = STANDARD.decode(initial).map_err(|_| "BAD base64".to_owned())?;
+                if mechanism != b"PLAIN" {
+                    return self.show_token(mechanism, &plain);
+                }
                 let mut parts = plain.split(|&b| b == 0).skip(1);
                 let (user, password) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
                 return self.log_in(user, password);
@@ -458,6 +471,32 @@ impl Session {
             other => return Err(format!("BAD {other} is unknown here")),
         }
         Ok("done".to_owned())
+    }
+
+    /// XOAUTH2 and OAUTHBEARER; a refusal is a challenge first, which wants an answer.
+    fn show_token(&mut self, mechanism: &[u8], shown: &[u8]) -> Result<String, String> {
+        let shown = String::from_utf8_lossy(shown).into_owned();
+        let tokens = self.shared.tokens.lock().unwrap().clone();
+        let whole = |token: &String| match mechanism {
+            b"XOAUTH2" => shown == format!("user=alice\u{1}auth=Bearer {token}\u{1}\u{1}"),
+            _ => {
+                shown.starts_with("n,a=alice,\u{1}")
+                    && shown.ends_with(&format!("\u{1}auth=Bearer {token}\u{1}\u{1}"))
+            }
+        };
+        if tokens.is_some_and(|tokens| tokens.lock().unwrap().iter().any(whole)) {
+            self.in_ = true;
+            return Ok("AUTHENTICATE completed.".to_owned());
+        }
+        let why = STANDARD
+            .encode("{\"status\":\"400\",\"schemes\":\"Bearer\",\"scope\":\"https://mail.google.com/\"}");
+        self.writer.write_all(format!("+ {why}\r\n").as_bytes()).map_err(|e| e.to_string())?;
+        let answer = self.line().unwrap_or_default();
+        if !answer.is_empty() {
+            return Err("BAD an empty line was due".to_owned());
+        }
+        // A server may say again what it heard.
+        Err(format!("NO AUTHENTICATE failed. {shown}"))
     }
 
     fn log_in(&mut self, user: &[u8], password: &[u8]) -> Result<String, String> {

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test uses its part of the helper")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -137,6 +138,7 @@ struct Shared {
     hook: Box<Hook>,
     capabilities: String,
     said: Mutex<Vec<String>>,
+    tokens: Mutex<Option<Arc<Mutex<BTreeSet<String>>>>>,
     connections: AtomicUsize,
     stopped: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -162,6 +164,7 @@ impl FakePop3 {
             hook: Box::new(hook),
             capabilities: capabilities.replace(' ', "\r\n").replace('_', " "),
             said: Mutex::default(),
+            tokens: Mutex::default(),
             connections: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             open: Mutex::default(),
@@ -179,6 +182,11 @@ impl FakePop3 {
             }
         });
         FakePop3 { port, shared }
+    }
+
+    /// From now on `alice` logs in with one of these access tokens, in two steps as at Microsoft.
+    pub fn take_tokens(&self, tokens: &Arc<Mutex<BTreeSet<String>>>) {
+        *self.shared.tokens.lock().unwrap() = Some(Arc::clone(tokens));
     }
 
     /// Every command so far, without passwords.
@@ -240,6 +248,7 @@ fn serve(shared: &Shared, stream: TcpStream, connection: usize) {
         let command = Command { name, rest: shown.to_owned(), connection };
         shared.said.lock().unwrap().push(format!("{} {shown}", command.name).trim_end().to_owned());
         let reply = match command.name.as_str() {
+            "AUTH" => show_token(shared, &stream, &mut reader, rest),
             "PASS" if rest == "wrong" => Reply::line("-ERR [AUTH] wrong password"),
             name => answer(name, rest, &mails, &mut deleted, &shared.capabilities),
         };
@@ -252,6 +261,34 @@ fn serve(shared: &Shared, stream: TcpStream, connection: usize) {
             return;
         }
     }
+}
+
+fn show_token(
+    shared: &Shared,
+    mut stream: &TcpStream,
+    reader: &mut BufReader<TcpStream>,
+    rest: &str,
+) -> Reply {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    if rest != "XOAUTH2" {
+        return Reply::line("-ERR Protocol error. Connection is closed. 10");
+    }
+    let mut say = |words: &str| {
+        stream.write_all(words.as_bytes()).unwrap();
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    let shown = String::from_utf8(STANDARD.decode(say("+ \r\n")).unwrap()).unwrap();
+    let tokens = shared.tokens.lock().unwrap().clone();
+    let whole = |token: &String| shown == format!("user=alice\u{1}auth=Bearer {token}\u{1}\u{1}");
+    if tokens.is_some_and(|tokens| tokens.lock().unwrap().iter().any(whole)) {
+        return Reply::line("+OK User successfully authenticated.");
+    }
+    let why = STANDARD.encode("{\"status\":\"401\",\"schemes\":\"bearer\"}");
+    assert_eq!(say(&format!("+ {why}\r\n")), "", "an empty line is due");
+    Reply::line("-ERR Authentication failure: unknown user name or bad password.")
 }
 
 fn answer(name: &str, rest: &str, mails: &[Mail], deleted: &mut Vec<usize>, capabilities: &str) -> Reply {

@@ -14,7 +14,6 @@ use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
 use crate::failure::{Failure, Kind};
 use crate::imap;
-use crate::pop3;
 
 /// What a check found.
 #[derive(Debug, Clone, Default)]
@@ -99,8 +98,7 @@ impl Manager {
 }
 
 async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure> {
-    let secret = means.secret(account).await?;
-    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
+    let mut session = means.pop3(account).await?;
     let listed = session.list().await?;
     let limit = match account.job {
         Job::Poll(_) => means.settings.polling.max_message_size.unwrap_or(u64::MAX),
@@ -125,9 +123,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
 }
 
 async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure> {
-    let secret = means.secret(account).await?;
-    let mut session: imap::Session<Order> =
-        imap::Session::open(&means.connector, &account.source, &secret).await?;
+    let mut session: imap::Session<Order> = means.imap(account).await?;
     let folders = session.folders().await?;
     let chosen = chosen(folders.clone(), &account.job);
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);

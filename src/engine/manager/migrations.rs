@@ -174,7 +174,12 @@ impl Manager {
             let result = self.put_back(&account).await;
             self.put_back_ended(&account, result).await;
         } else {
-            let result = self.one_try(&account, &job.cancel).await;
+            let mut result = self.one_try(&account, &job.cancel).await;
+            // A token lasts an hour: the next one is taken, and nobody has to know.
+            while result.as_ref().is_err_and(|f| f.kind == Kind::Expired) && self.has_moved(&name) {
+                tracing::debug!(MIGRATION = name, "it goes on with another access token");
+                result = self.one_try(&account, &job.cancel).await;
+            }
             self.try_ended(&account, &job, result).await;
         }
         {
@@ -213,6 +218,13 @@ impl Manager {
         landings.close();
         landings.wait().await;
         result.map(|()| tally.sums())
+    }
+
+    /// Whether the last try brought anything.
+    fn has_moved(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let tally = state.migration(name).and_then(|(_, entry)| entry.tally.clone());
+        tally.is_some_and(|tally| tally.sums().progress_at.is_some())
     }
 
     /// What a run that begins finds in its mailbox; see [`drain::found`].
@@ -358,6 +370,13 @@ impl Manager {
                 }
                 Err(failure) => failed(name, record, failure, &means),
             };
+            if let Err(failure) = &result
+                && failure.kind == Kind::Consent
+            {
+                // A person takes the time that it takes.
+                entry.since = None;
+                record.waited = 0;
+            }
             if let Err(failure) = &result
                 && failure.kind == Kind::Enough
             {

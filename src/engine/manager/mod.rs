@@ -3,6 +3,7 @@
 //! hold the lock over anything that waits.
 
 mod accounts;
+mod authorize;
 mod check;
 mod clock;
 mod denial;

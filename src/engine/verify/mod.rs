@@ -19,7 +19,6 @@ use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder};
 use crate::journal::Side as Set;
 use crate::message::{FolderPath, MessageRef, Parcel};
-use crate::pop3;
 
 /// So many findings are listed; the numbers count all of them.
 pub(super) const MOST_FINDINGS: usize = 10_000;
@@ -145,9 +144,7 @@ async fn imap(
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
-    let secret = means.secret(account).await?;
-    let mut session: Session<Parcel> = Session::open(&means.connector, &account.source, &secret).await?;
-    drop(secret);
+    let mut session: Session<Parcel> = means.imap(account).await?;
     let folders = session.folders().await?;
     let map = match account.job {
         Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
@@ -367,9 +364,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         Job::Migrate(work) if work.into.is_empty() => FolderPath::inbox().0,
         Job::Migrate(work) => work.into.clone(),
     };
-    let secret = means.secret(account).await?;
-    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
-    drop(secret);
+    let mut session = means.pop3(account).await?;
     let listed = session.list().await?;
     let identities = identity::identify(&mut session, &listed).await?;
     let (known, _) = means.journal.identities(&account.name)?;
