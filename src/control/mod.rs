@@ -8,6 +8,7 @@ mod caller;
 mod convert;
 mod gate;
 mod passed;
+mod plan;
 mod service;
 mod socket;
 mod streams;

@@ -4,24 +4,24 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::backoff::{CREDENTIAL_TRIES, pause};
+use super::super::backoff::pause;
 use super::super::migrate::{Try, begin, migrate};
-use super::super::rollback::{has_brought, roll_back};
+use super::super::rollback::roll_back;
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, drain, now};
 use super::state::{Entry, Job, State, Work};
+use super::verdict::{done_about, failed, log, millis, retry};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Protocol};
 use crate::destination::maildir::topmost_missing;
-use crate::failure::{Again, Failure, Kind};
-use crate::journal::{Changes, Finish, MigrationRecord};
+use crate::failure::{Failure, Kind};
+use crate::journal::{Changes, Finish};
 use crate::migration::{State as Stage, Wish};
-use crate::settings::OnFailure;
 
 impl Manager {
     /// Puts migrations into the queue, in the order of the names; what waits or runs there already stays as it
@@ -488,94 +488,12 @@ pub(super) fn is_under_way(state: Stage) -> bool {
     matches!(state, Stage::Queued | Stage::Checking | Stage::Running | Stage::Retrying)
 }
 
-/// What a failed try means. `true`: it ended for good, without anything to put back.
-fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
-    record.tries = record.tries.saturating_add(1);
-    // Counted by a clock that nobody sets, and only while we were there to try.
-    let given_up = record.waited >= millis(means.settings.migrations.give_up_after);
-    let for_good = match failure.again() {
-        Again::Never if failure.kind == Kind::Credentials => record.tries >= CREDENTIAL_TRIES,
-        Again::Never => true,
-        Again::Now | Again::Later => false,
-    };
-    if !for_good && !given_up {
-        retry(record, failure);
-        return false;
-    }
-    record.error = Some(cut(&failure.to_string()));
-    record.next_try_at = None;
-    // In doubt it looks: putting back what is as it was changes nothing.
-    let mailbox_made = record.made.as_ref().is_some_and(|path| std::path::Path::new(path).exists());
-    let made = mailbox_made || record.provisioned.is_some();
-    let brought = record.started_at.is_some() && (made || has_brought(means, name).unwrap_or(true));
-    if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
-        record.state = Stage::RollingBack;
-        record.tries = 0;
-        return false;
-    }
-    record.state = Stage::Failed;
-    record.finished_at = Some(now());
-    record.outcome = Some(
-        if brought { "what came was left; start it again to go on" } else { "nothing had come" }.to_owned(),
-    );
-    true
-}
-
-/// When a migration with a daily budget will be done, in words.
-fn done_about(account: &Account, record: &MigrationRecord) -> Option<String> {
-    let (daily, next) = (account.source.daily.filter(|daily| *daily > 0)?, record.next_try_at?);
-    let left = record.bytes_total?.saturating_sub(record.bytes_done);
-    let days = i64::try_from(left / daily).ok()?;
-    let at = jiff::Timestamp::from_millisecond(next.checked_add(days.checked_mul(86_400_000)?)?).ok()?;
-    let (next, day) = (jiff::Timestamp::from_millisecond(next).ok()?, at.strftime("%Y-%m-%d %H:%M UTC"));
-    Some(format!("the next part begins at {}, and all will be here about {day}", next.strftime("%H:%M UTC")))
-}
-
-fn retry(record: &mut MigrationRecord, failure: &Failure) {
-    record.state = Stage::Retrying;
-    record.error = Some(cut(&failure.to_string()));
-    record.next_try_at = Some(now() + millis(pause(failure, record.tries, rand::random())));
-}
-
 /// The topmost directory that the account's mailbox lacks. A path too long for a record counts as there: it
 /// would stay after a rollback, empty.
 async fn topmost(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
     let Place::Maildir(path) = means.place(account)? else { return Ok(None) };
     let missing = blocking(move || Ok(topmost_missing(&path))).await?;
     Ok(missing.and_then(|path| path.into_os_string().into_string().ok()).filter(|path| path.len() < 400))
-}
-
-pub(super) fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
-}
-
-fn log(account: &Account, record: &MigrationRecord, failure: Option<&Failure>) {
-    let (name, member) = (account.name.as_str(), account.member.to_string());
-    let ledger = &record.ledger;
-    match (record.state, failure) {
-        (Stage::Completed, _) => tracing::info!(
-            MIGRATION = name,
-            MEMBER = member,
-            "migration completed: {} folders, {} messages seen, {} imported, {} already here, {} skipped, {} failed, {} vanished",
-            record.folders_done,
-            ledger.seen,
-            ledger.imported,
-            ledger.already_there,
-            ledger.skipped,
-            ledger.failed,
-            ledger.vanished
-        ),
-        (Stage::Retrying, Some(failure)) => tracing::warn!(
-            MIGRATION = name,
-            MEMBER = member,
-            "migration interrupted after {} messages, tried again: {failure}",
-            ledger.imported
-        ),
-        (_, Some(failure)) => {
-            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {failure}")
-        }
-        _ => {}
-    }
 }
 
 impl State {

@@ -13,6 +13,7 @@ mod once;
 mod polls;
 mod repeat;
 mod state;
+mod verdict;
 mod verify;
 mod view;
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::super::now;
-use super::migrations::{is_under_way, millis};
+use super::migrations::is_under_way;
 use super::state::{State, Work};
+use super::verdict::millis;
 use super::{Manager, Refusal};
 use crate::account::Job;
 use crate::journal::{Changes, Finish, MigrationRecord};
