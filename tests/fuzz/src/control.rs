@@ -40,7 +40,8 @@ impl Stage {
         let connector = Connector::new(false).unwrap();
         let (vault, audit) = (Vault::open(state.path(), None).unwrap(), Audit::new(state.path()));
         let (settings, environment) = (loaded.settings, Environment::default());
-        let means = Means { settings, environment, connector, journal, vault, audit: audit.clone() };
+        let tokens = Arc::default();
+        let means = Means { settings, environment, connector, journal, vault, tokens, audit: audit.clone() };
         let manager = Manager::new(means.clone(), false);
         assert_eq!((loaded.accounts.len(), loaded.broken.len()), (0, 1));
         manager.set_accounts(means, loaded.accounts, loaded.broken).unwrap();
