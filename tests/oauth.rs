@@ -316,6 +316,26 @@ fn what_is_missing_is_told_from_the_servers_words() {
     daemon.stop();
 }
 
+/// A migration that comes again needs its consent until it is finished.
+#[test]
+fn consent_stays_while_a_migration_repeats_itself() {
+    let (oauth, server) = (FakeOauth::start(), microsoft(honest));
+    server.take_tokens(&oauth.good);
+    let mut daemon = Daemon::new("");
+    let definition = imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), "delta = \"1h\"");
+    daemon.define("alice", &by_token(&definition, &oauth, ""));
+    daemon.start();
+    daemon.ctl(&["authorize", "alice-old"]).code(0);
+    daemon.migrate("alice-old");
+    daemon.ctl(&["check", "alice-old"]).code(0);
+    daemon.ctl(&["finish", "alice-old", "--wait"]).code(0);
+    eventually("its tokens are gone", LONG, || {
+        (!daemon.path().join("state/sealed/alice-old=tokens").exists()).then_some(())
+    });
+    daemon.ctl(&["check", "alice-old"]).code(1).says("has not consented");
+    daemon.stop();
+}
+
 #[test]
 fn another_mechanism_and_no_mechanism() {
     let oauth = FakeOauth::start();
