@@ -72,6 +72,8 @@ pub struct OAuth2 {
     pub token_url: String,
     /// Where a device code is asked for (RFC 8628).
     pub device_url: Option<String>,
+    /// Where the owner's browser is sent (RFC 6749, 3.1).
+    pub auth_url: Option<String>,
     /// What the provider calls us.
     pub client_id: String,
     /// Where the client's own secret is found, if it has one.

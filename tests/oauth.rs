@@ -114,6 +114,65 @@ fn consent_that_is_refused_or_needless_says_so() {
     daemon.stop();
 }
 
+/// What a browser does: it is sent back with a code. Others find the port, too.
+#[test]
+fn a_browser_brings_the_consent_back() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let (oauth, server) = (FakeOauth::start(), microsoft(honest));
+    let mut daemon = migration(&oauth, &server, "");
+    for (error, words) in [(true, "consent was refused"), (false, "")] {
+        let mut client = std::process::Command::new(env!("CARGO_BIN_EXE_mailhaulctl"))
+            .arg("--socket")
+            .arg(daemon.path().join("control"))
+            .args(["--json", "authorize", "alice-old", "--browser"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(client.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = shown["address"].as_str().unwrap().to_owned();
+        assert!(address.starts_with(&format!("http://127.0.0.1:{}/auth?response_type=code&", oauth.port)));
+        let field = |name: &str| {
+            let (_, rest) = address.split_once(&format!("&{name}=")).unwrap();
+            rest.split('&').next().unwrap().replace("%3A", ":").replace("%2F", "/")
+        };
+        assert_eq!((field("client_id").as_str(), field("login_hint").as_str()), ("mailhaul-1", "alice"));
+        let (redirect, state, challenge) = (field("redirect_uri"), field("state"), field("code_challenge"));
+        let port = redirect.strip_prefix("http://localhost:").unwrap().trim_end_matches('/').to_owned();
+        let get = |target: &str| {
+            let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+            write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        // Somebody else on this machine does not know the state.
+        assert!(get("/?code=evil&state=guess").starts_with("HTTP/1.1 404"));
+        assert!(get("/favicon.ico").starts_with("HTTP/1.1 404"));
+        if error {
+            assert!(get(&format!("/?error=access_denied&state={state}")).contains("was not given"));
+        } else {
+            assert!(get(&format!("/?state={state}&code=4%2F0A-the-code&scope=x")).contains("Thank you"));
+        }
+        let mut err = String::new();
+        client.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!(client.wait().unwrap().success(), !error, "{err}");
+        assert!(err.contains(words), "{err}");
+        if !error {
+            let asked = oauth.asked("authorization_code");
+            assert_eq!(asked.len(), 1);
+            assert_eq!(asked[0]["redirect_uri"], redirect);
+            let digest = ring::digest::digest(&ring::digest::SHA256, asked[0]["code_verifier"].as_bytes());
+            assert_eq!(URL_SAFE_NO_PAD.encode(digest), challenge);
+        }
+    }
+    daemon.ctl(&["check", "alice-old"]).code(0);
+    daemon.stop();
+}
+
 /// Microsoft ends a session when its hour is over. Nobody sees more than progress.
 #[test]
 fn a_token_that_ends_in_the_middle_is_replaced_in_silence() {
@@ -254,6 +313,26 @@ fn what_is_missing_is_told_from_the_servers_words() {
     daemon.ctl(&["check", "alice-old"]).code(1).says("AADSTS7000222").says("client_secret");
     oauth.fail(&[(503, json!({}))]);
     daemon.ctl(&["check", "alice-old"]).code(1).says("status 503").says("tried again");
+    daemon.stop();
+}
+
+/// A migration that comes again needs its consent until it is finished.
+#[test]
+fn consent_stays_while_a_migration_repeats_itself() {
+    let (oauth, server) = (FakeOauth::start(), microsoft(honest));
+    server.take_tokens(&oauth.good);
+    let mut daemon = Daemon::new("");
+    let definition = imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), "delta = \"1h\"");
+    daemon.define("alice", &by_token(&definition, &oauth, ""));
+    daemon.start();
+    daemon.ctl(&["authorize", "alice-old"]).code(0);
+    daemon.migrate("alice-old");
+    daemon.ctl(&["check", "alice-old"]).code(0);
+    daemon.ctl(&["finish", "alice-old", "--wait"]).code(0);
+    eventually("its tokens are gone", LONG, || {
+        (!daemon.path().join("state/sealed/alice-old=tokens").exists()).then_some(())
+    });
+    daemon.ctl(&["check", "alice-old"]).code(1).says("has not consented");
     daemon.stop();
 }
 

@@ -388,7 +388,7 @@ fn invented(key: &Key) -> &'static str {
         "client_secret" => "{ file = \"../accounts.d/alice.secret\" }",
         "tenant" => "\"example.com\"",
         "key_file" => "\"../accounts.d/alice.secret\"",
-        "token_url" | "device_url" => "\"https://login.example.com/token\"",
+        "token_url" | "device_url" | "auth_url" => "\"https://login.example.com/token\"",
         "scopes" => "[\"https://mail.example.com/\"]",
         other => panic!("{other} has no default and no example: invent a value for it here"),
     }

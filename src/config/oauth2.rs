@@ -18,6 +18,7 @@ pub(super) struct Tokens {
     grant: Option<Grant>,
     token_url: Option<String>,
     device_url: Option<String>,
+    auth_url: Option<String>,
     client_id: Option<String>,
     client_secret: Option<SecretPlace>,
     scopes: Vec<String>,
@@ -53,6 +54,7 @@ fn written(table: &Table<'_>) -> Option<Tokens> {
         "key_file",
         "token_url",
         "device_url",
+        "auth_url",
         "client_id",
         "client_secret",
         "scopes",
@@ -89,6 +91,7 @@ fn written(table: &Table<'_>) -> Option<Tokens> {
         grant,
         token_url: table.get("token_url").and_then(|value| address(&value)),
         device_url: table.get("device_url").and_then(|value| address(&value)),
+        auth_url: table.get("auth_url").and_then(|value| address(&value)),
         client_id: table.get("client_id").and_then(|value| text(&value)),
         client_secret: secret.and_then(|value| source::password(&value.table()?, None)),
         scopes: scopes.into_iter().map(|(scope, _)| scope.to_owned()).collect(),
@@ -140,7 +143,7 @@ impl Tokens {
         let grant = self.grant.clone().unwrap_or(Grant::Owner);
         let tenant = self.tenant.as_deref().unwrap_or("common");
         let microsoft = |what| format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/{what}");
-        let (token_url, device_url, scope) = match self.provider {
+        let (token_url, device_url, auth_url, scope) = match self.provider {
             Some(Provider::Microsoft) => {
                 if grant == Grant::Tenant && self.tenant.is_none() {
                     return missing("the server's oauth2 names no tenant", "write its tenant");
@@ -154,14 +157,16 @@ impl Tokens {
                     }
                     _ => "https://outlook.office365.com/.default",
                 };
-                (Some(microsoft("token")), Some(microsoft("devicecode")), scope)
+                (Some(microsoft("token")), Some(microsoft("devicecode")), Some(microsoft("authorize")), scope)
             }
             Some(Provider::Google) => (
                 Some("https://oauth2.googleapis.com/token".to_owned()),
-                Some("https://oauth2.googleapis.com/device/code".to_owned()),
+                // Google gives out no device codes for mail.
+                None,
+                Some("https://accounts.google.com/o/oauth2/v2/auth".to_owned()),
                 "https://mail.google.com/",
             ),
-            None => (None, None, ""),
+            None => (None, None, None, ""),
         };
         let Some(token_url) = self.token_url.clone().or(token_url) else {
             return missing("the server's oauth2 has no token_url", "write token_url, or provider");
@@ -182,6 +187,7 @@ impl Tokens {
             grant,
             token_url,
             device_url: self.device_url.clone().or(device_url),
+            auth_url: self.auth_url.clone().or(auth_url),
             client_id,
             client_secret: self.client_secret.clone(),
             scope,

@@ -355,9 +355,9 @@ pub struct Verified {
 pub struct Authorized {
     /// The account.
     pub name: String,
-    /// Where the owner types the code.
+    /// What the owner opens.
     pub address: Option<String>,
-    /// The code.
+    /// What the owner types there; null with a browser.
     pub code: Option<String>,
     /// Until when.
     pub expires_at: Option<String>,
@@ -500,11 +500,13 @@ pub trait Manager {
         name: &str,
         bodies: bool,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Verified, Error>>>>;
-    /// Asks the account's owner for consent (OAuth2): a reply with the code, and one at the end.
+    /// Asks the account's owner for consent (OAuth2), by a code or with a browser on the daemon's machine: a
+    /// reply with what to open, and one at the end.
     #[zlink(more)]
     async fn authorize(
         &mut self,
         name: &str,
+        browser: bool,
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Authorized, Error>>>>;
     /// Automatic import on; failures are forgotten.
     async fn enable(&mut self, name: &str) -> zlink::Result<Result<Done, Error>>;

@@ -287,11 +287,12 @@ impl Service {
         &self,
         _more: bool,
         name: String,
+        browser: bool,
     ) -> impl Stream<Item = Result<Reply<Authorized>, Error>> + Unpin + use<> {
         let asked = self.admit().and_then(|manager| Ok((manager, manager.to_authorize(&name)?)));
         self.note("authorize", std::slice::from_ref(&name), &asked, None);
         match asked {
-            Ok((manager, account)) => streams::authorize(manager, account),
+            Ok((manager, account)) => streams::authorize(manager, account, browser),
             Err(error) => streams::refused(error),
         }
     }

@@ -117,17 +117,17 @@ pub(super) fn verify(manager: &Arc<Manager>, account: Arc<Account>, bodies: bool
     })
 }
 
-pub(super) fn authorize(manager: &Arc<Manager>, account: Arc<Account>) -> Replies<Authorized> {
+pub(super) fn authorize(manager: &Arc<Manager>, account: Arc<Account>, browser: bool) -> Replies<Authorized> {
     let manager = Arc::clone(manager);
     fed(move |feed| async move {
         let name = account.name.clone();
-        let asked = manager.authorize(&account, |device| {
-            let good_for = jiff::SignedDuration::try_from(device.good_for).unwrap_or_default();
+        let asked = manager.authorize(&account, browser, |question| {
+            let good_for = jiff::SignedDuration::try_from(question.good_for).unwrap_or_default();
             let expires_at = jiff::Timestamp::now().checked_add(good_for).ok();
             let code = Authorized {
                 name: name.clone(),
-                address: Some(device.address.clone()),
-                code: Some(device.user_code.clone()),
+                address: Some(question.address),
+                code: question.code,
                 expires_at: expires_at.map(|at| convert::time(at.as_millisecond())),
                 ..Authorized::default()
             };

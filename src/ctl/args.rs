@@ -141,6 +141,9 @@ pub(super) enum Verb {
     Authorize {
         /// The account
         name: String,
+        /// No code: a browser on this machine, which comes back by itself
+        #[arg(long)]
+        browser: bool,
     },
     /// Polls now, waits and reports
     Poll {

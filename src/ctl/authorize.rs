@@ -10,9 +10,14 @@ use super::Outcome;
 use super::connection::{Connection, answer};
 use super::screen::{Meaning, Screen};
 
-pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, name: &str) -> Outcome {
+pub(super) async fn run(
+    connection: &mut Connection,
+    screen: &mut Screen,
+    name: &str,
+    browser: bool,
+) -> Outcome {
     let mut last = None;
-    let mut replies = pin!(answer(connection.authorize(name).await.map(Ok))?);
+    let mut replies = pin!(answer(connection.authorize(name, browser).await.map(Ok))?);
     while let Some(reply) = replies.next().await {
         let authorized = answer(reply)?;
         if screen.json {
@@ -21,6 +26,12 @@ pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, name: 
             screen.line(&format!("{name}: its owner opens {address} and types the code"));
             screen.line("");
             screen.painted(Meaning::Good, &format!("    {code}"));
+            screen.line("");
+            screen.line("waiting; Ctrl-C gives up");
+        } else if let Some(address) = &authorized.address {
+            screen.line(&format!("{name}: its owner opens, with a browser on this machine"));
+            screen.line("");
+            screen.painted(Meaning::Good, address);
             screen.line("");
             screen.line("waiting; Ctrl-C gives up");
         }

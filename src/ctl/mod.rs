@@ -85,7 +85,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         }
         Verb::Show { name } => show::run(connection, screen, &name).await,
         Verb::Check { names } => check::run(connection, screen, &names).await,
-        Verb::Authorize { name } => authorize::run(connection, screen, &name).await,
+        Verb::Authorize { name, browser } => authorize::run(connection, screen, &name, browser).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
         Verb::Start { names, all, dry_run: true, .. } => plan::run(connection, screen, &names, all).await,
         Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,

@@ -51,7 +51,7 @@ pub use manager::{
     Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
 };
 pub use planned::{Planned, PlannedFolder};
-pub use tokens::Tokens;
+pub use tokens::{Question, Tokens};
 pub use verify::{Finding, Verified, What};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::failure::{Failure, Kind};
 use crate::imap;
 use crate::message::Parcel;
-use crate::oauth::{self, Client, Device};
+use crate::oauth::{self, Client};
 use crate::pop3;
 use crate::sealed::Item;
 use crate::secret::{Grant, OAuth2, Secret};
@@ -32,6 +32,17 @@ impl Tokens {
     fn turn(&self, key: String) -> Arc<Turn> {
         Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
     }
+}
+
+/// What an owner is shown who is asked for consent.
+#[derive(Debug)]
+pub struct Question {
+    /// What to open.
+    pub address: String,
+    /// What to type there; `None`: the browser comes back by itself.
+    pub code: Option<String>,
+    /// How long there is.
+    pub good_for: Duration,
 }
 
 /// An access token and its times, in milliseconds since 1970.
@@ -250,8 +261,8 @@ impl Means {
         Ok(Client { connector: &self.connector, oauth2, secret })
     }
 
-    /// Asks the account's owner for consent: `told` gets the code and where to type it; returns when it was
-    /// given and is kept.
+    /// Asks the account's owner for consent, by a code or in a browser on this machine: `told` gets what is
+    /// shown; returns when it was given and is kept.
     ///
     /// # Errors
     /// It was refused, or not given in time.
@@ -259,12 +270,20 @@ impl Means {
         &self,
         account: &Account,
         oauth2: &OAuth2,
-        told: impl FnOnce(&Device),
+        browser: bool,
+        told: impl FnOnce(Question),
     ) -> Result<(), Failure> {
         let client = self.client(oauth2).await?;
-        let device = client.device().await?;
-        told(&device);
-        let tokens = client.wait(&device).await?;
+        let tokens = if browser {
+            let browser = client.browser(&account.source.username).await?;
+            told(Question { address: browser.address.clone(), code: None, good_for: oauth::PATIENCE });
+            client.returned(&browser).await?
+        } else {
+            let device = client.device().await?;
+            let (address, code) = (device.address.clone(), Some(device.user_code.clone()));
+            told(Question { address, code, good_for: device.good_for });
+            client.wait(&device).await?
+        };
         let Some(refresh) = tokens.refresh.as_ref().map(text) else {
             return Err(Failure::new(
                 Kind::Consent,

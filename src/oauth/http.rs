@@ -90,7 +90,7 @@ async fn exchange(
 }
 
 /// `application/x-www-form-urlencoded`, in memory that never moves and is zeroed.
-fn encode(form: &[(&str, &[u8])]) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode(form: &[(&str, &[u8])]) -> Zeroizing<Vec<u8>> {
     let room = form.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(room));
     for (name, value) in form {
@@ -110,6 +110,24 @@ fn encode(form: &[(&str, &[u8])]) -> Zeroizing<Vec<u8>> {
         }
     }
     out
+}
+
+/// One value of a form; `None` if it is not coded right.
+pub(super) fn decode(value: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut octets = value.bytes();
+    while let Some(octet) = octets.next() {
+        out.push(match octet {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |octet: u8| char::from(octet).to_digit(16);
+                let (high, low) = (digit(octets.next()?)?, digit(octets.next()?)?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    Some(out)
 }
 
 /// The head of an answer, as far as it matters.

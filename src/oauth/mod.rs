@@ -1,7 +1,8 @@
 //! OAuth2 (RFC 6749): asks an authorization server for access tokens, on the word of the mailbox's owner, who
-//! consents once with a device code (RFC 8628), of a tenant's administrator, or of a service account. It
+//! consents once with a device code (RFC 8628) or in a browser, of a tenant's administrator, or of a service account. It
 //! refuses to keep tokens, and to call anything a lost consent that may pass.
 
+mod browser;
 mod claims;
 mod http;
 mod service;
@@ -14,6 +15,7 @@ use crate::failure::{Failure, Kind};
 use crate::net::Connector;
 use crate::secret::{Grant, OAuth2, Secret, endpoint};
 
+pub use browser::{Browser, PATIENCE};
 pub use claims::diagnosis;
 
 /// A token whose end the server does not tell is used for so long.

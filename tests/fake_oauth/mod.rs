@@ -65,7 +65,7 @@ impl FakeOauth {
     pub fn written(&self, more: &str) -> String {
         let at = format!("http://127.0.0.1:{}", self.port);
         format!(
-            "oauth2 = {{ token_url = \"{at}/token\", device_url = \"{at}/device\", client_id = \"mailhaul-1\"{more} }}"
+            "oauth2 = {{ token_url = \"{at}/token\", auth_url = \"{at}/auth\", device_url = \"{at}/device\", client_id = \"mailhaul-1\"{more} }}"
         )
     }
 
@@ -167,6 +167,9 @@ fn answer(state: &mut State, good: &Good, form: Form) -> (u16, Value) {
         if let Some(code) = state.consent.pop_front() {
             return error(code, "AADSTS70016: the owner has not answered\r\nTrace ID: 1");
         }
+    }
+    if field("grant_type") == "authorization_code" && field("code") != "4/0A-the-code" {
+        return error("invalid_grant", "Malformed auth code.");
     }
     if let Some(answer) = state.errors.pop_front() {
         return answer;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
+use super::super::Question;
 use super::state::{Entry, State, Work};
 use super::{Manager, Refusal, now};
 use crate::account::Account;
 use crate::failure::{Failure, Kind};
 use crate::journal::Changes;
 use crate::migration::State as Stage;
-use crate::oauth::Device;
 use crate::secret::Grant;
 
 impl Manager {
@@ -32,16 +32,22 @@ impl Manager {
         Err(Refusal::Refused(name.to_owned(), what.to_owned(), mend.to_owned()))
     }
 
-    /// Waits for the owner's consent; `told` gets the code and where to type it. What waited for it goes on.
+    /// Waits for the owner's consent, given for a code or in a browser on this machine; `told` gets what is
+    /// shown. What waited for it goes on.
     ///
     /// # Errors
     /// It was refused, or not given in time.
-    pub async fn authorize(&self, account: &Account, told: impl FnOnce(&Device)) -> Result<(), Failure> {
+    pub async fn authorize(
+        &self,
+        account: &Account,
+        browser: bool,
+        told: impl FnOnce(Question),
+    ) -> Result<(), Failure> {
         let means = self.means();
         let Some(oauth2) = account.source.password.oauth2() else {
             return Err(Failure::new(Kind::Unsupported, "it logs in with a password", ""));
         };
-        means.authorize(account, oauth2, told).await?;
+        means.authorize(account, oauth2, browser, told).await?;
         let written = {
             let mut state = self.lock();
             let mut changes = Changes::default();

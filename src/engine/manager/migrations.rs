@@ -412,12 +412,13 @@ impl Manager {
         }
     }
 
-    /// The secrets of a migration that completed or was cancelled go. One that failed waits to be mended.
+    /// The secrets of a migration that completed for good or was cancelled go. One that failed waits to be mended.
     async fn unseal_ended(&self, name: &str) {
         let over = {
             let mut state = self.lock();
-            let stage = state.migration(name).map(|(_, entry)| entry.record.state);
-            stage.is_some_and(|stage| matches!(stage, Stage::Completed | Stage::Cancelled))
+            let record =
+                state.migration(name).map(|(_, entry)| (entry.record.state, entry.record.next_try_at));
+            matches!(record, Some((Stage::Completed, None) | (Stage::Cancelled, _)))
         };
         if over {
             self.unseal(name).await;
