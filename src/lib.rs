@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  net  telemetry  systemd
+//! outside   pop3  imap  destination  archive  journal  config  bulk  sealed  provision  audit  net  telemetry  systemd
 //! values    account  settings  message  migration  failure  secret
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! told to delete.
 
 pub mod account;
+pub mod archive;
 pub mod audit;
 pub mod bulk;
 pub mod config;

@@ -23,6 +23,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "lmtp",
             "source",
             "destination",
+            "archive",
             "journal",
             "config",
             "net",
@@ -55,7 +56,7 @@ const NEIGHBOURS: [(&str, &str); 8] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 22] = [
+const DOORS: [(&str, &[&str]); 23] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -75,6 +76,7 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("argon2", &["provision"]),
     ("sha_crypt", &["provision"]),
     ("bcrypt", &["provision"]),
+    ("flate2", &["archive"]),
     // Descriptors that are sent and received.
     ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),

@@ -6,6 +6,7 @@ mod accounts;
 mod check;
 mod clock;
 mod denial;
+mod files;
 mod hosts;
 mod migrations;
 mod once;
@@ -15,6 +16,7 @@ mod state;
 mod verify;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -26,9 +28,11 @@ use self::clock::Clock;
 use self::state::State;
 use super::meter::Meter;
 use super::{Means, now};
+use crate::account::Member;
 use crate::failure::Failure;
 
 pub use check::Checked;
+pub use files::Files;
 pub use once::Summary;
 pub use polls::Asked;
 pub use view::{Details, MigrationView, Overview, PollView, View};
@@ -62,6 +66,8 @@ pub struct Manager {
     total: Arc<Meter>,
     once: bool,
     clock: Mutex<Clock>,
+    /// Mailboxes that somebody uploads into.
+    uploads: Mutex<BTreeSet<(Member, String)>>,
 }
 
 impl Manager {
@@ -77,6 +83,7 @@ impl Manager {
             total: Arc::new(Meter::default()),
             once,
             clock: Mutex::default(),
+            uploads: Mutex::default(),
         })
     }
 
