@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  destination  archive  journal  config  bulk  sealed  provision  audit  net  telemetry  systemd
+//! outside   pop3  imap  destination  archive  journal  config  bulk  sealed  provision  audit  notice  net  telemetry  systemd
 //! values    account  settings  message  migration  failure  secret
 //! ```
 //!
@@ -36,6 +36,7 @@ pub mod message;
 pub mod migration;
 pub mod mutf7;
 pub mod net;
+pub mod notice;
 pub mod pop3;
 pub mod provision;
 pub mod schedule;

@@ -56,7 +56,7 @@ const NEIGHBOURS: [(&str, &str); 8] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 23] = [
+const DOORS: [(&str, &[&str]); 24] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -69,7 +69,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("comfy_table", &["ctl", "bin"]),
     ("indicatif", &["ctl", "bin"]),
     ("toml", &["config"]),
-    ("mail_parser", &["destination"]),
+    ("mail_parser", &["destination", "notice"]),
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("md5", &["pop3"]),
@@ -77,6 +77,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("sha_crypt", &["provision"]),
     ("bcrypt", &["provision"]),
     ("flate2", &["archive"]),
+    ("mail_builder", &["notice"]),
     // Descriptors that are sent and received.
     ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),

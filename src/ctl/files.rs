@@ -26,7 +26,7 @@ use super::trouble::Trouble;
 /// Descriptors that one call may have.
 const FILES: usize = 16;
 
-type Packing = (String, JoinHandle<io::Result<()>>);
+type Packing = JoinHandle<io::Result<()>>;
 
 pub(super) async fn upload(connection: &mut Connection, screen: &mut Screen, args: &UploadArgs) -> Outcome {
     // Each is there before anything is sent.
@@ -72,7 +72,7 @@ pub(super) async fn upload(connection: &mut Connection, screen: &mut Screen, arg
 }
 
 /// A descriptor of a file, or of a pipe into which a Maildir is being packed.
-fn open(file: &Path) -> Result<(String, OwnedFd, Option<JoinHandle<io::Result<()>>>), Trouble> {
+fn open(file: &Path) -> Result<(String, OwnedFd, Option<Packing>), Trouble> {
     if file == Path::new("-") {
         let own = io::stdin().as_fd().try_clone_to_owned();
         return Ok(("standard input".to_owned(), own.map_err(|e| unreadable("standard input", &e))?, None));
@@ -106,7 +106,7 @@ fn add(sum: &mut Uploaded, part: Uploaded) {
 }
 
 /// Whether the Maildirs could be read.
-fn packed(sum: &mut Uploaded, packings: Vec<Packing>) {
+fn packed(sum: &mut Uploaded, packings: Vec<(String, Packing)>) {
     for (shown, packing) in packings {
         let failed = match packing.join() {
             Ok(Ok(())) => continue,

@@ -9,6 +9,7 @@ mod denial;
 mod files;
 mod hosts;
 mod migrations;
+mod notices;
 mod once;
 mod polls;
 mod repeat;
