@@ -7,6 +7,10 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
 
+mod transfers;
+
+pub use transfers::{BackedUp, LeftOut, Uploaded};
+
 /// The name of the interface.
 pub const INTERFACE: &str = "io.mailhaul.Manager";
 
@@ -404,58 +408,6 @@ pub struct Wrong {
     pub what: String,
     /// What would be right.
     pub mend: String,
-}
-
-/// One reply of `Upload`: the numbers so far; the last one has `ok`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
-pub struct Uploaded {
-    /// The member.
-    pub member: String,
-    /// Whether every file could be read to its end; null until the end.
-    pub ok: Option<bool>,
-    /// Why it was broken off.
-    pub error: Option<String>,
-    /// Messages brought.
-    pub imported: u64,
-    /// Messages that were there.
-    pub already_there: u64,
-    /// Messages and files left out.
-    pub skipped: u64,
-    /// Octets of the messages brought.
-    pub bytes: u64,
-    /// What was left out; at most 1,000 are listed.
-    #[serde(serialize_with = "super::aside::list")]
-    pub left_out: Vec<LeftOut>,
-}
-
-/// Something that was left out of an upload.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
-pub struct LeftOut {
-    /// The file, and where in it.
-    pub what: String,
-    /// Octets, where known.
-    pub size: Option<u64>,
-    /// In words.
-    pub reason: String,
-}
-
-/// One reply of `Backup`: the numbers so far; the last one has `ok`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
-pub struct BackedUp {
-    /// The member.
-    pub member: String,
-    /// Whether the file is complete; null until the end.
-    pub ok: Option<bool>,
-    /// Why it is not.
-    pub error: Option<String>,
-    /// Folders.
-    pub folders: u64,
-    /// Messages.
-    pub messages: u64,
-    /// Their octets.
-    pub bytes: u64,
-    /// Messages that went while the backup ran.
-    pub vanished: u64,
 }
 
 /// Why a call was refused.

@@ -96,7 +96,9 @@ impl Notice {
             list = format!("\n{}\n", section(language, "list"));
             for (folder, id, size, reason) in self.left_out.iter().take(LISTED) {
                 let size = size.map_or_else(|| "-".to_owned(), |size| size.to_string());
-                list.push_str(&format!("    {folder}  {id}  {size}  {reason}\n"));
+                let line = format!("    {folder}  {id}  {size}  {reason}");
+                list.extend(line.chars().filter(|c| !c.is_control()));
+                list.push('\n');
             }
             let more = self.left_out.len().saturating_sub(LISTED);
             if more > 0 {
@@ -128,7 +130,8 @@ fn filled(text: &str, values: &[(&str, String)]) -> String {
         out.push_str(before);
         match values.iter().find(|(key, _)| tail.starts_with(key)) {
             Some((key, value)) => {
-                out.extend(value.chars().filter(|c| *c == '\n' || !c.is_control()));
+                // Only a list has lines, and those are ours.
+                out.extend(value.chars().filter(|c| !c.is_control() || (*key == "{list}" && *c == '\n')));
                 rest = tail.get(key.len()..).unwrap_or_default();
             }
             None => {
