@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  destination  journal  config  bulk  sealed  provision  audit  oauth  net  telemetry  systemd
+//! outside   pop3  imap  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  net  telemetry  systemd
 //! values    account  settings  message  migration  failure  secret  bearer
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! told to delete.
 
 pub mod account;
+pub mod archive;
 pub mod audit;
 pub mod bearer;
 pub mod bulk;
@@ -36,6 +37,7 @@ pub mod message;
 pub mod migration;
 pub mod mutf7;
 pub mod net;
+pub mod notice;
 pub mod oauth;
 pub mod pop3;
 pub mod provision;

@@ -21,8 +21,29 @@ pub struct Settings {
     pub destinations: BTreeMap<String, Destination>,
     /// `[provisioning]`
     pub provisioning: Provisioning,
+    /// `[notices]`
+    pub notices: Notices,
     /// `[policy]`
     pub policy: Policy,
+}
+
+/// `[notices]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notices {
+    /// Into the member's inbox.
+    pub to_member: bool,
+}
+
+/// The language of notices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Language {
+    /// `en`
+    #[default]
+    English,
+    /// `ko`
+    Korean,
+    /// `ja`
+    Japanese,
 }
 
 /// `[provisioning]`
@@ -134,6 +155,8 @@ pub struct Daemon {
     pub control_socket: PathBuf,
     /// The group whose members may control the daemon.
     pub control_group: String,
+    /// The language of notices.
+    pub language: Language,
     /// Whether sources may be on loopback and private addresses.
     pub allow_private_hosts: bool,
 }

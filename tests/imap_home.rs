@@ -89,6 +89,31 @@ fn everything_then_nothing_then_what_is_new() {
 }
 
 #[test]
+fn uploads_go_there_as_well() {
+    let dovecot = Dovecot::start(&[LOGIN, HOME]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.fill(200);
+    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.start();
+    let from = dovecot.maildir("alice");
+    let words = ["--json", "upload", "--member", "alice@example.com", "--destination", "there"];
+    let words: Vec<&str> = words.into_iter().chain([from.to_str().unwrap()]).collect();
+    let came = daemon.ctl(&words).code(0).json();
+    assert_eq!(came["imported"], source.put.len(), "{came:#}");
+    let home = dovecot.maildir(HOME.0);
+    let files = Tree::files(&home);
+    same("what was uploaded", &Tree::read(source.root()).facts(), &Tree::read(&home).facts());
+    let again = daemon.ctl(&words).code(0).json();
+    assert_eq!(
+        (&again["imported"], &again["already_there"]),
+        (&0.into(), &source.put.len().into()),
+        "{again:#}"
+    );
+    same("after a second upload", &files, &Tree::files(&home));
+    daemon.stop();
+}
+
+#[test]
 fn whoever_logs_in() {
     let dovecot = Dovecot::start_with(&[LOGIN, HOME], MASTER);
     let mut source = Corpus::at(&dovecot.maildir("alice"));

@@ -23,6 +23,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "lmtp",
             "source",
             "destination",
+            "archive",
             "journal",
             "config",
             "net",
@@ -64,7 +65,7 @@ const NEIGHBOURS: [(&str, &str); 12] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 22] = [
+const DOORS: [(&str, &[&str]); 24] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -77,13 +78,15 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("comfy_table", &["ctl", "bin"]),
     ("indicatif", &["ctl", "bin"]),
     ("toml", &["config"]),
-    ("mail_parser", &["destination"]),
+    ("mail_parser", &["destination", "notice"]),
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("md5", &["pop3"]),
     ("argon2", &["provision"]),
     ("sha_crypt", &["provision"]),
     ("bcrypt", &["provision"]),
+    ("flate2", &["archive"]),
+    ("mail_builder", &["notice"]),
     // Descriptors that are sent and received.
     ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),

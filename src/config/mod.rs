@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use crate::account::{Account, Origin, Protocol};
+use crate::account::{Account, Member, Origin, Protocol};
 use crate::settings::Settings;
 
 pub use complaint::Complaint;
@@ -37,6 +37,22 @@ pub use password::read_secret;
 
 use text::Text;
 use walk::Sheet;
+
+/// A member's address as somebody typed it.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn member(written: &str) -> Result<Member, (String, String)> {
+    names::member(written)
+}
+
+/// A folder as somebody typed it, level by level.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn folder(written: &str) -> Result<Vec<String>, (String, String)> {
+    names::folder(written).map_err(|(what, mend)| (format!("the folder {what}"), mend))
+}
 
 /// What the service manager says about directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

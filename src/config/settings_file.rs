@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::settings::{Daemon, Destination, Migrations, OnFailure, Policy, Polling, Provisioning, Settings};
+use crate::settings::{
+    Daemon, Destination, Language, Migrations, Notices, OnFailure, Policy, Polling, Provisioning, Settings,
+};
 
 use super::Environment;
 use super::complaint::nearest;
@@ -33,6 +35,7 @@ pub(super) fn defaults(env: &Environment) -> Settings {
             state_directory: state,
             control_socket: runtime.join("control"),
             control_group: "mailhaul".to_owned(),
+            language: Language::English,
             allow_private_hosts: false,
         },
         polling: Polling {
@@ -51,6 +54,7 @@ pub(super) fn defaults(env: &Environment) -> Settings {
         },
         destinations: BTreeMap::from([("default".to_owned(), maildir)]),
         provisioning: Provisioning::default(),
+        notices: Notices { to_member: true },
         policy: Policy::default(),
     }
 }
@@ -82,7 +86,7 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
         settings.provisioning = provisioning::read(&table);
     }
     if let Some(table) = table("notices") {
-        notices(&table);
+        notices(&table, &mut settings.notices);
     }
     if let Some(table) = table("policy") {
         settings.policy = policy::read(&table);
@@ -102,7 +106,13 @@ fn daemon(table: &Table<'_>, daemon: &mut Daemon) {
     put(&mut daemon.state_directory, table.get("state_directory").and_then(|value| value.path()));
     put(&mut daemon.control_socket, table.get("control_socket").and_then(|value| socket(&value)));
     put(&mut daemon.control_group, table.get("control_group").and_then(|value| filled(&value)));
-    table.get("language").and_then(|value| value.choice(&["en", "ko", "ja"]));
+    let language = table.get("language").and_then(|value| value.choice(&["en", "ko", "ja"]));
+    let language = language.map(|word| match word {
+        "ko" => Language::Korean,
+        "ja" => Language::Japanese,
+        _ => Language::English,
+    });
+    put(&mut daemon.language, language);
     put(&mut daemon.allow_private_hosts, table.get("allow_private_hosts").and_then(|value| value.boolean()));
 }
 
@@ -157,9 +167,9 @@ fn migrations(table: &Table<'_>, migrations: &mut Migrations) {
     table.get("progress_notice").and_then(|value| value.integer(0, 100));
 }
 
-fn notices(table: &Table<'_>) {
+fn notices(table: &Table<'_>, notices: &mut Notices) {
     table.only(&["to_member", "to_admin", "smtp"]);
-    table.get("to_member").and_then(|value| value.boolean());
+    put(&mut notices.to_member, table.get("to_member").and_then(|value| value.boolean()));
     if let Some(value) = table.get("to_admin")
         && value.strings().is_some_and(|addresses| !addresses.is_empty())
     {

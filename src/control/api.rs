@@ -7,7 +7,10 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
 
+mod transfers;
+
 pub use super::plan::{Planned, PlannedFolder};
+pub use transfers::{BackedUp, LeftOut, Uploaded};
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.mailhaul.Manager";
@@ -574,6 +577,28 @@ pub trait Manager {
         keys: &[&str],
         #[zlink(fds)] files: Vec<OwnedFd>,
     ) -> zlink::Result<Result<Defined, Error>>;
+    /// Messages, mailboxes and archives into a member's mailbox; `names` are the names of `files` for people.
+    /// Without a `mailbox` folders are as the files have them. It ends when the caller hangs up.
+    #[zlink(more)]
+    async fn upload(
+        &mut self,
+        member: &str,
+        mailbox: Option<&str>,
+        destination: Option<&str>,
+        names: &[&str],
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Uploaded, Error>>>>;
+    /// A member's mailbox, or one folder, into the one file; `format` is `zip`, `mbox` or `maildir`. It ends
+    /// when the caller hangs up.
+    #[zlink(more)]
+    async fn backup(
+        &mut self,
+        member: &str,
+        mailbox: Option<&str>,
+        destination: Option<&str>,
+        format: &str,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<BackedUp, Error>>>>;
     /// Reads the definitions again.
     async fn reload(&mut self) -> zlink::Result<Result<Reloaded, Error>>;
 }

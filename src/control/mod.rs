@@ -6,6 +6,7 @@ pub mod api;
 mod aside;
 mod caller;
 mod convert;
+mod files;
 mod gate;
 mod passed;
 mod plan;

@@ -1,5 +1,6 @@
-//! What callers pass as descriptors: passwords and lists. It refuses everything but regular files (a memfd is
-//! one), so that reading waits for nobody, and more than was agreed on.
+//! What callers pass as descriptors: passwords and lists, which are read here, and files to upload or to write,
+//! which are handed on. Of the former it refuses everything but regular files (a memfd is one), so that reading
+//! waits for nobody, and more than was agreed on.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -33,6 +34,23 @@ pub(super) async fn list(files: Vec<OwnedFd>) -> Result<Secret, Error> {
         return Err(refused("one descriptor is needed, of the list"));
     };
     read(move || octets(file, LIST)).await
+}
+
+/// Files and pipes with their names for people.
+pub(super) fn named(names: Vec<String>, files: Vec<OwnedFd>) -> Result<Vec<(String, File)>, Error> {
+    if names.len() != files.len() || files.is_empty() {
+        return Err(refused("as many descriptors as names are needed"));
+    }
+    let named = names.into_iter().zip(files);
+    Ok(named.map(|(name, file)| (name.chars().take(200).collect(), File::from(file))).collect())
+}
+
+/// One file or pipe.
+pub(super) fn one(files: Vec<OwnedFd>) -> Result<File, Error> {
+    let Ok([file]) = <[OwnedFd; 1]>::try_from(files) else {
+        return Err(refused("one descriptor is needed"));
+    };
+    Ok(File::from(file))
 }
 
 async fn read<T: Send + 'static>(

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use zlink::Reply;
 
 use super::api::{
-    Account, Accounts, Arrived, Authorized, Checked, Defined, Done, Error, Finding, Folder, Ledger,
-    Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped, Status,
-    Verified, Wrong,
+    Account, Accounts, Arrived, Authorized, BackedUp, Checked, Defined, Done, Error, Finding, Folder, Ledger,
+    LeftOut, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped,
+    Status, Uploaded, Verified, Wrong,
 };
-use super::{convert, passed, streams};
+use super::{convert, files, passed, streams};
 use crate::audit::{Act, Audit, Who};
 use crate::bulk::Format;
 use crate::definitions::{self, Bulk, Single, Wish};
@@ -91,6 +91,11 @@ impl Service {
         }
     }
 
+    /// What takes time is noted when it ends.
+    fn logbook(&self, act: &'static str, member: String) -> files::Logbook {
+        files::Logbook { desk: Arc::clone(&self.desk), who: self.who.clone(), act, member }
+    }
+
     async fn wish(&self, act: &'static str, name: String, wish: migration::Wish) -> Result<Done, Error> {
         let result = self.admit()?.wish(&name, wish).await.map_err(Error::from);
         let detail = (wish == migration::Wish::Cancel { keep: true }).then_some("keep");
@@ -164,7 +169,7 @@ fn in_words(error: &Error) -> String {
 
 #[zlink::service(
     interface = "io.mailhaul.Manager",
-    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding, Wrong],
+    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding, Wrong, LeftOut],
     vendor = "Mailhaul",
     product = "mailhauld",
     version = env!("CARGO_PKG_VERSION"),
@@ -433,6 +438,59 @@ impl Service {
         let poll = keys.len() < asked;
         let octets = passed::list(files).await?;
         self.change(Wish::Bulk(Bulk { file, octets, format, server, domain, poll, keys })).await
+    }
+
+    #[zlink(more)]
+    async fn upload(
+        &self,
+        _more: bool,
+        member: String,
+        mailbox: Option<String>,
+        destination: Option<String>,
+        names: Vec<String>,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> impl Stream<Item = Result<Reply<Uploaded>, Error>> + Unpin + use<> {
+        let manager = match self.admit() {
+            Ok(manager) => manager,
+            Err(error) => return streams::refused(error),
+        };
+        let to = manager.to_upload(&member, mailbox.as_deref(), destination.as_deref()).map_err(Error::from);
+        let asked = to.and_then(|to| Ok((to, passed::named(names, files)?)));
+        match asked {
+            Ok((to, files)) => files::upload(manager, self.logbook("upload", member), to, files),
+            Err(error) => {
+                self.note("upload", &[], &Err::<(), _>(error.clone()), Some(&member));
+                streams::refused(error)
+            }
+        }
+    }
+
+    #[zlink(more)]
+    async fn backup(
+        &self,
+        _more: bool,
+        member: String,
+        mailbox: Option<String>,
+        destination: Option<String>,
+        format: String,
+        #[zlink(fds)] files: Vec<OwnedFd>,
+    ) -> impl Stream<Item = Result<Reply<BackedUp>, Error>> + Unpin + use<> {
+        let manager = match self.admit() {
+            Ok(manager) => manager,
+            Err(error) => return streams::refused(error),
+        };
+        let from =
+            manager.to_back_up(&member, mailbox.as_deref(), destination.as_deref()).map_err(Error::from);
+        let asked = from.and_then(|from| Ok((from, files::format(&format)?, passed::one(files)?)));
+        match asked {
+            Ok((from, format, file)) => {
+                files::backup(manager, self.logbook("backup", member), from, format, file)
+            }
+            Err(error) => {
+                self.note("backup", &[], &Err::<(), _>(error.clone()), Some(&member));
+                streams::refused(error)
+            }
+        }
     }
 
     async fn reload(&self) -> Result<Reloaded, Error> {

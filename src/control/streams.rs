@@ -24,15 +24,15 @@ const PACE: Duration = Duration::from_millis(200);
 /// Without a change, a look at the live numbers is taken so often.
 const LOOK: Duration = Duration::from_millis(500);
 
-type Replies<T> = Pin<Box<dyn Stream<Item = Result<Reply<T>, Error>>>>;
-type Feed<T> = mpsc::Sender<(T, bool)>;
+pub(super) type Replies<T> = Pin<Box<dyn Stream<Item = Result<Reply<T>, Error>>>>;
+pub(super) type Feed<T> = mpsc::Sender<(T, bool)>;
 
 pub(super) fn refused<T: 'static>(error: Error) -> Replies<T> {
     Box::pin(futures_util::stream::once(std::future::ready(Err(error))))
 }
 
 /// A stream fed by `task` with values and whether another one follows.
-fn fed<T: 'static, F>(task: impl FnOnce(Feed<T>) -> F) -> Replies<T>
+pub(super) fn fed<T: 'static, F>(task: impl FnOnce(Feed<T>) -> F) -> Replies<T>
 where
     F: Future<Output = ()> + 'static,
 {

@@ -114,6 +114,64 @@ pub(super) struct BulkArgs {
     pub(super) wait: bool,
 }
 
+/// `upload`
+#[derive(Debug, clap::Args)]
+pub(super) struct UploadArgs {
+    /// Whose mailbox
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) member: String,
+    /// The folder for everything; else as the files have it, and INBOX
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) mailbox: Option<String>,
+    /// The destination, if the member has more than one
+    #[arg(long, value_name = "NAME")]
+    pub(super) destination: Option<String>,
+    /// Messages, mboxes, zip and tar archives, Maildirs; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// How a backup is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Packed {
+    /// A zip archive of .eml files
+    Zip,
+    /// One mbox
+    Mbox,
+    /// A tar archive of a Maildir
+    Maildir,
+}
+
+impl Packed {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Packed::Zip => "zip",
+            Packed::Mbox => "mbox",
+            Packed::Maildir => "maildir",
+        }
+    }
+}
+
+/// `backup`
+#[derive(Debug, clap::Args)]
+pub(super) struct BackupArgs {
+    /// Whose mailbox
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) member: String,
+    /// Only this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) mailbox: Option<String>,
+    /// The destination, if the member has more than one
+    #[arg(long, value_name = "NAME")]
+    pub(super) destination: Option<String>,
+    /// How it is written
+    #[arg(long, value_enum)]
+    pub(super) format: Packed,
+    /// The file; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// The daemon: version, accounts by state, what runs, rates
@@ -273,6 +331,10 @@ pub(super) enum Verb {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
+    /// Brings messages, mailboxes and archives into a member's mailbox
+    Upload(UploadArgs),
+    /// Writes a member's mailbox, or one folder of it, into a file
+    Backup(BackupArgs),
     /// Reads the definitions again
     Reload,
     /// Prints a completion script

@@ -6,6 +6,7 @@ mod authorize;
 mod check;
 mod connection;
 mod define;
+mod files;
 mod list;
 mod live;
 mod moments;
@@ -116,6 +117,8 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
             }
             Ok(good)
         }
+        Verb::Upload(args) => files::upload(connection, screen, &args).await,
+        Verb::Backup(args) => files::backup(connection, screen, &args).await,
         Verb::Reload => reload::run(connection, screen).await,
         Verb::Completions { .. } => Ok(true),
     }

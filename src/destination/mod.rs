@@ -15,3 +15,4 @@ pub mod server;
 mod spool;
 
 pub use home::Home;
+pub(crate) use spool::nameless;

@@ -202,7 +202,7 @@ impl Staged {
 }
 
 /// A file that is gone when nobody has it open any more, whatever ends us.
-fn nameless(directory: &Path) -> io::Result<File> {
+pub(crate) fn nameless(directory: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     match options.clone().custom_flags(libc::O_TMPFILE).open(directory) {

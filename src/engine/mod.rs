@@ -5,6 +5,7 @@
 mod arrival;
 mod at_server;
 mod backoff;
+mod backup;
 mod board;
 mod budget;
 mod carry;
@@ -27,13 +28,14 @@ mod rollback;
 mod settle;
 mod tally;
 mod tokens;
+mod upload;
 mod verify;
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::account::{Account, Source};
+use crate::account::{Account, Member, Source};
 use crate::audit::Audit;
 use crate::config::Environment;
 use crate::destination::Home;
@@ -47,11 +49,13 @@ use crate::sealed::{Item, Vault};
 use crate::secret::{Secret, SecretPlace};
 use crate::settings::{Destination, Settings};
 
+pub use backup::{BackedUp, Format};
 pub use manager::{
-    Asked, Checked, Details, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
+    Asked, Checked, Details, Files, Manager, MigrationView, Overview, PollView, Refusal, Summary, View,
 };
 pub use planned::{Planned, PlannedFolder};
 pub use tokens::{Question, Tokens};
+pub use upload::{LeftOut, Uploaded};
 pub use verify::{Finding, Verified, What};
 
 /// What every piece of work needs; it changes as a whole when the settings are read again.
@@ -101,7 +105,12 @@ impl Means {
     /// Opens the account's mailbox, a Maildir made if missing, without what a killed run left half-written in it.
     async fn open_home(&self, account: &Account) -> Result<Home, Failure> {
         let mark = Origin::pop3(&account.name).account;
-        match self.place(account)? {
+        self.open_home_of(&account.member, &account.destination, mark).await
+    }
+
+    /// The same for a member; `mark` is whose half-written messages go.
+    async fn open_home_of(&self, member: &Member, destination: &str, mark: u64) -> Result<Home, Failure> {
+        match self.place_of(member, destination)? {
             Place::Maildir(path) => {
                 let opened = blocking(move || {
                     let mailbox = Mailbox::open(&path)?;
@@ -135,12 +144,16 @@ impl Means {
 
     /// Where the account's mail comes home to.
     fn place(&self, account: &Account) -> Result<Place, Failure> {
-        match self.settings.destinations.get(&account.destination) {
-            Some(Destination::Maildir { path }) => Ok(Place::Maildir(path_for(path, &account.member))),
-            Some(Destination::Imap(imap)) => Ok(Place::Server(Box::new(imap.source(&account.member)))),
+        self.place_of(&account.member, &account.destination)
+    }
+
+    fn place_of(&self, member: &Member, destination: &str) -> Result<Place, Failure> {
+        match self.settings.destinations.get(destination) {
+            Some(Destination::Maildir { path }) => Ok(Place::Maildir(path_for(path, member))),
+            Some(Destination::Imap(imap)) => Ok(Place::Server(Box::new(imap.source(member)))),
             None => Err(Failure::new(
                 Kind::Destination,
-                format!("there is no destination {}", account.destination),
+                format!("there is no destination {destination}"),
                 "define it in mailhaul.toml",
             )),
         }

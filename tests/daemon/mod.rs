@@ -85,6 +85,7 @@ pub struct Daemon {
     dir: Option<tempfile::TempDir>,
     path: PathBuf,
     settings: String,
+    language: String,
     destination: String,
     state: PathBuf,
     user: Option<(u32, u32)>,
@@ -107,10 +108,16 @@ impl Daemon {
             dir: Some(dir),
             path,
             settings: settings.to_owned(),
+            language: "en".to_owned(),
             user: None,
             environment: Vec::new(),
             child: None,
         }
+    }
+
+    /// The language of notices.
+    pub fn language(&mut self, language: &str) {
+        language.clone_into(&mut self.language);
     }
 
     /// Another place for mailboxes.
@@ -160,11 +167,14 @@ impl Daemon {
 
     fn write_settings(&self) -> PathBuf {
         let group = Group::from_gid(getgid()).unwrap().map_or("root".to_owned(), |g| g.name);
+        // Most tests count what came from the source.
+        let notices = if self.settings.contains("[notices]") { "" } else { "[notices]\nto_member = false\n" };
         let text = format!(
             "[daemon]\nstate_directory = {:?}\ncontrol_socket = {:?}\ncontrol_group = {group:?}\n\
-             allow_private_hosts = true\n\n[destination.default.maildir]\npath = {:?}\n\n{}\n",
+             language = {:?}\nallow_private_hosts = true\n\n[destination.default.maildir]\npath = {:?}\n\n{}\n{notices}",
             self.state,
             self.socket(),
+            self.language,
             self.destination,
             self.settings
         );

@@ -170,9 +170,9 @@ impl Manager {
             let mut state = self.lock();
             state.migration(&name).is_some_and(|(_, entry)| entry.record.state == Stage::RollingBack)
         };
-        if rolling_back {
+        let ended = if rolling_back {
             let result = self.put_back(&account).await;
-            self.put_back_ended(&account, result).await;
+            self.put_back_ended(&account, result).await
         } else {
             let mut result = self.one_try(&account, &job.cancel).await;
             // A token lasts an hour: the next one is taken, and nobody has to know.
@@ -180,8 +180,8 @@ impl Manager {
                 tracing::debug!(MIGRATION = name, "it goes on with another access token");
                 result = self.one_try(&account, &job.cancel).await;
             }
-            self.try_ended(&account, &job, result).await;
-        }
+            self.try_ended(&account, &job, result).await
+        };
         {
             let mut state = self.lock();
             if let Some((_, entry)) = state.migration(&name) {
@@ -189,6 +189,9 @@ impl Manager {
             }
         }
         self.told();
+        if ended {
+            self.tell_member(&account).await;
+        }
     }
 
     async fn one_try(&self, account: &Arc<Account>, cancel: &CancellationToken) -> Result<Sums, Failure> {
@@ -324,15 +327,16 @@ impl Manager {
         Ok(run)
     }
 
-    async fn try_ended(&self, account: &Account, job: &Job, result: Result<Sums, Failure>) {
+    /// Whether the migration has ended by that.
+    async fn try_ended(&self, account: &Account, job: &Job, result: Result<Sums, Failure>) -> bool {
         let means = self.means();
         let name = account.name.as_str();
-        let written = {
+        let (written, ended) = {
             let mut state = self.lock();
-            let Some((_, entry)) = state.migration(name) else { return };
+            let Some((_, entry)) = state.migration(name) else { return false };
             if job.cancel.is_cancelled() {
                 // Paused or cancelled: the wish has set the state. Stopped with the daemon: it goes on then.
-                return;
+                return false;
             }
             let sums = entry.tally.as_deref().map(Tally::sums);
             let less = entry.tally.as_deref().is_some_and(Tally::was_refused);
@@ -403,13 +407,14 @@ impl Manager {
             if less || result.as_ref().err().is_some_and(Failure::asks_for_less) {
                 state.hosts.halve(&account.source.host, now());
             }
-            means.journal.enqueue(changes)
+            (means.journal.enqueue(changes), ended)
         };
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
         } else if result.is_ok() {
             self.unseal_ended(name).await;
         }
+        ended
     }
 
     /// The secrets of a migration that completed for good or was cancelled go. One that failed waits to be mended.
@@ -441,12 +446,13 @@ impl Manager {
         ))
     }
 
-    async fn put_back_ended(&self, account: &Account, result: Result<String, Failure>) {
+    /// Likewise.
+    async fn put_back_ended(&self, account: &Account, result: Result<String, Failure>) -> bool {
         let means = self.means();
         let name = account.name.as_str();
-        let written = {
+        let (written, ended) = {
             let mut state = self.lock();
-            let Some((_, entry)) = state.migration(name) else { return };
+            let Some((_, entry)) = state.migration(name) else { return false };
             let record = &mut entry.record;
             let mut changes = Changes::default();
             let ended = match result {
@@ -474,13 +480,14 @@ impl Manager {
             if ended {
                 state.queue.remove(&place);
             }
-            means.journal.enqueue(changes)
+            (means.journal.enqueue(changes), ended)
         };
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
         } else {
             self.unseal_ended(name).await;
         }
+        ended
     }
 }
 

@@ -7,8 +7,10 @@ mod authorize;
 mod check;
 mod clock;
 mod denial;
+mod files;
 mod hosts;
 mod migrations;
+mod notices;
 mod once;
 mod polls;
 mod repeat;
@@ -17,6 +19,7 @@ mod verdict;
 mod verify;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -28,9 +31,11 @@ use self::clock::Clock;
 use self::state::State;
 use super::meter::Meter;
 use super::{Means, now};
+use crate::account::Member;
 use crate::failure::Failure;
 
 pub use check::Checked;
+pub use files::Files;
 pub use once::Summary;
 pub use polls::Asked;
 pub use view::{Details, MigrationView, Overview, PollView, View};
@@ -64,6 +69,8 @@ pub struct Manager {
     total: Arc<Meter>,
     once: bool,
     clock: Mutex<Clock>,
+    /// Mailboxes that somebody uploads into.
+    uploads: Mutex<BTreeSet<(Member, String)>>,
 }
 
 impl Manager {
@@ -79,6 +86,7 @@ impl Manager {
             total: Arc::new(Meter::default()),
             once,
             clock: Mutex::default(),
+            uploads: Mutex::default(),
         })
     }
 

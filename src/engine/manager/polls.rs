@@ -204,6 +204,7 @@ impl Manager {
         let stopped = outcome.failure.as_ref().is_some_and(|f| f.kind == Kind::Stopped);
         log(account, &outcome, ended_at - running.started_at);
         self.total.add(outcome.ledger.imported, outcome.bytes);
+        let mut switched_off = None;
         let written = {
             let mut state = self.lock();
             state.polls_running = state.polls_running.saturating_sub(1);
@@ -238,6 +239,9 @@ impl Manager {
                 let at = running.started_at + i64::try_from(pause.as_millis()).unwrap_or(i64::MAX / 2);
                 state.timetable.set(name, at.max(ended_at));
             }
+            if record.disabled && !before.disabled {
+                switched_off = Some(Arc::clone(&account));
+            }
             // An idle poll writes nothing: the times of its run are kept in memory alone.
             let telling = outcome.ledger.imported + outcome.deleted > 0
                 || before.failures != record.failures
@@ -257,6 +261,9 @@ impl Manager {
             tracing::error!(ACCOUNT = name, "{failure}");
         }
         self.told();
+        if let Some(account) = switched_off {
+            self.tell_member(&account).await;
+        }
     }
 }
 

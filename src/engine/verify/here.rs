@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::compare::There;
 use crate::destination::fingerprint::{Fingerprint, Print};
-use crate::destination::maildir::{Folder, Held, Mailbox, directories, inventory, wire_size};
+use crate::destination::maildir::{Folder, Held, Mailbox, Origin, directories, inventory, wire_size};
 use crate::failure::Failure;
 use crate::message::MessageRef;
 
@@ -40,6 +40,7 @@ impl Here {
     /// The mailbox cannot be read.
     pub(super) fn look(path: &Path, account: u64, folders: &BTreeSet<String>) -> Result<Here, Failure> {
         let mut here = Here::default();
+        let notices = Origin::pop3(crate::notice::NAME).account;
         let Some(mailbox) = Mailbox::open_existing(path)? else { return Ok(here) };
         for name in directories(&mailbox)? {
             let Some(folder) = Folder::open_existing(&mailbox, &name)? else { continue };
@@ -51,6 +52,8 @@ impl Here {
                         let key = (whose.origin.folder, whose.message);
                         here.ours.entry(key).or_default().push(Copy { directory, held });
                     }
+                    // What we told the member is no mail of the source.
+                    None if held.name.as_ref().is_some_and(|n| n.origin.account == notices) => {}
                     None if folders.contains(&name) => {
                         // Names of other tools do not tell the size on the wire.
                         held.wire = held.wire.or_else(|| {

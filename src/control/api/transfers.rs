@@ -1,0 +1,57 @@
+//! The replies of uploads and backups. It refuses to hold anything of a message but where it is, its size and a
+//! reason.
+
+use serde::{Deserialize, Serialize};
+use zlink::introspect::{CustomType, Type};
+
+/// One reply of `Upload`: the numbers so far; the last one has `ok`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct Uploaded {
+    /// The member.
+    pub member: String,
+    /// Whether every file could be read to its end; null until the end.
+    pub ok: Option<bool>,
+    /// Why it was broken off.
+    pub error: Option<String>,
+    /// Messages brought.
+    pub imported: u64,
+    /// Messages that were there.
+    pub already_there: u64,
+    /// Messages and files left out.
+    pub skipped: u64,
+    /// Octets of the messages brought.
+    pub bytes: u64,
+    /// What was left out; at most 1,000 are listed.
+    #[serde(serialize_with = "crate::control::aside::list")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something that was left out of an upload.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
+pub struct LeftOut {
+    /// The file, and where in it.
+    pub what: String,
+    /// Octets, where known.
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
+/// One reply of `Backup`: the numbers so far; the last one has `ok`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
+pub struct BackedUp {
+    /// The member.
+    pub member: String,
+    /// Whether the file is complete; null until the end.
+    pub ok: Option<bool>,
+    /// Why it is not.
+    pub error: Option<String>,
+    /// Folders.
+    pub folders: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// Messages that went while the backup ran.
+    pub vanished: u64,
+}

@@ -1,0 +1,320 @@
+//! Files into a member's mailbox. Each message is known by its octets: what is in its folder already, brought by an
+//! upload or by anything else, is not brought again; two alike in one file are two. It refuses to record progress:
+//! whoever uploads again after a break is asked to, and what came is recognised.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use ring::digest::{Context, SHA256};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::identity::Copies;
+use super::maildrop::directory_of;
+use super::{Means, blocking, make_private};
+use crate::account::Member;
+use crate::archive::{Bounds, Input, Letter, Take, unpack};
+use crate::destination::landing::{Landing, Opening, Order, Placement};
+use crate::destination::maildir::Origin;
+use crate::destination::place::Naming;
+use crate::destination::{Home, nameless};
+use crate::failure::{Failure, Kind};
+use crate::message::{FolderPath, MessageRef, Parcel};
+
+/// Messages of one batch, and their octets.
+const BATCH: u64 = 400;
+const BATCH_OCTETS: u64 = 32 << 20;
+/// Folders that one upload may make or open.
+const FOLDERS: usize = 5000;
+/// Exceptions that are listed; all are counted.
+const LISTED: usize = 1000;
+/// Octets of a parcel.
+const PIECE: usize = 64 * 1024;
+
+/// What an upload came to, or has so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Messages brought.
+    pub imported: u64,
+    /// Messages that were there.
+    pub already_there: u64,
+    /// What was left out.
+    pub skipped: u64,
+    /// Octets of the messages brought.
+    pub bytes: u64,
+    /// Files that could not be read to their end.
+    pub broken: u64,
+    /// What was left out, one by one, as far as it is listed.
+    pub list: Vec<LeftOut>,
+}
+
+/// Something that was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The file, and where in it.
+    pub what: String,
+    /// Octets, where known.
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
+impl Uploaded {
+    fn leave(&mut self, what: &str, size: Option<u64>, reason: &str) {
+        self.skipped += 1;
+        if self.list.len() < LISTED {
+            let what = what.chars().take(200).collect();
+            self.list.push(LeftOut { what, size, reason: reason.to_owned() });
+        }
+    }
+}
+
+/// What is to be uploaded, and where to.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub(super) member: Member,
+    pub(super) destination: String,
+    /// The folder for everything; `None`: as the files say, else the inbox.
+    pub(super) mailbox: Option<Vec<String>>,
+    /// With their names for people.
+    pub(super) files: Vec<(String, File)>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// Uploads; `told` is called whenever a batch is durable.
+pub(super) async fn run(
+    means: &Means,
+    errand: Errand,
+    tasks: &TaskTracker,
+    told: impl FnMut(&Uploaded) + Send + 'static,
+) -> Result<Uploaded, Failure> {
+    let origin = Origin::pop3("upload/");
+    let home = means.open_home_of(&errand.member, &errand.destination, origin.account).await?;
+    let naming = home.naming().await?;
+    let spool = means.settings.daemon.state_directory.join("spool");
+    let directory = spool.clone();
+    blocking(move || make_private(&directory)).await?;
+    let landing = home.land(origin.account, tasks);
+    let limit = means.settings.polling.max_message_size;
+    let carrier = Carrier {
+        landing,
+        handle: Handle::current(),
+        home: home.clone(),
+        naming,
+        origin,
+        mailbox: errand.mailbox,
+        open: None,
+        seen: BTreeSet::new(),
+        made: Vec::new(),
+        holds: BTreeSet::new(),
+        copies: Copies::default(),
+        piece: 0,
+        digest: Context::new(&SHA256),
+        octets: 0,
+        waiting: (0, 0),
+        sum: Uploaded::default(),
+        failure: None,
+        told: Box::new(told),
+    };
+    let (files, cancel) = (errand.files, errand.cancel);
+    let sum = tasks
+        .spawn_blocking(move || carrier.all(files, Bounds { message: limit }, spool, &cancel))
+        .await
+        .unwrap_or_else(|e| {
+            Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), ""))
+        })?;
+    home.done(origin.account).await?;
+    Ok(sum)
+}
+
+struct Carrier {
+    landing: Landing,
+    handle: Handle,
+    home: Home,
+    naming: Naming,
+    origin: Origin,
+    mailbox: Option<Vec<String>>,
+    /// The folder that is open.
+    open: Option<String>,
+    /// Folders so far.
+    seen: BTreeSet<String>,
+    /// Those that were missing.
+    made: Vec<String>,
+    holds: BTreeSet<MessageRef>,
+    copies: Copies,
+    piece: u64,
+    digest: Context,
+    octets: u64,
+    /// Messages and octets since the last commit.
+    waiting: (u64, u64),
+    sum: Uploaded,
+    /// Why the destination takes no more.
+    failure: Option<Failure>,
+    told: Box<dyn FnMut(&Uploaded) + Send>,
+}
+
+impl Carrier {
+    fn all(
+        mut self,
+        files: Vec<(String, File)>,
+        bounds: Bounds,
+        spool: PathBuf,
+        cancel: &CancellationToken,
+    ) -> Result<Uploaded, Failure> {
+        let nameless = || nameless(&spool);
+        for (shown, file) in files {
+            let read = Input::new(file, cancel.clone());
+            let read = read.and_then(|input| unpack(input, &shown, bounds, &nameless, &mut self));
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+            if cancel.is_cancelled() {
+                return Err(Failure::new(
+                    Kind::Stopped,
+                    "the upload was broken off",
+                    "upload again: what came is not brought twice",
+                ));
+            }
+            if let Err(e) = read {
+                self.sum.broken += 1;
+                let rest = "it cannot be read to its end, what came before was taken";
+                self.sum.leave(&shown, None, &format!("{rest}: {e}"));
+            }
+            self.finish()?;
+        }
+        let made = std::mem::take(&mut self.made);
+        self.handle.block_on(self.home.subscribe(made))?;
+        Ok(self.sum)
+    }
+
+    /// A file is over: what comes next may have the same messages again.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.commit()?;
+        self.copies = Copies::default();
+        self.open = None;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        if self.waiting.0 == 0 {
+            return Ok(());
+        }
+        self.waiting = (0, 0);
+        let landing = &self.landing;
+        let receipts = self.handle.block_on(async { landing.settled(landing.commit().await?).await })?;
+        for receipt in receipts {
+            if let Some(words) = &receipt.refused {
+                let reason = format!("the destination does not take it: {words}");
+                self.sum.leave("a message", Some(receipt.octets), &reason);
+            } else if receipt.adopted {
+                self.sum.already_there += 1;
+            } else {
+                self.sum.imported += 1;
+                self.sum.bytes += receipt.octets;
+            }
+        }
+        (self.told)(&self.sum);
+        Ok(())
+    }
+
+    /// Opens the folder of a letter; `false`: there are too many.
+    fn enter(&mut self, letter: &Letter) -> Result<bool, Failure> {
+        let path = match (&self.mailbox, &letter.folder) {
+            (Some(levels), _) => FolderPath(levels.clone()),
+            (None, Some(folder)) => folder.clone(),
+            (None, None) => FolderPath::inbox(),
+        };
+        let directory = directory_of(&self.naming, &path.0);
+        if self.open.as_ref() == Some(&directory) {
+            return Ok(true);
+        }
+        if self.seen.len() >= FOLDERS && !self.seen.contains(&directory) {
+            return Ok(false);
+        }
+        self.commit()?;
+        if self.seen.insert(directory.clone()) {
+            let missing = self.handle.block_on(self.home.missing(BTreeSet::from([directory.clone()])))?;
+            self.made.extend(missing.into_iter().filter(|name| !name.is_empty()));
+        }
+        let opening = Opening { look: Some(Vec::new()), ..Opening::new(&directory, self.origin) };
+        let opened = self.handle.block_on(self.landing.open(opening))?;
+        self.holds = opened.holds;
+        self.copies = Copies::default();
+        self.open = Some(directory);
+        Ok(true)
+    }
+
+    fn land(&mut self, letter: Letter, shown: &str) -> Result<(), Failure> {
+        let digest = std::mem::replace(&mut self.digest, Context::new(&SHA256)).finish();
+        let digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
+        let piece = self.piece;
+        if !self.enter(&letter)? {
+            self.sum.leave(shown, Some(self.octets), &format!("there are more than {FOLDERS} folders"));
+            return self.handle.block_on(self.landing.discard(piece));
+        }
+        let message = MessageRef::Pop3(self.copies.identity(digest));
+        if self.holds.contains(&message) {
+            self.sum.already_there += 1;
+            return self.handle.block_on(self.landing.discard(piece));
+        }
+        self.handle.block_on(self.landing.place(Placement {
+            piece,
+            origin: self.origin,
+            message,
+            flags: letter.flags,
+            received: letter.received,
+        }))?;
+        self.waiting = (self.waiting.0 + 1, self.waiting.1 + self.octets);
+        if self.waiting.0 >= BATCH || self.waiting.1 >= BATCH_OCTETS {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, parcel: Parcel) -> io::Result<()> {
+        if self.landing.orders().blocking_send(Order::Parcel(parcel)).is_ok() {
+            return Ok(());
+        }
+        let failure = self.handle.block_on(self.landing.failure());
+        Err(self.fail(failure))
+    }
+
+    fn fail(&mut self, failure: Failure) -> io::Error {
+        self.failure.get_or_insert(failure);
+        io::Error::other("the destination takes no more")
+    }
+}
+
+impl Take for Carrier {
+    fn begin(&mut self) -> io::Result<()> {
+        self.piece += 1;
+        self.octets = 0;
+        self.digest = Context::new(&SHA256);
+        self.send(Parcel::Begin(self.piece))
+    }
+
+    fn data(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.octets += octets.len() as u64;
+        self.digest.update(octets);
+        for piece in octets.chunks(PIECE) {
+            self.send(Parcel::Data(piece.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, letter: Letter, shown: &str) -> io::Result<()> {
+        self.send(Parcel::End)?;
+        self.land(letter, shown).map_err(|failure| self.fail(failure))
+    }
+
+    fn abandon(&mut self) -> io::Result<()> {
+        self.send(Parcel::Abandon)
+    }
+
+    fn skip(&mut self, shown: &str, size: Option<u64>, reason: &str) {
+        self.sum.leave(shown, size, reason);
+    }
+}
