@@ -7,9 +7,11 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
 
+mod consent;
 mod transfers;
 
 pub use super::plan::{Planned, PlannedFolder};
+pub use consent::Authorized;
 pub use transfers::{BackedUp, LeftOut, Uploaded};
 
 /// The name of the interface.
@@ -351,23 +353,6 @@ pub struct Verified {
     /// What was found; at most 10,000 are listed.
     #[serde(serialize_with = "super::aside::list")]
     pub findings: Vec<Finding>,
-}
-
-/// One reply of `Authorize`: the code, and then how it ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
-pub struct Authorized {
-    /// The account.
-    pub name: String,
-    /// What the owner opens.
-    pub address: Option<String>,
-    /// What the owner types there; null with a browser.
-    pub code: Option<String>,
-    /// Until when.
-    pub expires_at: Option<String>,
-    /// Whether the owner has consented; null until the end.
-    pub ok: Option<bool>,
-    /// Why not.
-    pub error: Option<String>,
 }
 
 /// A message that is not as it should be.

@@ -25,7 +25,7 @@ use super::trouble::Trouble;
 const PASSWORD: &str = "source.password";
 const NEW_PASSWORD: &str = "new_mailbox.password";
 /// Names that one call may have: well below the daemon's limit for a request.
-const NAMES: usize = 5000;
+const NAMES: usize = 10_000;
 
 pub(super) async fn add(
     connection: &mut Connection,
@@ -101,11 +101,9 @@ pub(super) async fn bulk(connection: &mut Connection, screen: &mut Screen, args:
     if args.poll {
         return Ok(good);
     }
-    // All of them into the queue, then the waiting.
-    for wait in [false, true].into_iter().take(if args.wait { 2 } else { 1 }) {
-        for names in ready.chunks(NAMES) {
-            good &= super::start::run(connection, screen, names, false, wait).await?;
-        }
+    // Each is asked to start once: one that has ended by the next call would begin again.
+    for names in ready.chunks(NAMES) {
+        good &= super::start::run(connection, screen, names, false, args.wait).await?;
     }
     Ok(good)
 }
