@@ -219,6 +219,9 @@ allow_private_hosts = true      # the old provider is on this machine
 
 [destination.default.maildir]
 path = "$tmp/mail/{local}/Maildir"
+
+[notices]
+to_member = false               # here both sides are compared, message by message
 EOF
 cat > "$tmp/etc/accounts.d/alice.toml" <<EOF
 [[account]]

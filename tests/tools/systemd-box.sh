@@ -189,6 +189,8 @@ prepare() {
 allow_private_hosts = true
 [polling]
 interval = "1h"
+[notices]
+to_member = false
 EOF
     account alice poll > "$root/etc/mailhaul/accounts.d/alice.toml"
     account bob migrate > "$root/etc/mailhaul/accounts.d/bob.toml"
