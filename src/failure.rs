@@ -36,7 +36,7 @@ pub enum Reach {
 pub enum Kind {
     /// The server refused the credentials (`[AUTH]`, `[AUTHENTICATIONFAILED]`).
     Credentials,
-    /// The mailbox's owner, or who speaks for it, has to act at the provider: consent, an app password.
+    /// The mailbox's owner, or who speaks for it, has to consent at the provider.
     Consent,
     /// The access token ran out in the middle: the next one is asked for, and the work goes on.
     Expired,

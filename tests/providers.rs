@@ -60,6 +60,19 @@ fn waits(server: &FakeImap, words: &[&str]) {
     daemon.stop();
 }
 
+/// It ends, and says what the owner has to do.
+#[track_caller]
+fn ends(server: &FakeImap, words: &[&str]) {
+    let mut daemon = start(server);
+    let migration = daemon.migration_in("alice-old", &["failed", "rolled-back"], LONG);
+    let error = migration["error"].as_str().unwrap();
+    for word in words {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert!(Tree::read(&daemon.maildir("alice")).contents().is_empty());
+    daemon.stop();
+}
+
 fn is_login(command: &Command) -> bool {
     matches!(command.name.as_str(), "LOGIN" | "AUTHENTICATE")
 }
@@ -99,11 +112,11 @@ fn gmail_over_its_limits() {
 
 #[test]
 fn gmail_wants_its_owner() {
-    waits(
+    ends(
         &login_says("NO [ALERT] Application-specific password required: 185833 (Failure)"),
         &["application password"],
     );
-    waits(&login_says("NO [WEBALERT https://x.example/] Web login required."), &["owner has to act"]);
+    ends(&login_says("NO [WEBALERT https://x.example/] Web login required."), &["owner has to act"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ const ROWS: &[Row] = &[
             "185833",
             "authorization code",
         ],
-        Kind::Consent,
+        Kind::Credentials,
         "the owner has to act: make an application password (or authorization code) in the provider's \
          settings, or confirm the login there",
     ),
@@ -136,8 +136,8 @@ mod tests {
             ("[OVERQUOTA] Account exceeded command or bandwidth limits. abc123", Kind::Throttled),
             ("Session expired, please login again.", Kind::Throttled),
             ("Too many simultaneous connections. (Failure)", Kind::Throttled),
-            ("[ALERT] Please log in via your web browser: https://support.google.com/...", Kind::Consent),
-            ("[ALERT] Application-specific password required: 185833 (Failure)", Kind::Consent),
+            ("[ALERT] Please log in via your web browser: https://support.google.com/...", Kind::Credentials),
+            ("[ALERT] Application-specific password required: 185833 (Failure)", Kind::Credentials),
             ("[AUTHENTICATIONFAILED] Invalid credentials (Failure)", Kind::Credentials),
             // Microsoft
             ("User is authenticated but not connected.", Kind::Unavailable),
@@ -151,7 +151,7 @@ mod tests {
             ("[UNAVAILABLE] UID SEARCH Backend error. sc=abc", Kind::Unavailable),
             // NetEase, QQ
             ("EXAMINE Unsafe Login. Please contact kefu@188.com for help", Kind::Unsupported),
-            ("LOGIN fail. Please using authorization code to login", Kind::Consent),
+            ("LOGIN fail. Please using authorization code to login", Kind::Credentials),
             // Dovecot, Cyrus, Courier
             ("[LIMIT] Maximum number of connections from user+IP exceeded", Kind::Throttled),
             ("[UNAVAILABLE] Temporary authentication failure.", Kind::Unavailable),

@@ -65,9 +65,6 @@ fn find_ignoring_case(text: &[u8], wanted: &[u8]) -> Option<usize> {
 pub(super) fn kind(step: Step, reply: &Reply) -> Kind {
     let words = String::from_utf8_lossy(&reply.text).to_ascii_lowercase();
     let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
-    if step == Step::Login && has(OWNER) {
-        return Kind::Consent;
-    }
     match reply.code.as_deref() {
         Some("AUTH") if wants_tls(reply) => return Kind::Unsupported,
         Some("AUTH") => return Kind::Credentials,
@@ -100,10 +97,6 @@ pub(super) fn kind(step: Step, reply: &Reply) -> Kind {
         }
     }
 }
-
-/// The owner has to act at the provider.
-const OWNER: &[&str] =
-    &["application-specific", "app password", "185833", "web browser", "web login", "authorization code"];
 
 const TEMPORARY: &[&str] = &[
     "temporar",
@@ -248,9 +241,6 @@ pub(super) fn failure(
     let mend = match kind {
         Kind::Credentials if hint.is_empty() => "check username and password".to_owned(),
         Kind::Credentials => format!("check username and password; {hint}"),
-        Kind::Consent => {
-            format!("the owner has to act at the provider; {hint}").trim_end_matches("; ").to_owned()
-        }
         Kind::Unsupported if wants_tls(reply) => "set security to \"tls\" or \"starttls\"".to_owned(),
         Kind::Unsupported if hint.is_empty() => "the account must be put right at the server".to_owned(),
         Kind::Unsupported => format!("the account must be put right at the server; {hint}"),
@@ -277,8 +267,6 @@ mod tests {
                 "Plaintext authentication disallowed on non-secure connections.",
                 Kind::Unsupported,
             ),
-            (Some("AUTH"), "Application-specific password required: 185833", Kind::Consent),
-            (Some("AUTH"), "Web login required", Kind::Consent),
             (Some("SYS/TEMP"), "Temporary authentication failure.", Kind::Unavailable),
             (Some("SYS/PERM"), "Your account is not enabled for POP access.", Kind::Unsupported),
             (Some("IN-USE"), "password", Kind::InUse),
