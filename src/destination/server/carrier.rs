@@ -1,6 +1,6 @@
 //! Carries batches from the spool to the server, one connection a landing. What may be there already is
 //! compared first; the rest is appended; what the server gave no UID for is looked up. An answer that was lost
-//! is a failure: the next try compares.
+//! with its connection costs another connection and a look. It refuses to send again what has come.
 
 use std::io;
 use std::path::PathBuf;
