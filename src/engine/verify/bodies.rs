@@ -3,66 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
-use crate::destination::fingerprint::{Fingerprint, Print};
+use crate::destination::fingerprint::Print;
+use crate::destination::server::printer;
+pub(super) use crate::destination::server::prints as imap;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Session};
-use crate::message::Parcel;
 use crate::pop3;
-
-/// Parcels on their way to the fingerprints: 64 of at most 64 KiB.
-const PARCELS: usize = 64;
-
-/// Takes the print of every message that passes.
-fn printer() -> (mpsc::Sender<Parcel>, JoinHandle<BTreeMap<u64, Print>>) {
-    let (sender, mut inbox) = mpsc::channel(PARCELS);
-    let prints = tokio::task::spawn_blocking(move || {
-        let mut prints = BTreeMap::new();
-        let mut current: Option<(u64, Fingerprint)> = None;
-        while let Some(parcel) = inbox.blocking_recv() {
-            match parcel {
-                Parcel::Begin(piece) => current = Some((piece, Fingerprint::default())),
-                Parcel::Data(data) => {
-                    if let Some((_, print)) = &mut current {
-                        print.push(&data);
-                    }
-                }
-                Parcel::End => prints.extend(current.take().map(|(piece, print)| (piece, print.finish()))),
-                Parcel::Abandon => current = None,
-            }
-        }
-        prints
-    });
-    (sender, prints)
-}
 
 fn ended(_: tokio::task::JoinError) -> Failure {
     Failure::new(Kind::Protocol, "the comparison ended unexpectedly", "try again")
-}
-
-/// Of the open folder, by UID; what the server does not give is missing. `messages` are UIDs and sizes, ascending.
-///
-/// # Errors
-/// The connection failed.
-pub(super) async fn imap(
-    session: &mut Session<Parcel>,
-    messages: &[(u32, u32)],
-) -> Result<BTreeMap<u64, Print>, Failure> {
-    let (sink, prints) = printer();
-    let mut pieces = Vec::with_capacity(messages.len());
-    let mut care = Care::default();
-    let mut fetch = Fetch::start(session, messages, sink.clone(), &mut care);
-    while let Some(event) = fetch.next().await? {
-        if let Event::Message(message) = event {
-            pieces.push((u64::from(message.uid), message.piece));
-        }
-    }
-    let _ = fetch.left();
-    drop(sink);
-    let mut prints = prints.await.map_err(ended)?;
-    Ok(pieces.into_iter().filter_map(|(uid, piece)| Some((uid, prints.remove(&piece)?))).collect())
 }
 
 /// By message number; what the server does not give is missing.
