@@ -76,7 +76,7 @@ fn template(value: &Value<'_>) -> Option<String> {
 }
 
 /// Where the password is found. A file's name and a command's arguments may have placeholders.
-fn place(table: &Table<'_>, env: &Environment) -> Option<SecretPlace> {
+pub(super) fn place(table: &Table<'_>, env: &Environment) -> Option<SecretPlace> {
     const PLACES: [&str; 4] = ["file", "credential", "command", "value"];
     table.only(&PLACES);
     if PLACES.iter().filter(|place| table.get(place).is_some()).count() != 1 {
