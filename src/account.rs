@@ -183,6 +183,8 @@ pub struct Poll {
     pub enabled: bool,
     /// Off: deleted at the source after it is durable here.
     pub keep_original: bool,
+    /// It goes where the member's own rules file it.
+    pub apply_filter: bool,
     /// The keyword on each message, `icon-NAME`.
     pub icon: Option<String>,
 }

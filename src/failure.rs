@@ -72,6 +72,8 @@ pub enum Kind {
     Folder,
     /// The destination cannot be written: whose it is and who we are is in the words.
     Destination,
+    /// The destination has no mailbox for the member.
+    Recipient,
     /// The destination has no space.
     Full,
     /// The journal cannot be written.
@@ -110,7 +112,9 @@ impl Failure {
     pub fn again(&self) -> Again {
         match self.kind {
             Kind::Disconnected | Kind::Expired => Again::Now,
-            Kind::Credentials | Kind::Secret | Kind::Unsupported | Kind::PrivateHost => Again::Never,
+            Kind::Credentials | Kind::Secret | Kind::Unsupported | Kind::PrivateHost | Kind::Recipient => {
+                Again::Never
+            }
             _ => Again::Later,
         }
     }

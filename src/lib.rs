@@ -4,12 +4,12 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  net  telemetry  systemd
+//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  net  telemetry  systemd
 //! values    account  settings  message  migration  failure  secret  bearer
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
-//! above. `pop3` and `imap` are languages, `destination` is a role. A large dependency has one
+//! above. `pop3`, `imap` and `lmtp` are languages, `destination` is a role. A large dependency has one
 //! door: `sled` in `journal`, `async_imap` in `imap`, `tokio_cron_scheduler` in `schedule`, `zlink` in
 //! `control`, the password hashes in `provision`, `tracing_journald` in `telemetry`, `clap` and the terminal crates in `ctl`.
 //!
@@ -33,6 +33,7 @@ pub mod engine;
 pub mod failure;
 pub mod imap;
 pub mod journal;
+pub mod lmtp;
 pub mod message;
 pub mod migration;
 pub mod mutf7;

@@ -2,6 +2,7 @@
 //! Only `config` builds them from a file; nothing here reads one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -246,6 +247,64 @@ pub enum Destination {
     },
     /// Another server, or ours, by IMAP.
     Imap(Box<ImapDestination>),
+    /// A server that files mail by each member's own rules.
+    Lmtp(Box<LmtpDestination>),
+}
+
+impl Destination {
+    /// Where mail goes by the member's own rules.
+    pub fn lmtp(&self) -> Option<&LmtpDestination> {
+        match self {
+            Destination::Lmtp(lmtp) => Some(lmtp),
+            _ => None,
+        }
+    }
+
+    /// Where mail goes past those rules; `None`: nowhere.
+    pub fn mailbox(&self) -> Option<&Destination> {
+        match self {
+            Destination::Lmtp(lmtp) => lmtp.beside.as_ref(),
+            other => Some(other),
+        }
+    }
+}
+
+/// `[destination.NAME.lmtp]`, and what stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LmtpDestination {
+    /// Where the server listens.
+    pub address: LmtpAddress,
+    /// Connections to it at once, for all accounts together; at least 1.
+    pub max_connections: usize,
+    /// The same mailboxes past the members' rules: a Maildir, or by IMAP.
+    pub beside: Option<Destination>,
+}
+
+/// Where an LMTP server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LmtpAddress {
+    /// A socket of this machine, absolute.
+    Socket(PathBuf),
+    /// A port.
+    Host {
+        /// The server's name or address.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How the connection is protected.
+        security: Security,
+        /// A private CA, in addition to the system's.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl fmt::Display for LmtpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LmtpAddress::Socket(path) => write!(f, "{}", path.display()),
+            LmtpAddress::Host { host, port, .. } => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 /// `[destination.NAME.imap]`. In `login`, `authorize_as` and the password's place `{member}`, `{local}` and

@@ -44,16 +44,18 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 12] = [
+const NEIGHBOURS: [(&str, &str); 14] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
     ("engine", "schedule"),
     ("pop3", "net"),
     ("imap", "net"),
+    ("lmtp", "net"),
     ("oauth", "net"),
     // A mailbox at a server is one kind of destination.
     ("destination", "imap"),
+    ("destination", "lmtp"),
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),

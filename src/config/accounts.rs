@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use crate::account::{Account, Job, Member, Migrate, NewMailbox, Origin, Poll, Protocol};
 
+use crate::settings::{Destination, Settings};
+
 use super::complaint::Complaint;
 use super::names::{self, Wrong};
 use super::servers::Templates;
@@ -17,6 +19,7 @@ use super::{Broken, Environment};
 
 /// What definitions are checked against.
 pub(super) struct Against<'c> {
+    pub(super) settings: &'c Settings,
     pub(super) destinations: &'c BTreeSet<String>,
     pub(super) templates: &'c Templates,
     pub(super) env: &'c Environment,
@@ -104,7 +107,8 @@ fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Or
     };
     let source = table.require("source", "write [account.source]").and_then(|value| value.table());
     let source = source.and_then(|table| source::read(&table, against, &mut found.protocol));
-    let job = job(table, found);
+    let to = destination.as_ref().and_then(|name| against.settings.destinations.get(name));
+    let job = job(table, found, to);
     let new_mailbox = match table.get("new_mailbox") {
         None => Some(NewMailbox::default()),
         Some(value) => value.table().map(|table| read_new_mailbox(&table, against)),
@@ -138,7 +142,7 @@ fn destination(value: &Value<'_>, against: &Against<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn job(table: &Table<'_>, found: &mut Found) -> Option<Job> {
+fn job(table: &Table<'_>, found: &mut Found, to: Option<&Destination>) -> Option<Job> {
     const MEND: &str = "write either [account.poll] or [account.migrate]";
     let protocol = found.protocol;
     let (poll, migrate) = (table.get("poll"), table.get("migrate"));
@@ -152,13 +156,13 @@ fn job(table: &Table<'_>, found: &mut Found) -> Option<Job> {
         (None, None) => table.complain("does not say what to do", MEND),
         _ => {}
     }
-    let poll =
-        poll.and_then(|value| value.table()).and_then(|table| read_poll(&table, protocol)).map(Job::Poll);
+    let poll = poll.and_then(|value| value.table());
+    let poll = poll.and_then(|table| read_poll(&table, protocol, to)).map(Job::Poll);
     let migrate = migrate.and_then(|value| value.table()).and_then(|table| read_migrate(&table));
     poll.or(migrate.map(Job::Migrate))
 }
 
-fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
+fn read_poll(table: &Table<'_>, protocol: Option<Protocol>, to: Option<&Destination>) -> Option<Poll> {
     table.only(&["mailbox", "folders", "enabled", "keep_original", "apply_filter", "apply_spam", "icon"]);
     let mailbox = match table.get("mailbox") {
         None => Some(vec!["INBOX".to_owned()]),
@@ -176,13 +180,12 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
     };
     let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
     let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));
-    for name in ["apply_filter", "apply_spam"] {
-        if let Some(value) = table.get(name)
-            && value.boolean() == Some(true)
-        {
-            value.complain(LATER, format!("write {name} = false"));
-        }
+    if let Some(value) = table.get("apply_spam")
+        && value.boolean() == Some(true)
+    {
+        value.complain(LATER, "write apply_spam = false");
     }
+    let apply_filter = filtered(table, to);
     let icon = match table.get("icon") {
         None => Some(None),
         Some(value) => value
@@ -194,8 +197,45 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Poll> {
         folders: folders?,
         enabled: enabled?,
         keep_original: keep_original?,
+        apply_filter: apply_filter?,
         icon: icon?,
     })
+}
+
+/// Whether the member's own rules file the mail. Where there is LMTP alone, they do.
+fn filtered(table: &Table<'_>, to: Option<&Destination>) -> Option<bool> {
+    let value = table.get("apply_filter");
+    let written = match &value {
+        Some(value) => Some(value.boolean()?),
+        None => None,
+    };
+    let Some(lmtp) = to.and_then(Destination::lmtp) else {
+        if let Some(value) = value.filter(|_| written == Some(true)) {
+            value.complain(LATER, "write apply_filter = false, or give the destination LMTP");
+        }
+        return Some(false);
+    };
+    let filtered = written.unwrap_or(lmtp.beside.is_none());
+    if let Some(value) = value.filter(|_| !filtered && lmtp.beside.is_none()) {
+        value.complain(
+            "the destination has LMTP alone, and there the member's filter always runs",
+            "write apply_filter = true, or set .maildir or .imap beside .lmtp in the destination",
+        );
+    }
+    if filtered {
+        for (name, usual) in [("mailbox", "INBOX"), ("icon", "")] {
+            let written = table.get(name).filter(|value| value.string().is_some_and(|word| word != usual));
+            if let Some(value) = written {
+                value.complain(
+                    format!("LMTP has no {name}: the member's filter files the mail"),
+                    format!(
+                        "leave {name} out, or set .maildir or .imap beside .lmtp and apply_filter = false"
+                    ),
+                );
+            }
+        }
+    }
+    Some(filtered)
 }
 
 fn read_new_mailbox(table: &Table<'_>, against: &Against<'_>) -> NewMailbox {

@@ -1,17 +1,17 @@
-//! `[destination.NAME]`: a Maildir, or a mailbox at an IMAP server. It refuses more than one kind, and a
-//! password that others can read.
+//! `[destination.NAME]`: a Maildir, or a mailbox at an IMAP server, or the way to one by LMTP, beside which one of
+//! the other two may stand. It refuses any other two, and a password that others can read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::account::Protocol;
 use crate::secret::{Secret, SecretPlace};
-use crate::settings::{Destination, ImapDestination};
+use crate::settings::{Destination, ImapDestination, LmtpAddress, LmtpDestination};
 
 use super::Environment;
 use super::accounts::good;
 use super::names;
-use super::servers;
+use super::servers::{self, Endpoint};
 use super::source::{command, file};
 use super::walk::{Table, Value};
 
@@ -20,14 +20,27 @@ const KINDS: [&str; 3] = ["maildir", "imap", "lmtp"];
 /// Reads one destination.
 pub(super) fn read(table: &Table<'_>, env: &Environment) -> Option<Destination> {
     table.only(&KINDS);
-    if let Some(value) = table.get("lmtp") {
-        value.later(&format!("write [{}.maildir]", table.key));
+    let key = &table.key;
+    let mailboxes = ["maildir", "imap"].into_iter().filter(|kind| table.get(kind).is_some()).count();
+    if mailboxes > 1 {
+        let mend = format!("write [{key}.maildir] or [{key}.imap]; [{key}.lmtp] may stand beside either");
+        table.complain("has more than one kind of mailbox", mend);
     }
-    let kinds = KINDS.into_iter().filter(|kind| table.get(kind).is_some()).count();
-    if kinds != 1 {
-        let what = if kinds == 0 { "has no kind" } else { "has more than one kind" };
-        table.complain(what, format!("write [{}.maildir] and no other kind", table.key));
+    let Some(value) = table.get("lmtp") else {
+        if mailboxes == 0 {
+            table.complain("has no kind", format!("write [{key}.maildir], [{key}.imap] or [{key}.lmtp]"));
+        }
+        return mailbox(table, env);
+    };
+    let beside = mailbox(table, env);
+    let mut lmtp = lmtp(&value.table()?)?;
+    if mailboxes > 0 {
+        lmtp.beside = Some(beside?);
     }
+    Some(Destination::Lmtp(Box::new(lmtp)))
+}
+
+fn mailbox(table: &Table<'_>, env: &Environment) -> Option<Destination> {
     if let Some(value) = table.get("imap") {
         return imap(&value.table()?, env).map(|imap| Destination::Imap(Box::new(imap)));
     }
@@ -37,6 +50,42 @@ pub(super) fn read(table: &Table<'_>, env: &Environment) -> Option<Destination> 
     good(&value, names::maildir(value.string()?))?;
     let path = value.path()?.into_os_string().into_string().ok()?;
     Some(Destination::Maildir { path })
+}
+
+fn lmtp(table: &Table<'_>) -> Option<LmtpDestination> {
+    const MEND: &str = "write socket = \"/run/dovecot/lmtp\", or host = \"...\" and port = 24";
+    table.only(&["socket", "host", "port", "security", "ca_file", "max_connections"]);
+    let max_connections = table.get("max_connections").map_or(Some(20), |value| value.count(1, 1000));
+    let address = match (table.get("socket"), table.get("host")) {
+        (Some(value), None) => {
+            for name in ["port", "security", "ca_file"] {
+                if let Some(value) = table.get(name) {
+                    value.complain("is for a host, and a socket has none", "remove it");
+                }
+            }
+            let path = value.path()?;
+            // sun_path has 108 octets with its NUL (unix(7)).
+            if path.as_os_str().len() > 107 || path.as_os_str().is_empty() {
+                value.complain("is not a path for a socket", "write a path of at most 107 octets");
+                return None;
+            }
+            LmtpAddress::Socket(path)
+        }
+        (None, Some(_)) => {
+            let ca_file = table.get("ca_file").and_then(|value| servers::ca_file(&value));
+            let Endpoint { host, port, security } = servers::lmtp_endpoint(table)?;
+            LmtpAddress::Host { host, port, security, ca_file }
+        }
+        (None, None) => {
+            table.complain("does not say where the server listens", MEND);
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            table.complain("has both socket and host", MEND);
+            return None;
+        }
+    };
+    Some(LmtpDestination { address, max_connections: max_connections?, beside: None })
 }
 
 fn imap(table: &Table<'_>, env: &Environment) -> Option<ImapDestination> {

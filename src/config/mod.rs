@@ -158,7 +158,13 @@ pub fn load_with(
         Surroundings { settings: &read.settings, servers: templates.keys().cloned().collect() };
     let proposed = if fatal { None } else { propose(&surroundings)? };
     let servers = surroundings.servers;
-    let against = accounts::Against { destinations: &read.destinations, templates: &templates, env, own };
+    let against = accounts::Against {
+        settings: &read.settings,
+        destinations: &read.destinations,
+        templates: &templates,
+        env,
+        own,
+    };
     for file in account_files(config_file, &read.settings, &complaints) {
         if proposed.as_ref().is_none_or(|proposed| proposed.file != file) {
             census.take(&file, Text::read(&file), &against);
@@ -212,8 +218,13 @@ impl Reader {
         fatal |= !read_servers(text("/etc/mailhaul/servers.d/a.toml", servers), &complaints, &mut templates);
         let mut census = census::Census::new(read.settings.polling.max_accounts_per_member);
         let own = own_definitions(&read.settings);
-        let against =
-            accounts::Against { destinations: &read.destinations, templates: &templates, env: &env, own };
+        let against = accounts::Against {
+            settings: &read.settings,
+            destinations: &read.destinations,
+            templates: &templates,
+            env: &env,
+            own,
+        };
         let name = "/etc/mailhaul/accounts.d/a.toml";
         census.take(Path::new(name), text(name, accounts), &against);
         let servers = templates.keys().cloned().collect();

@@ -127,9 +127,18 @@ fn template(table: &Table<'_>) -> Template {
 
 /// Host, port and security of a table; the defaults follow from the protocol.
 pub(super) fn endpoint(table: &Table<'_>, protocol: Protocol) -> Option<Endpoint> {
+    at(table, Security::Tls, |security| usual_port(protocol, security))
+}
+
+/// The same for LMTP: a server in our own house, in plain text unless that is written otherwise.
+pub(super) fn lmtp_endpoint(table: &Table<'_>) -> Option<Endpoint> {
+    at(table, Security::None, |_| 24)
+}
+
+fn at(table: &Table<'_>, usual: Security, port: impl Fn(Security) -> u16) -> Option<Endpoint> {
     let host = table.require("host", "write host = \"mail.example.com\"").and_then(|value| host(&value));
     let security = match table.get("security") {
-        None => Some(Security::Tls),
+        None => Some(usual),
         Some(value) => match value.choice(&["tls", "starttls", "none"]) {
             Some("tls") => Some(Security::Tls),
             Some("starttls") => Some(Security::StartTls),
@@ -138,7 +147,7 @@ pub(super) fn endpoint(table: &Table<'_>, protocol: Protocol) -> Option<Endpoint
         },
     };
     let port = match table.get("port") {
-        None => security.map(|security| usual_port(protocol, security)),
+        None => security.map(port),
         Some(value) => value.integer(1, 65535).and_then(|port| u16::try_from(port).ok()),
     };
     Some(Endpoint { host: host?, port: port?, security: security? })

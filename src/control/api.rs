@@ -73,6 +73,8 @@ pub struct Run {
     pub bytes: u64,
     /// What went wrong, and what to do.
     pub error: Option<String>,
+    /// What else is to be known: what waits for the destination, what may be there twice.
+    pub note: Option<String>,
     /// What became of the messages, one by one.
     pub ledger: Ledger,
 }

@@ -40,6 +40,7 @@ pub(super) fn account(view: &View) -> api::Account {
                         deleted: 0,
                         bytes: view.record.bytes_done,
                         error: view.record.error.clone(),
+                        note: None,
                         ledger: self::ledger(ledger),
                     }
                 });
@@ -122,6 +123,7 @@ pub(super) fn run(record: &RunRecord) -> api::Run {
         deleted: record.deleted,
         bytes: record.bytes,
         error: record.error.clone(),
+        note: record.note.clone(),
         ledger: ledger(&record.ledger),
     }
 }

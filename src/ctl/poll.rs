@@ -44,7 +44,12 @@ pub(super) async fn run(
         if run.result == "ok" {
             if !screen.json {
                 let words = format!("{}: {}", polled.name, brought(run));
-                live.apart(|| screen.painted(Meaning::Good, &words));
+                live.apart(|| {
+                    screen.painted(Meaning::Good, &words);
+                    if let Some(note) = &run.note {
+                        screen.line(&format!("{}: {note}", polled.name));
+                    }
+                });
             }
         } else {
             good = false;

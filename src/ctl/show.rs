@@ -115,6 +115,7 @@ fn tell_run(screen: &mut Screen, run: &Run) {
     let when = moment(screen, run.finished_at.as_deref());
     field(screen, "last run", Some(&format!("{}, {when}: {}", run.result, brought(run))));
     field(screen, "ledger", Some(&ledger(&run.ledger)).filter(|_| run.ledger.seen > 0).map(String::as_str));
+    field(screen, "note", run.note.as_deref());
     field(screen, "error", run.error.as_deref());
 }
 

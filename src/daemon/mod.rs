@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::config::{Complaint, Environment, Loaded};
-use crate::engine::{Means, Tokens};
+use crate::engine::{Means, Slots, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::net::Connector;
@@ -162,7 +162,8 @@ impl Kept {
     fn means(&self, settings: Settings) -> Result<Means, Failure> {
         let connector = Connector::new(settings.daemon.allow_private_hosts)?;
         let Kept { environment, journal, vault, tokens, audit } = self.clone();
-        Ok(Means { settings, environment, connector, journal, vault, tokens, audit })
+        let slots = Slots::of(&settings);
+        Ok(Means { settings, environment, connector, journal, vault, tokens, audit, slots })
     }
 }
 

@@ -200,9 +200,9 @@ impl<'s> Makers<'s> {
         mailbox: Option<&Secret>,
     ) -> Option<(&'static str, String)> {
         let way = self.settings.provisioning.way.as_ref()?;
-        let path = match self.settings.destinations.get(&account.destination)? {
-            Destination::Maildir { path } => Some(PathBuf::from(account.member.fill(path))),
-            Destination::Imap(_) => None,
+        let path = match self.settings.destinations.get(&account.destination)?.mailbox() {
+            Some(Destination::Maildir { path }) => Some(PathBuf::from(account.member.fill(path))),
+            _ => None,
         };
         let (member, first_name, last_name) = (account.member.clone(), String::new(), String::new());
         let wanted = Wanted { member, first_name, last_name, path };

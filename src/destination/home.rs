@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use super::delivery::{self, Delivery};
 use super::landing::Landing;
 use super::maildir::{self, Mailbox};
 use super::place::Naming;
@@ -20,6 +21,8 @@ pub enum Home {
     Maildir(Arc<Mailbox>),
     /// At a server; messages on their way wait in the directory.
     Server(Arc<Server>, PathBuf),
+    /// Where a server files it, by LMTP; messages on their way wait in the directory.
+    Delivery(Arc<Delivery>, PathBuf),
 }
 
 impl Home {
@@ -29,7 +32,8 @@ impl Home {
     /// The server does not say.
     pub async fn naming(&self) -> Result<Naming, Failure> {
         match self {
-            Home::Maildir(_) => Ok(Naming::Maildir),
+            // By LMTP there are no folders: names are for people only.
+            Home::Maildir(_) | Home::Delivery(..) => Ok(Naming::Maildir),
             Home::Server(server, _) => Ok(Naming::Server(server.layout().await?.clone())),
         }
     }
@@ -40,6 +44,7 @@ impl Home {
         match self {
             Home::Maildir(mailbox) => maildir::land(Arc::clone(mailbox), account, landings),
             Home::Server(server, spool) => server::land(Arc::clone(server), spool.clone(), landings),
+            Home::Delivery(to, spool) => delivery::land(Arc::clone(to), spool.clone(), landings),
         }
     }
 
@@ -54,6 +59,7 @@ impl Home {
                 Ok(folders.into_iter().filter(|name| !maildir::Folder::exists(mailbox, name)).collect())
             }
             Home::Server(server, _) => server.missing(&folders).await,
+            Home::Delivery(..) => Ok(BTreeSet::new()),
         }
     }
 
@@ -68,6 +74,7 @@ impl Home {
                 on_disk(move || maildir::unsubscribed(&mailbox, &folders)).await
             }
             Home::Server(server, _) => server.unsubscribed(&folders).await,
+            Home::Delivery(..) => Ok(Vec::new()),
         }
     }
 
@@ -82,6 +89,7 @@ impl Home {
                 on_disk(move || maildir::subscribe(&mailbox, &folders)).await.map(drop)
             }
             Home::Server(server, _) => server.subscribe(&folders).await,
+            Home::Delivery(..) => Ok(()),
         }
     }
 
@@ -90,7 +98,7 @@ impl Home {
     /// # Errors
     /// The spool cannot be written.
     pub async fn done(&self, account: u64) -> Result<(), Failure> {
-        let Home::Server(_, spool) = self else { return Ok(()) };
+        let (Home::Server(_, spool) | Home::Delivery(_, spool)) = self else { return Ok(()) };
         let spool = spool.clone();
         on_disk(move || {
             server::forget(&spool, account).map_err(|e| {
@@ -105,7 +113,7 @@ impl Home {
     pub fn maildir(&self) -> Option<&Arc<Mailbox>> {
         match self {
             Home::Maildir(mailbox) => Some(mailbox),
-            Home::Server(..) => None,
+            Home::Server(..) | Home::Delivery(..) => None,
         }
     }
 }

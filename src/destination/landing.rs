@@ -130,6 +130,12 @@ pub struct Receipt {
     pub adopted: bool,
     /// The destination does not take this message: why, in words.
     pub refused: Option<String>,
+    /// That is so for now: the next run tries again.
+    pub later: bool,
+    /// That stays so: no run tries again by itself.
+    pub for_good: bool,
+    /// It was sent before, and that answer was lost: it may be there twice.
+    pub twice: bool,
     /// Its UID at a server.
     pub uid: Option<u32>,
 }
@@ -137,7 +143,17 @@ pub struct Receipt {
 impl Receipt {
     /// It is there.
     pub fn landed(message: MessageRef, octets: u64) -> Receipt {
-        Receipt { message, octets, keywords_left: Vec::new(), adopted: false, refused: None, uid: None }
+        Receipt {
+            message,
+            octets,
+            keywords_left: Vec::new(),
+            adopted: false,
+            refused: None,
+            later: false,
+            for_good: false,
+            twice: false,
+            uid: None,
+        }
     }
 }
 

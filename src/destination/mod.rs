@@ -2,8 +2,10 @@
 //! at once, publishes it and returns receipts. It refuses to record progress: that is the journal's.
 //!
 //! A [`Home`] is one member's mailbox: [`maildir`] is Maildir++ on a local file system, [`server`] is a mailbox
-//! at an IMAP server. A [`landing::Landing`] takes a stream of [`crate::message::Parcel`]s into either.
+//! at an IMAP server, and [`delivery`] is the way to one by LMTP. A [`landing::Landing`] takes a stream of
+//! [`crate::message::Parcel`]s into each of them.
 
+pub mod delivery;
 pub mod fingerprint;
 mod home;
 pub mod landing;

@@ -34,6 +34,8 @@ pub(super) async fn arrived(means: &Means, account: &Account, home: &Home) -> Re
     let mailbox = match home {
         Home::Maildir(mailbox) => Arc::clone(mailbox),
         Home::Server(server, _) => return at_server(means, account, server).await,
+        // Nobody can look.
+        Home::Delivery(..) => return Ok(Arrived::default()),
     };
     let drop = match account.source.protocol {
         Protocol::Pop3 => Drop::of(means, name)?,

@@ -65,6 +65,13 @@ pub(super) async fn run(
 ) -> Result<BackedUp, Failure> {
     let path = match means.place_of(&errand.member, &errand.destination)? {
         Place::Maildir(path) => path,
+        Place::Delivery(_) => {
+            return Err(Failure::new(
+                Kind::Unsupported,
+                "a mailbox behind LMTP cannot be read",
+                "set [destination.NAME.maildir] beside it, or back it up at the server",
+            ));
+        }
         Place::Server(_) => {
             return Err(Failure::new(
                 Kind::Unsupported,

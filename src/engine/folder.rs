@@ -14,6 +14,7 @@ use super::budget::Budget;
 use super::carry::Looked;
 use super::gmail::Map;
 use super::meter::Meter;
+use super::recall::not_taken;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
@@ -98,6 +99,8 @@ pub(super) struct Progress {
     pub(super) lost_keywords: u64,
     /// Flags at the source, of a migration.
     pub(super) looked: Looked,
+    /// Messages that may be here twice.
+    pub(super) twice: u64,
     /// What came just now.
     pub(super) fresh: UidSet,
     /// What lands now was copied here, and not fetched.
@@ -167,6 +170,7 @@ impl FolderWork<'_> {
                 None if known => Looked::read(self.journal, self.account, key)?,
                 _ => Looked::default(),
             },
+            twice: 0,
             fresh: UidSet::new(),
             copying: false,
         };
@@ -208,11 +212,12 @@ impl FolderWork<'_> {
                 progress.done.insert(uid);
             }
         }
+        let refused = if known { self.refused(key)? } else { BTreeMap::new() };
         let (too_large, todo): (Vec<_>, Vec<_>) = listed
             .messages
             .iter()
             .copied()
-            .filter(|(uid, _)| !progress.done.contains(*uid))
+            .filter(|(uid, _)| !progress.done.contains(*uid) && !refused.contains_key(uid))
             .partition(|(_, size)| self.limit.is_some_and(|limit| u64::from(*size) > limit));
         if !todo.is_empty() && self.board.is_surveying() {
             return Ok(Brought::Later);
@@ -226,6 +231,12 @@ impl FolderWork<'_> {
             None => UidSet::new(),
         };
         self.clear_skipped(&mut progress, since.map(|(_, again)| again))?;
+        for (uid, _) in &listed.messages {
+            if let Some(record) = refused.get(uid).filter(|_| !progress.done.contains(*uid)) {
+                progress.record.ledger.skipped += 1;
+                progress.changes.skipped(self.account, key, &uid.to_string(), record);
+            }
+        }
         for (uid, size) in too_large {
             progress.record.ledger.skipped += 1;
             let reason = too_large_for(self.limit.unwrap_or_default());
@@ -408,6 +419,13 @@ impl FolderWork<'_> {
         Ok(())
     }
 
+    /// What the destination refused for good.
+    fn refused(&self, folder: u64) -> Result<BTreeMap<u32, SkippedRecord>, Failure> {
+        let skipped = self.journal.skipped(self.account)?.into_iter();
+        let refused = skipped.filter(|(key, _, record)| *key == folder && record.for_good);
+        Ok(refused.filter_map(|(_, id, record)| Some((id.parse().ok()?, record))).collect())
+    }
+
     fn there(&self, key: u64) -> Result<AtServer, Failure> {
         AtServer::read(self.journal, self.account, key)
     }
@@ -427,7 +445,7 @@ impl FolderWork<'_> {
 
     fn except(&self, progress: &mut Progress, id: &str, size: Option<u64>, reason: String) {
         let folder = progress.record.name.clone();
-        let record = SkippedRecord { folder, id: id.to_owned(), size, reason };
+        let record = SkippedRecord { folder, id: id.to_owned(), size, reason, for_good: false };
         progress.changes.skipped(self.account, progress.key, id, &record);
     }
 
@@ -439,10 +457,21 @@ impl FolderWork<'_> {
         let mut octets = 0;
         let mut announced = 0;
         for receipt in &receipts {
-            if let (MessageRef::Imap { uid, .. }, Some(reason)) = (receipt.message, &receipt.refused) {
-                progress.record.ledger.failed += 1;
-                let reason = format!("the destination does not take it: {reason}");
-                self.except(progress, &uid.to_string(), Some(receipt.octets), reason);
+            self.meter.hear(receipt);
+            progress.twice += u64::from(receipt.twice);
+            if let (MessageRef::Imap { uid, .. }, Some(_)) = (receipt.message, &receipt.refused) {
+                match receipt.for_good {
+                    true => progress.record.ledger.skipped += 1,
+                    false => progress.record.ledger.failed += 1,
+                }
+                let record = SkippedRecord {
+                    folder: progress.record.name.clone(),
+                    id: uid.to_string(),
+                    size: Some(receipt.octets),
+                    reason: not_taken(self.account, receipt),
+                    for_good: receipt.for_good,
+                };
+                progress.changes.skipped(self.account, progress.key, &uid.to_string(), &record);
                 continue;
             }
             progress.there_new |= progress.there.landed(receipt);
@@ -489,11 +518,15 @@ impl FolderWork<'_> {
         }
         progress.record.open = false;
         progress.record.state = FolderState::Done;
-        if progress.lost_keywords > 0 {
-            let words =
-                format!("{} messages have keywords that do not fit into this folder", progress.lost_keywords);
-            progress.record.note =
-                Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
+        for (count, what) in [
+            (progress.lost_keywords, "have keywords that do not fit into this folder"),
+            (progress.twice, "may be here twice: an answer was lost, and nobody can ask again"),
+        ] {
+            if count > 0 {
+                let words = format!("{count} messages {what}");
+                progress.record.note =
+                    Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
+            }
         }
         self.save(progress).await?;
         let ledger = &progress.record.ledger;

@@ -12,9 +12,10 @@ use super::budget::Budget;
 use super::drain::{FOLDER, Moving};
 use super::folder::too_large_for;
 use super::identity::{self, Copies};
+use super::listed::{Message, Verdict, judge, key_of, shown};
 use super::meter::Meter;
 use super::poll::Outcome;
-use super::recall::{forget, list_skipped, remember};
+use super::recall::{forget, list_skipped, not_taken, remember};
 use super::{Means, blocking, odd};
 use crate::account::Account;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
@@ -23,7 +24,7 @@ use crate::destination::place::{Naming, place};
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
 use crate::message::{Flags, FolderPath, MessageRef};
-use crate::pop3::{Listed, Retrieved, Session};
+use crate::pop3::{Retrieved, Session};
 
 /// One batch: so many messages, and by the listing so many octets.
 const BATCH: usize = 400;
@@ -44,14 +45,6 @@ pub(super) struct Errand {
     pub(super) icon: Option<String>,
     /// Off: what is durable here is deleted at the source.
     pub(super) keep_original: bool,
-}
-
-struct Message {
-    number: u32,
-    size: Option<u64>,
-    /// `None`: only its octets tell.
-    id: Option<u128>,
-    shown: String,
 }
 
 /// Runs one session; `outcome` says how far it came, whatever happens. `moving`: it is a migration's.
@@ -99,11 +92,16 @@ pub(super) async fn run(
                 Some(reason) => {
                     outcome.ledger.failed += 1;
                     let folder = FolderPath(work.mailbox.clone()).to_string();
-                    let record = SkippedRecord { folder, id: new.shown, size: new.size, reason };
+                    let record =
+                        SkippedRecord { folder, id: new.shown, size: new.size, reason, for_good: false };
                     skipped.insert(key_of(new.id, &record.id, new.number), record);
                 }
                 None => fresh.push(new),
             },
+            Verdict::LeftOut(key, record) => {
+                outcome.ledger.skipped += 1;
+                skipped.insert(key, record);
+            }
             Verdict::TooLarge { size, limit } => {
                 outcome.ledger.skipped += 1;
                 let folder = FolderPath(work.mailbox.clone()).to_string();
@@ -112,6 +110,7 @@ pub(super) async fn run(
                     id: shown(message),
                     size: Some(size),
                     reason: too_large_for(limit),
+                    for_good: false,
                 };
                 skipped.insert(key_of(id, &record.id, message.number), record);
             }
@@ -186,6 +185,7 @@ pub(super) async fn run(
             meter,
             here: &mut here,
             holds: opened.holds,
+            earlier: &earlier,
             orphans,
             copies: Copies::default(),
             recognised: 0,
@@ -247,59 +247,13 @@ async fn orphans(
     .await
 }
 
-enum Verdict {
-    Known(u128),
-    New(Message),
-    TooLarge { size: u64, limit: u64 },
-}
-
-fn judge(
-    message: &Listed,
-    id: Option<u128>,
-    known: &BTreeSet<u128>,
-    earlier: &BTreeMap<String, SkippedRecord>,
-    limit: Option<u64>,
-) -> Verdict {
-    if let Some(id) = id.filter(|id| known.contains(id)) {
-        return Verdict::Known(id);
-    }
-    // What an earlier run found out counts more than what the list says.
-    let found = id.and_then(|_| earlier.get(&key_of(id, "", message.number))?.size);
-    let size = found.max(message.size);
-    if let (Some(limit), Some(size)) = (limit, size)
-        && size > limit
-    {
-        return Verdict::TooLarge { size, limit };
-    }
-    Verdict::New(Message { number: message.number, size: message.size, id, shown: shown(message) })
-}
-
-pub(super) fn shown(message: &Listed) -> String {
-    match &message.uidl {
-        Some(uidl) => {
-            let text: String = uidl
-                .iter()
-                .take(100)
-                .map(|b| if b.is_ascii_graphic() { char::from(*b) } else { '?' })
-                .collect();
-            text
-        }
-        None => format!("message {}", message.number),
-    }
-}
-
-/// The key of an exception in the journal: the message's identity where it has one.
-fn key_of(id: Option<u128>, shown: &str, number: u32) -> String {
-    match id {
-        Some(id) => format!("{id:032x}"),
-        None => format!("{:016x}-{number}", Origin::pop3(shown).account),
-    }
-}
-
 pub(super) fn directory_of(naming: &Naming, mailbox: &[String]) -> String {
     let folder = [((), FolderPath(mailbox.to_vec()))];
     place(naming, &folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
 }
+
+/// Numbers of messages in this session, and how they are shown, by identity.
+type Numbers = BTreeMap<u128, (u32, String)>;
 
 /// Brings messages batch by batch; the next batch is fetched while the last one is made durable.
 struct Carrier<'c> {
@@ -313,6 +267,8 @@ struct Carrier<'c> {
     here: &'c mut Vec<(u32, u128)>,
     /// What the folder held before, if somebody doubted it.
     holds: BTreeSet<MessageRef>,
+    /// What earlier runs did not bring.
+    earlier: &'c BTreeMap<String, SkippedRecord>,
     /// What is here and no longer listed under the name that it has here.
     orphans: Option<Arc<Orphans>>,
     copies: Copies,
@@ -338,8 +294,8 @@ impl Carrier<'_> {
     ) -> Result<Option<Failure>, Failure> {
         let mut flags = Flags { recent: true, ..Flags::default() };
         flags.keywords.extend(work.icon.as_ref().map(|icon| format!("icon-{icon}")));
-        let mut numbers: BTreeMap<u128, u32> =
-            wanted.iter().filter_map(|m| Some((m.id?, m.number))).collect();
+        let mut numbers: Numbers =
+            wanted.iter().filter_map(|m| Some((m.id?, (m.number, m.shown.clone())))).collect();
         let mut waiting = None;
         let mut broken = None;
         for batch in batches(wanted) {
@@ -361,7 +317,15 @@ impl Carrier<'_> {
                                 if self.is_here(landing, message.number, id).await? {
                                     continue;
                                 }
-                                numbers.insert(id, message.number);
+                                let key = key_of(Some(id), "", message.number);
+                                if let Some(record) = self.earlier.get(&key).filter(|record| record.for_good)
+                                {
+                                    landing.discard(message.number.into()).await?;
+                                    self.outcome.ledger.skipped += 1;
+                                    skipped.insert(key, record.clone());
+                                    continue;
+                                }
+                                numbers.insert(id, (message.number, message.shown.clone()));
                                 id
                             }
                         };
@@ -443,7 +407,8 @@ impl Carrier<'_> {
         skipped: &mut BTreeMap<String, SkippedRecord>,
     ) {
         let folder = FolderPath(work.mailbox.clone()).to_string();
-        let record = SkippedRecord { folder, id: message.shown.clone(), size: message.size, reason };
+        let (id, size) = (message.shown.clone(), message.size);
+        let record = SkippedRecord { folder, id, size, reason, for_good: false };
         skipped.insert(key_of(message.id, &message.shown, message.number), record);
     }
 
@@ -451,18 +416,29 @@ impl Carrier<'_> {
         &mut self,
         work: &Errand,
         receipts: Vec<Receipt>,
-        numbers: &BTreeMap<u128, u32>,
+        numbers: &Numbers,
         skipped: &mut BTreeMap<String, SkippedRecord>,
     ) -> Result<(), Failure> {
         let (refused, receipts): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r.refused.is_some());
         for receipt in refused {
             let MessageRef::Pop3(id) = receipt.message else { continue };
-            self.outcome.ledger.failed += 1;
-            let number = numbers.get(&id).copied().unwrap_or(0);
-            let shown = format!("message {number}");
-            let message = Message { number, size: Some(receipt.octets), id: Some(id), shown };
-            let words = receipt.refused.unwrap_or_default();
-            self.except(work, &message, format!("the destination does not take it: {words}"), skipped);
+            self.meter.hear(&receipt);
+            match receipt.for_good {
+                true => self.outcome.ledger.skipped += 1,
+                false => self.outcome.ledger.failed += 1,
+            }
+            let (number, shown) = numbers.get(&id).cloned().unwrap_or_default();
+            let record = SkippedRecord {
+                folder: FolderPath(work.mailbox.clone()).to_string(),
+                id: shown,
+                size: Some(receipt.octets),
+                reason: not_taken(self.name, &receipt),
+                for_good: receipt.for_good,
+            };
+            skipped.insert(key_of(Some(id), "", number), record);
+        }
+        for receipt in receipts.iter().filter(|receipt| receipt.twice) {
+            self.meter.hear(receipt);
         }
         let ids: Vec<u128> = receipts
             .iter()
@@ -472,7 +448,7 @@ impl Carrier<'_> {
             })
             .collect();
         self.landed(&ids, &receipts).await?;
-        self.here.extend(ids.iter().filter_map(|id| numbers.get(id).map(|number| (*number, *id))));
+        self.here.extend(ids.iter().filter_map(|id| numbers.get(id).map(|(number, _)| (*number, *id))));
         Ok(())
     }
 

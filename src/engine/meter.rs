@@ -1,6 +1,9 @@
 //! Live numbers of a run, for everybody who looks. It refuses to be the truth: that is the journal.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::destination::landing::Receipt;
 
 /// The numbers of one run, or of the daemon as a whole.
 #[derive(Debug, Default)]
@@ -11,6 +14,11 @@ pub(crate) struct Meter {
     total: AtomicU64,
     /// Octets done.
     pub(crate) bytes: AtomicU64,
+    /// Messages that the destination did not take now, and its last words.
+    later: AtomicU64,
+    words: Mutex<Option<String>>,
+    /// Messages that may be there twice.
+    twice: AtomicU64,
 }
 
 impl Meter {
@@ -27,6 +35,37 @@ impl Meter {
     /// Messages to do, once known.
     pub(crate) fn total(&self) -> Option<u64> {
         self.total.load(Relaxed).checked_sub(1)
+    }
+
+    /// What the destination said of a message, if it is to be told at the end.
+    pub(super) fn hear(&self, receipt: &Receipt) {
+        self.twice.fetch_add(u64::from(receipt.twice), Relaxed);
+        if receipt.later {
+            self.later.fetch_add(1, Relaxed);
+            if let Ok(mut words) = self.words.lock() {
+                words.get_or_insert_with(|| receipt.refused.clone().unwrap_or_default());
+            }
+        }
+    }
+
+    /// The first words of a destination that did not take something now.
+    pub(super) fn put_off(&self) -> Option<String> {
+        self.words.lock().ok()?.clone()
+    }
+
+    /// What is to be told of the run besides its numbers.
+    pub(super) fn note(&self) -> Option<String> {
+        let (later, twice) = (self.later.load(Relaxed), self.twice.load(Relaxed));
+        let messages = |count: u64| format!("{count} {}", if count == 1 { "message" } else { "messages" });
+        let waits = self
+            .put_off()
+            .filter(|_| later > 0)
+            .map(|words| format!("{} did not come, the next run tries again: {words}", messages(later)));
+        let doubled = (twice > 0).then(|| {
+            format!("{} may be here twice: an answer was lost, and nobody can ask again", messages(twice))
+        });
+        let notes: Vec<String> = waits.into_iter().chain(doubled).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     pub(super) fn add(&self, messages: u64, bytes: u64) {

@@ -379,6 +379,7 @@ async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), 
         id: "(folder)".to_owned(),
         size: None,
         reason: cut(&reason),
+        for_good: false,
     };
     changes.skipped(&shared.account.name, key, "folder", &skipped);
     changes.folder(&shared.account.name, key, &record);

@@ -14,6 +14,7 @@ mod drain;
 mod folder;
 mod gmail;
 mod identity;
+mod listed;
 mod maildrop;
 mod manager;
 mod meter;
@@ -31,14 +32,18 @@ mod tokens;
 mod upload;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::account::{Account, Member, Source};
+use tokio::sync::Semaphore;
+
+use crate::account::{Account, Job, Member, Source};
 use crate::audit::Audit;
 use crate::config::Environment;
 use crate::destination::Home;
+use crate::destination::delivery::Delivery;
 use crate::destination::maildir::{Mailbox, Origin, clear_tmp, path_for};
 use crate::destination::place::Naming;
 use crate::destination::server::Server;
@@ -47,7 +52,7 @@ use crate::journal::Journal;
 use crate::net::Connector;
 use crate::sealed::{Item, Vault};
 use crate::secret::{Secret, SecretPlace};
-use crate::settings::{Destination, Settings};
+use crate::settings::{Destination, LmtpDestination, Settings};
 
 pub use backup::{BackedUp, Format};
 pub use manager::{
@@ -75,6 +80,24 @@ pub struct Means {
     pub tokens: Arc<Tokens>,
     /// Who did what.
     pub audit: Audit,
+    /// Connections to LMTP servers.
+    pub slots: Slots,
+}
+
+/// How many connections may be open to the LMTP server of each destination, over all accounts.
+#[derive(Debug, Clone, Default)]
+pub struct Slots(BTreeMap<String, Arc<Semaphore>>);
+
+impl Slots {
+    /// As the settings have it.
+    pub fn of(settings: &Settings) -> Slots {
+        let lmtp = settings.destinations.iter().filter_map(|(name, to)| Some((name.clone(), to.lmtp()?)));
+        Slots(lmtp.map(|(name, lmtp)| (name, Arc::new(Semaphore::new(lmtp.max_connections)))).collect())
+    }
+
+    fn to(&self, destination: &str) -> Arc<Semaphore> {
+        self.0.get(destination).map_or_else(|| Arc::new(Semaphore::new(1)), Arc::clone)
+    }
 }
 
 impl Means {
@@ -105,12 +128,16 @@ impl Means {
     /// Opens the account's mailbox, a Maildir made if missing, without what a killed run left half-written in it.
     async fn open_home(&self, account: &Account) -> Result<Home, Failure> {
         let mark = Origin::pop3(&account.name).account;
-        self.open_home_of(&account.member, &account.destination, mark).await
+        self.open_place(self.place(account)?, mark).await
     }
 
     /// The same for a member; `mark` is whose half-written messages go.
     async fn open_home_of(&self, member: &Member, destination: &str, mark: u64) -> Result<Home, Failure> {
-        match self.place_of(member, destination)? {
+        self.open_place(self.place_of(member, destination)?, mark).await
+    }
+
+    async fn open_place(&self, place: Place, mark: u64) -> Result<Home, Failure> {
+        match place {
             Place::Maildir(path) => {
                 let opened = blocking(move || {
                     let mailbox = Mailbox::open(&path)?;
@@ -121,7 +148,7 @@ impl Means {
             }
             Place::Server(login) => {
                 let (place, environment) = (login.password.clone(), self.environment.clone());
-                let spool = self.settings.daemon.state_directory.join("spool");
+                let spool = self.spool();
                 let directory = spool.clone();
                 let secret = blocking(move || {
                     make_private(&directory)?;
@@ -131,32 +158,55 @@ impl Means {
                 let server = Server::new(self.connector.anywhere(), *login, secret);
                 Ok(Home::Server(Arc::new(server), spool))
             }
+            Place::Delivery(to) => {
+                let (spool, directory) = (self.spool(), self.spool());
+                blocking(move || make_private(&directory)).await?;
+                Ok(Home::Delivery(to, spool))
+            }
         }
+    }
+
+    /// Where messages wait on their way to a server.
+    fn spool(&self) -> PathBuf {
+        self.settings.daemon.state_directory.join("spool")
     }
 
     /// How folders are named in the account's mailbox; nothing is made.
     async fn naming(&self, account: &Account) -> Result<Naming, Failure> {
         match self.place(account)? {
-            Place::Maildir(_) => Ok(Naming::Maildir),
+            Place::Maildir(_) | Place::Delivery(_) => Ok(Naming::Maildir),
             Place::Server(_) => self.open_home(account).await?.naming().await,
         }
     }
 
     /// Where the account's mail comes home to.
     fn place(&self, account: &Account) -> Result<Place, Failure> {
-        self.place_of(&account.member, &account.destination)
+        let filtered = matches!(&account.job, Job::Poll(poll) if poll.apply_filter);
+        let lmtp = self.settings.destinations.get(&account.destination).and_then(Destination::lmtp);
+        match lmtp.filter(|_| filtered) {
+            Some(lmtp) => self.delivery(&account.member, &account.destination, lmtp),
+            None => self.place_of(&account.member, &account.destination),
+        }
     }
 
+    /// A member's mailbox, past the member's filter where there is a way.
     fn place_of(&self, member: &Member, destination: &str) -> Result<Place, Failure> {
-        match self.settings.destinations.get(destination) {
+        let known = self.settings.destinations.get(destination);
+        match known.map(|known| known.mailbox().unwrap_or(known)) {
             Some(Destination::Maildir { path }) => Ok(Place::Maildir(path_for(path, member))),
             Some(Destination::Imap(imap)) => Ok(Place::Server(Box::new(imap.source(member)))),
+            Some(Destination::Lmtp(lmtp)) => self.delivery(member, destination, lmtp),
             None => Err(Failure::new(
                 Kind::Destination,
                 format!("there is no destination {destination}"),
                 "define it in mailhaul.toml",
             )),
         }
+    }
+
+    fn delivery(&self, member: &Member, name: &str, lmtp: &LmtpDestination) -> Result<Place, Failure> {
+        let (connector, at, slots) = (self.connector.anywhere(), lmtp.address.clone(), self.slots.to(name));
+        Ok(Place::Delivery(Arc::new(Delivery::new(connector, at, member, slots)?)))
     }
 }
 
@@ -166,6 +216,8 @@ enum Place {
     Maildir(PathBuf),
     /// The member's login at a server.
     Server(Box<Source>),
+    /// Where a server files the member's mail.
+    Delivery(Arc<Delivery>),
 }
 
 /// A directory for us alone.

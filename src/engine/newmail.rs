@@ -147,6 +147,7 @@ fn need(
     // What was too large stays out until the limit is another one.
     let again: UidSet = left
         .iter()
+        .filter(|(_, record)| !record.for_good)
         .filter(|(_, record)| record.size.zip(limit).is_none_or(|(size, limit)| size <= limit))
         .map(|(uid, _)| *uid)
         .collect();

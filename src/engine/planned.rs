@@ -15,6 +15,7 @@ use crate::imap::{Session, SourceFolder};
 use crate::journal::Side;
 use crate::message::{FolderPath, UidSet};
 use crate::pop3;
+use crate::settings::OnFailure;
 
 /// What would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     }
     match means.place(account)? {
         Place::Maildir(_) => {}
+        Place::Delivery(_) => planned.notes.extend(lost_by_lmtp(means.settings.migrations.on_failure)),
         Place::Server(_) => planned.notes.push(
             "the destination is a server: keywords that it does not keep are reported, and what the member moves \
              meanwhile is not taken back by a rollback"
@@ -85,6 +87,23 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         ),
     }
     Ok(planned)
+}
+
+/// What LMTP cannot carry.
+fn lost_by_lmtp(on_failure: OnFailure) -> Vec<String> {
+    let mut notes = vec![
+        "the destination is LMTP: dates, flags, keywords and folders are lost. Each message arrives as new, and \
+         is filed by the member's own filter"
+            .to_owned(),
+        "LMTP cannot take anything back: there is no rollback, 'cancel' needs --keep, and 'verify' cannot look"
+            .to_owned(),
+    ];
+    if on_failure != OnFailure::Keep {
+        notes.push(
+            "so it will not start: write on_failure = \"keep\" in [migrations] if that is meant".to_owned(),
+        );
+    }
+    notes
 }
 
 async fn mailbox(
@@ -216,6 +235,6 @@ async fn missing(
             })
             .await
         }
-        Place::Server(_) => means.open_home(account).await?.missing(names).await,
+        Place::Server(_) | Place::Delivery(_) => means.open_home(account).await?.missing(names).await,
     }
 }

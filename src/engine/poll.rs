@@ -10,7 +10,7 @@ use super::maildrop::{self, Errand, directory_of};
 use super::meter::Meter;
 use super::{Means, newmail};
 use crate::account::{Account, Poll, Protocol};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::SourceRecord;
 use crate::migration::Ledger;
 
@@ -24,6 +24,8 @@ pub(super) struct Outcome {
     /// The server wants so much time between two logins.
     pub(super) login_delay: Option<std::time::Duration>,
     pub(super) record: SourceRecord,
+    /// What else is to be told.
+    pub(super) note: Option<String>,
 }
 
 /// Polls once. Whatever happens, the outcome says how far it came.
@@ -53,5 +55,10 @@ pub(super) async fn poll(
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();
+    outcome.note = meter.note();
+    if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
+        let words = format!("the destination takes nothing now: {words}");
+        outcome.failure.get_or_insert(Failure::new(Kind::Destination, words, "it is tried again"));
+    }
     outcome
 }

@@ -90,9 +90,9 @@ impl Means {
     }
 
     fn maildir_path(&self, account: &Account) -> Result<Option<PathBuf>, Failure> {
-        match self.place(account)? {
+        match self.place_of(&account.member, &account.destination)? {
             Place::Maildir(path) => Ok(Some(path)),
-            Place::Server(_) => Ok(None),
+            Place::Server(_) | Place::Delivery(_) => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::now;
 use super::poll::Outcome;
+use crate::destination::landing::Receipt;
 use crate::failure::Failure;
 use crate::journal::{Changes, Journal, SkippedRecord};
 
@@ -49,6 +50,16 @@ pub(super) fn remember(
         changes.identities(name, known, chunks);
     }
     Ok(())
+}
+
+/// Why a message is not at the destination, which said so.
+pub(super) fn not_taken(account: &str, receipt: &Receipt) -> String {
+    let words = receipt.refused.as_deref().unwrap_or_default();
+    if receipt.for_good {
+        format!("the destination refuses it: {words}; 'mailhaulctl enable {account}' has it tried once more")
+    } else {
+        format!("the destination does not take it: {words}; the next run tries again")
+    }
 }
 
 /// Writes the exceptions, if they are not what the journal has.

@@ -65,6 +65,10 @@ pub(super) async fn roll_back(
     account: &Account,
     made_for: Option<PathBuf>,
 ) -> Result<Undone, Failure> {
+    if let Place::Delivery(_) = means.place(account)? {
+        // What LMTP delivered stays, and stays known.
+        return Ok(Undone::default());
+    }
     let records = means.journal.folders(&account.name)?;
     let mut before: BTreeMap<u64, Before> = BTreeMap::new();
     for (key, record) in &records {
@@ -91,6 +95,7 @@ pub(super) async fn roll_back(
             blocking(move || undo_maildir(&path, mark, &stay, drop.as_ref(), folders, made_for)).await?
         }
         Place::Server(_) => undo_at_server(means, account, mark, &records).await?,
+        Place::Delivery(_) => Undone::default(),
     };
     let mut changes = Changes::default();
     for (key, mut record) in records {

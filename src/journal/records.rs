@@ -219,6 +219,8 @@ pub struct RunRecord {
     pub deleted: u64,
     /// Octets brought.
     pub bytes: u64,
+    /// What else is to be known.
+    pub note: Option<String>,
 }
 
 /// What is known of a migration.
@@ -420,6 +422,8 @@ pub struct SkippedRecord {
     pub size: Option<u64>,
     /// In words.
     pub reason: String,
+    /// The destination refused it: it is not asked for again by itself.
+    pub for_good: bool,
 }
 
 impl Journal {

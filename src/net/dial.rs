@@ -3,9 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address;
@@ -52,6 +53,29 @@ pub(super) async fn dial(host: &str, port: u16, allow_private: bool) -> Result<T
         }
     }
     Err(worst.or(refused).unwrap_or_else(|| no_such_name(host)))
+}
+
+pub(super) async fn dial_socket(path: &Path) -> Result<UnixStream, Failure> {
+    let failure = |words: String, mend: &str| Err(unreachable_host(words, mend));
+    let path_shown = path.display();
+    match timeout(CONNECT, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => match error.kind() {
+            io::ErrorKind::NotFound => failure(
+                format!("there is no socket {path_shown}"),
+                "check its path, and whether its server runs",
+            ),
+            io::ErrorKind::ConnectionRefused => {
+                failure(format!("nobody listens at {path_shown}"), "start its server")
+            }
+            io::ErrorKind::PermissionDenied => failure(
+                format!("{path_shown} may not be opened by the user {}", nix::unistd::geteuid()),
+                "let this user read and write it (mode, group)",
+            ),
+            _ => failure(format!("{path_shown} cannot be opened: {error}"), "check its server"),
+        },
+        Err(_) => failure(format!("{path_shown} does not answer"), "check its server"),
+    }
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {

@@ -44,6 +44,11 @@ impl Connector {
         dial::dial(host, port, self.allow_private_hosts).await.map(Stream::plain)
     }
 
+    /// A connection to a socket of this machine, 20 s at most.
+    pub async fn connect_socket(&self, path: &Path) -> Result<Stream, Failure> {
+        dial::dial_socket(path).await.map(Stream::local)
+    }
+
     /// TLS 1.2 or later over `stream`, 30 s at most. The certificate must be valid now, for `host`, and
     /// signed by the system's authorities or one in `ca_file` (PEM, 1 MiB at most).
     pub async fn secure(
@@ -58,19 +63,30 @@ impl Connector {
 
 /// What an error on an open connection means.
 pub fn io_failure(host: &str, port: u16, error: &io::Error) -> Failure {
-    use io::ErrorKind as E;
     if let Some(error) = tls::inside(error) {
         return tls::failure(host, error, false);
     }
+    if dial::our_own(error) {
+        return dial::our_network(host, port, error);
+    }
+    broken_off(&format!("{host}:{port}"), error)
+}
+
+/// The same for a socket of this machine.
+pub fn socket_failure(path: &Path, error: &io::Error) -> Failure {
+    broken_off(&path.display().to_string(), error)
+}
+
+fn broken_off(place: &str, error: &io::Error) -> Failure {
+    use io::ErrorKind as E;
     match error.kind() {
         E::TimedOut => {
-            Failure::new(Kind::Stalled, format!("{host}:{port} fell silent in the middle of the work"), "")
+            Failure::new(Kind::Stalled, format!("{place} fell silent in the middle of the work"), "")
         }
         E::UnexpectedEof | E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::NotConnected => {
-            Failure::new(Kind::Disconnected, format!("{host}:{port} closed the connection"), "")
+            Failure::new(Kind::Disconnected, format!("{place} closed the connection"), "")
         }
-        _ if dial::our_own(error) => dial::our_network(host, port, error),
-        _ => Failure::new(Kind::Disconnected, format!("the connection to {host}:{port} broke: {error}"), ""),
+        _ => Failure::new(Kind::Disconnected, format!("the connection to {place} broke: {error}"), ""),
     }
 }
 

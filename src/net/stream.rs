@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::client::TlsStream;
 
@@ -27,7 +27,11 @@ enum Inner {
 
 impl Stream {
     pub(super) fn plain(tcp: TcpStream) -> Stream {
-        Stream(Inner::Plain(Watched::new(tcp)))
+        Stream(Inner::Plain(Watched::new(Wire::Tcp(tcp))))
+    }
+
+    pub(super) fn local(socket: UnixStream) -> Stream {
+        Stream(Inner::Plain(Watched::new(Wire::Local(socket))))
     }
 
     pub(super) fn tls(tls: TlsStream<Watched>) -> Stream {
@@ -94,17 +98,23 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// What carries the octets.
+enum Wire {
+    Tcp(TcpStream),
+    Local(UnixStream),
+}
+
 /// The wire with its clocks: one for the reader, one for the writer.
 pub(super) struct Watched {
-    tcp: TcpStream,
+    wire: Wire,
     stall: Duration,
     reading: Clock,
     writing: Clock,
 }
 
 impl Watched {
-    fn new(tcp: TcpStream) -> Watched {
-        Watched { tcp, stall: STALL, reading: Clock::default(), writing: Clock::default() }
+    fn new(wire: Wire) -> Watched {
+        Watched { wire, stall: STALL, reading: Clock::default(), writing: Clock::default() }
     }
 
     /// An octet moved, whichever way: a long upload is no silence, even if somebody waits for the answer.
@@ -140,10 +150,40 @@ impl Clock {
     }
 }
 
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Wire::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Wire::Local(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Wire::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Wire::Local(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Neither kind holds anything back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Wire::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Local(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.tcp).poll_read(cx, buf) {
+        match Pin::new(&mut this.wire).poll_read(cx, buf) {
             Poll::Pending => this.reading.wait(cx, this.stall),
             ready => {
                 this.alive();
@@ -156,7 +196,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.tcp).poll_write(cx, buf) {
+        match Pin::new(&mut this.wire).poll_write(cx, buf) {
             Poll::Pending => this.writing.wait(cx, this.stall),
             ready => {
                 this.alive();
@@ -166,11 +206,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
     }
 }
 

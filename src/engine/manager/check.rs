@@ -91,6 +91,7 @@ impl Manager {
         match means.place(account)? {
             // Opening an existing mailbox also says whether it can be written.
             Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,
+            Place::Delivery(to) => to.ask().await?,
             Place::Server(_) => means.open_home(account).await?.naming().await.map(drop)?,
         }
         Ok(found)

@@ -23,6 +23,7 @@ use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Finish};
 use crate::migration::{State as Stage, Wish};
 use crate::notice::About;
+use crate::settings::OnFailure;
 
 impl Manager {
     /// Puts migrations into the queue, in the order of the names; what waits or runs there already stays as it
@@ -39,10 +40,14 @@ impl Manager {
                 if let Some(refusal) = state.denied(name) {
                     return Err(refusal);
                 }
-                let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+                let Some((account, entry)) = state.migration(name) else {
+                    return Err(state.not_migrated(name));
+                };
                 if is_under_way(entry.record.state) {
                     continue;
                 }
+                let kept = cannot_be_undone(&means, account);
+                kept.map_err(|f| Refusal::Refused(name.clone(), f.words, f.mend))?;
                 entry.record.state.wish(Wish::Start).map_err(|why| {
                     Refusal::Refused(name.clone(), why.to_owned(), "see 'mailhaulctl queue'".to_owned())
                 })?;
@@ -68,7 +73,17 @@ impl Manager {
         let means = self.means();
         let (written, stage) = {
             let mut state = self.lock();
-            let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+            let Some((account, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+            if wish == (Wish::Cancel { keep: false }) && entry.record.started_at.is_some() {
+                let gone = matches!(means.place(account), Ok(Place::Delivery(_)));
+                if gone {
+                    return Err(Refusal::Refused(
+                        name.to_owned(),
+                        "what LMTP delivered cannot be taken back".to_owned(),
+                        format!("run 'mailhaulctl cancel {name} --keep'"),
+                    ));
+                }
+            }
             let stage = entry.record.state.wish(wish).map_err(|why| {
                 Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
             })?;
@@ -204,6 +219,7 @@ impl Manager {
         let AccountJob::Migrate(work) = account.job.clone() else {
             return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
         };
+        cannot_be_undone(&means, account)?;
         let tally = Arc::new(Tally::default());
         let made = topmost(&means, account).await?;
         let found = self.found(&means, account).await?;
@@ -511,6 +527,20 @@ impl Manager {
         }
         ended
     }
+}
+
+/// Nothing goes by LMTP that may have to be put back.
+fn cannot_be_undone(means: &Means, account: &Account) -> Result<(), Failure> {
+    if means.settings.migrations.on_failure == OnFailure::Keep
+        || !matches!(means.place(account), Ok(Place::Delivery(_)))
+    {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Unsupported,
+        "the destination is LMTP, which carries no dates, flags and folders, and cannot take anything back",
+        "use a destination with .maildir or .imap, or write on_failure = \"keep\" in [migrations]",
+    ))
 }
 
 /// It waits for its turn or its next try, or runs.

@@ -15,7 +15,7 @@ use super::state::{Entry, Running, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job, Poll};
 use crate::failure::{Failure, Kind};
-use crate::journal::{Changes, RunRecord};
+use crate::journal::{Changes, RunRecord, SkippedRecord};
 use crate::notice::About;
 
 /// A wish to poll: what has to have ended for it to be granted.
@@ -97,6 +97,7 @@ impl Manager {
     }
 
     async fn switch(&self, name: &str, on: bool) -> Result<&'static str, Refusal> {
+        let means = self.means();
         let written = {
             let mut state = self.lock();
             if let Some(refusal) = state.denied(name).filter(|_| on) {
@@ -116,6 +117,14 @@ impl Manager {
             }
             let mut changes = Changes::default();
             changes.poll(name, &entry.record);
+            if on {
+                // What the destination refused is asked for once more.
+                for (folder, id, record) in means.journal.skipped(name)? {
+                    if record.for_good {
+                        changes.skipped(name, folder, &id, &SkippedRecord { for_good: false, ..record });
+                    }
+                }
+            }
             let running = entry.running.is_some();
             if !on {
                 state.timetable.remove(name);
@@ -123,7 +132,7 @@ impl Manager {
             } else if !running && !self.once {
                 state.timetable.set(name, now());
             }
-            self.means().journal.enqueue(changes)
+            means.journal.enqueue(changes)
         };
         written.await?;
         self.told();
@@ -251,6 +260,7 @@ impl Manager {
                 || before.disabled != record.disabled
                 || before.asked != record.asked
                 || before.last_run.as_ref().map(|r| &r.error) != record.last_run.as_ref().map(|r| &r.error)
+                || outcome.note.is_some()
                 || before.last_run.as_ref().map(|r| r.ledger.skipped)
                     != record.last_run.as_ref().map(|r| r.ledger.skipped);
             telling.then(|| {
@@ -290,6 +300,7 @@ fn judge(
         ledger: outcome.ledger,
         deleted: outcome.deleted,
         bytes: outcome.bytes,
+        note: outcome.note.as_deref().map(cut),
     });
     match &outcome.failure {
         None => {
@@ -333,12 +344,13 @@ fn log(account: &Account, outcome: &Outcome, took: i64) {
         None => tracing::info!(
             ACCOUNT = name,
             MEMBER = member,
-            "polled: {} imported, {} already here, {} skipped, {} failed, {} deleted at the source, {took} ms",
+            "polled: {} imported, {} already here, {} skipped, {} failed, {} deleted at the source, {took} ms{}",
             ledger.imported,
             ledger.already_there,
             ledger.skipped,
             ledger.failed,
-            outcome.deleted
+            outcome.deleted,
+            outcome.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default()
         ),
         Some(failure) if failure.kind == Kind::Stopped => {
             tracing::debug!(ACCOUNT = name, MEMBER = member, "poll stopped");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
-use super::{Means, Place, blocking, gmail, identity, maildrop, migrate};
+use super::{Means, Place, blocking, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
@@ -221,6 +221,11 @@ async fn imap(
 fn maildir(means: &Means, account: &Account) -> Result<PathBuf, Failure> {
     match means.place(account)? {
         Place::Maildir(path) => Ok(path),
+        Place::Delivery(_) => Err(Failure::new(
+            Kind::Unsupported,
+            "what was delivered by LMTP cannot be read again",
+            "'show' tells what the server took",
+        )),
         Place::Server(_) => Err(Failure::new(
             Kind::Unsupported,
             "a mailbox at a server cannot be compared in this version",
@@ -375,7 +380,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         .iter()
         .zip(identities)
         .map(|(message, identity)| {
-            let id = maildrop::shown(message);
+            let id = listed::shown(message);
             // What has no identity was left out for that.
             let reference = MessageRef::Pop3(identity.unwrap_or_default());
             numbers.insert(reference, message.number);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mailhaul::audit::Audit;
 use mailhaul::config::{Environment, Reader};
 use mailhaul::control::{Desk, attend};
-use mailhaul::engine::{Manager, Means};
+use mailhaul::engine::{Manager, Means, Slots};
 use mailhaul::journal::Journal;
 use mailhaul::net::Connector;
 use mailhaul::sealed::Vault;
@@ -41,7 +41,16 @@ impl Stage {
         let (vault, audit) = (Vault::open(state.path(), None).unwrap(), Audit::new(state.path()));
         let (settings, environment) = (loaded.settings, Environment::default());
         let tokens = Arc::default();
-        let means = Means { settings, environment, connector, journal, vault, tokens, audit: audit.clone() };
+        let means = Means {
+            slots: Slots::of(&settings),
+            settings,
+            environment,
+            connector,
+            journal,
+            vault,
+            tokens,
+            audit: audit.clone(),
+        };
         let manager = Manager::new(means.clone(), false);
         assert_eq!((loaded.accounts.len(), loaded.broken.len()), (0, 1));
         manager.set_accounts(means, loaded.accounts, loaded.broken).unwrap();

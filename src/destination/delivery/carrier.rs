@@ -1,0 +1,310 @@
+//! Carries batches from the spool to the LMTP server, one message after the other over one connection, which
+//! is made anew when it breaks. A message over which three connections broke is given up; a server that takes
+//! nothing now is left alone until the next run. It refuses to keep a message in memory.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::trail::{Strikes, Trail};
+use super::{Connection, Delivery, at_home};
+use crate::destination::landing::{Landing, Opened, Opening, Receipt};
+use crate::destination::received::LONGEST_HEAD;
+use crate::destination::spool::{Body, Errand, Waiting, take_in};
+use crate::failure::{Failure, Kind};
+use crate::lmtp::{Begun, Envelope, Session, Verdict};
+
+/// Connections in a row that bring nothing.
+const TRIES: u32 = 5;
+/// Before the first of them; each waits twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A message is given up after so many broken connections.
+const STRIKES: u32 = 3;
+/// After so many messages in a row that are not taken now, the rest of the batch is not tried.
+const IN_A_ROW: u32 = 3;
+/// Whoever stops waits so long for the answer to the message that is on its way.
+const GRACE: Duration = Duration::from_secs(4);
+/// A message is read in pieces of this size.
+const PIECE: usize = 32 * 1024;
+
+/// Starts a landing; messages wait in `spool`, a directory. Whoever must know that nothing is being sent any
+/// more waits for `landings`.
+pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landing {
+    let (landing, inbox, fate) = Landing::prepare();
+    // One batch may wait while another one is being sent.
+    let (errands, work) = mpsc::channel(1);
+    let directory = spool.clone();
+    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands));
+    landings.spawn(async move {
+        let mut carrier = Carrier {
+            to,
+            spool: directory,
+            connection: None,
+            trail: Trail::default(),
+            later: 0,
+            leaving: Arc::default(),
+        };
+        let carried = carrier.carry(work).await;
+        if let Some(connection) = carrier.connection.take() {
+            connection.session.close().await;
+        }
+        if let Err(failure) = carried {
+            fate.is(failure);
+        }
+        // The spool ends by itself: nobody takes its errands any more.
+        let taken = taking.await.unwrap_or_else(|e| {
+            Err(Failure::new(Kind::Destination, format!("the delivery ended unexpectedly: {e}"), ""))
+        });
+        if let Err(failure) = taken {
+            fate.is(failure);
+        }
+    });
+    landing
+}
+
+struct Carrier {
+    to: Arc<Delivery>,
+    spool: PathBuf,
+    connection: Option<Connection>,
+    trail: Trail,
+    /// So many messages in a row were not taken now.
+    later: u32,
+    /// Nobody waits for the rest of the batch any more.
+    leaving: Arc<AtomicBool>,
+}
+
+/// A message that is next, and what it is like.
+struct Next {
+    waiting: Waiting,
+    envelope: Envelope,
+}
+
+impl Carrier {
+    async fn carry(&mut self, mut work: mpsc::Receiver<Errand>) -> Result<(), Failure> {
+        loop {
+            let errand = match work.try_recv() {
+                Ok(errand) => errand,
+                Err(_) => {
+                    // Others may want the connection while the source is slow.
+                    if let Some(connection) = self.connection.take() {
+                        connection.session.close().await;
+                    }
+                    let Some(errand) = work.recv().await else { return Ok(()) };
+                    errand
+                }
+            };
+            match errand {
+                Errand::Open(opening, reply) => {
+                    let opened = self.open(*opening).await?;
+                    let _ = reply.send(Ok(opened));
+                }
+                Errand::Batch(batch, mut reply) => {
+                    let leaving = Arc::clone(&self.leaving);
+                    let left = async {
+                        reply.closed().await;
+                        leaving.store(true, Relaxed);
+                        tokio::time::sleep(GRACE).await;
+                    };
+                    let receipts = tokio::select! {
+                        receipts = self.batch(batch) => receipts.map_err(at_home)?,
+                        () = left => return Err(stopped()),
+                    };
+                    let _ = reply.send(receipts);
+                }
+            }
+        }
+    }
+
+    /// What the server took, and nobody recorded, counts as being there.
+    async fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
+        let (spool, origin, recorded) = (self.spool.clone(), opening.origin, opening.look.is_none());
+        self.trail = on_disk(move || Trail::read(&spool, origin, recorded)).await?;
+        Ok(Opened { holds: self.trail.taken(), ..Opened::default() })
+    }
+
+    async fn batch(&mut self, batch: Vec<Waiting>) -> Result<Vec<Receipt>, Failure> {
+        let mut queue = VecDeque::with_capacity(batch.len());
+        for waiting in batch {
+            let body = waiting.body.clone();
+            let utf8 = on_disk(move || has_utf8_header(&body)).await?;
+            let (recipient, octets) = (self.to.recipient.clone(), waiting.body.octets);
+            queue.push_back(Next { waiting, envelope: Envelope { recipient, octets, utf8 } });
+        }
+        self.trailed(Trail::batch).await?;
+        let (mut receipts, mut tries) = (Vec::with_capacity(queue.len()), 0);
+        while !queue.is_empty() {
+            let before = queue.len();
+            let failure = match self.deliver(&mut queue, &mut receipts).await {
+                Ok(()) => break,
+                Err(failure) if may_pass(&failure) && tries < TRIES => failure,
+                Err(failure) => return Err(failure),
+            };
+            tries = if queue.len() < before { 0 } else { tries + 1 };
+            tracing::debug!("the connection to the LMTP server is made anew: {failure}");
+            tokio::time::sleep(PAUSE * (1 << tries)).await;
+        }
+        Ok(receipts)
+    }
+
+    /// Delivers from the front of the queue until it is empty or the connection breaks.
+    async fn deliver(
+        &mut self,
+        queue: &mut VecDeque<Next>,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<(), Failure> {
+        while let Some(next) = queue.front() {
+            if self.leaving.load(Relaxed) {
+                return Err(stopped());
+            }
+            let message = next.waiting.placement.message;
+            let strikes = self.trail.strikes(message);
+            let verdict = if self.later >= IN_A_ROW {
+                Verdict::Later("the ones before it were not taken either, so it was not tried".to_owned())
+            } else if strikes.broken + strikes.doubted >= STRIKES {
+                self.trailed(move |trail| trail.answered(message, false)).await?;
+                Verdict::Refused(given_up(strikes))
+            } else {
+                self.hand_over(queue).await?
+            };
+            self.later = if matches!(verdict, Verdict::Later(_)) { self.later + 1 } else { 0 };
+            if let Some(Next { waiting, .. }) = queue.pop_front() {
+                receipts.push(receipt(&waiting, verdict, strikes));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the message at the front over. The one behind it may be announced along with its end.
+    async fn hand_over(&mut self, queue: &VecDeque<Next>) -> Result<Verdict, Failure> {
+        if self.connection.as_ref().is_none_or(|connection| connection.session.is_over()) {
+            self.connection = None;
+            self.connection = Some(self.to.connect().await?);
+        }
+        let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
+        let Some(Next { waiting, envelope }) = queue.front() else { return Err(lost()) };
+        let message = waiting.placement.message;
+        match session.begin(envelope).await? {
+            Begun::No(verdict) => return Ok(verdict),
+            Begun::Go => {}
+        }
+        if let Err(failure) = send(session, &waiting.body).await {
+            if may_pass(&failure) {
+                self.trailed(move |trail| trail.broke(message)).await?;
+            }
+            return Err(failure);
+        }
+        self.trailed(move |trail| trail.ending(message)).await?;
+        let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
+        let behind = queue.get(1).filter(|next| {
+            let strikes = self.trail.strikes(next.waiting.placement.message);
+            !self.leaving.load(Relaxed)
+                && self.later + 1 < IN_A_ROW
+                && strikes.broken + strikes.doubted < STRIKES
+        });
+        let verdict = session.end(behind.map(|next| &next.envelope)).await?;
+        let taken = verdict == Verdict::Taken;
+        self.trailed(move |trail| trail.answered(message, taken)).await?;
+        Ok(verdict)
+    }
+
+    /// Something is written down.
+    async fn trailed(
+        &mut self,
+        write: impl FnOnce(&mut Trail) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let mut trail = std::mem::take(&mut self.trail);
+        self.trail = on_disk(move || {
+            write(&mut trail)?;
+            Ok(trail)
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+async fn send(session: &mut Session, body: &Body) -> Result<(), Failure> {
+    let mut done = 0;
+    while done < body.octets {
+        let (body, at) = (body.clone(), done);
+        let piece = on_disk(move || read(&body, at, PIECE)).await?;
+        done += piece.len() as u64;
+        session.body(&piece).await?;
+    }
+    Ok(())
+}
+
+/// At most so many octets of a message, from `at` on.
+fn read(body: &Body, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    let left = usize::try_from(body.octets.saturating_sub(at)).unwrap_or(usize::MAX);
+    let mut piece = vec![0; left.min(most)];
+    body.file.read_exact_at(&mut piece, body.offset + at)?;
+    Ok(piece)
+}
+
+fn has_utf8_header(body: &Body) -> io::Result<bool> {
+    let start = read(body, 0, LONGEST_HEAD)?;
+    let mut end = start.len();
+    for mark in [&b"\n\r\n"[..], b"\n\n"] {
+        end = end.min(memchr::memmem::find(&start, mark).unwrap_or(end));
+    }
+    Ok(!start.get(..end).unwrap_or_default().is_ascii())
+}
+
+fn receipt(waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
+    let mut receipt = Receipt::landed(waiting.placement.message, waiting.body.octets);
+    match verdict {
+        Verdict::Taken => receipt.twice = strikes.doubted > 0,
+        Verdict::Later(words) => {
+            receipt.refused = Some(words);
+            receipt.later = true;
+        }
+        Verdict::Refused(words) => {
+            receipt.refused = Some(words);
+            receipt.for_good = true;
+        }
+    }
+    receipt
+}
+
+fn given_up(strikes: Strikes) -> String {
+    let count = strikes.broken + strikes.doubted;
+    let words = format!("the connection to the LMTP server broke {count} times over it");
+    match strikes.doubted {
+        0 => words,
+        1 => format!("{words}, once after its end was sent: it may be there"),
+        times => {
+            format!("{words}, {times} times after its end was sent: it may be there, even {times} times")
+        }
+    }
+}
+
+/// Whether another connection may do better.
+fn may_pass(failure: &Failure) -> bool {
+    use Kind::{Disconnected, Protocol, Stalled, Unavailable, Unreachable};
+    matches!(failure.kind, Disconnected | Stalled | Protocol | Unavailable | Unreachable)
+}
+
+/// Runs what may wait for the disk on a thread of its own.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).and_then(|done| done).map_err(|e| {
+        Failure::new(Kind::Destination, format!("the spool cannot be used: {e}"), "it is tried again")
+    })
+}
+
+fn stopped() -> Failure {
+    Failure::new(Kind::Stopped, "it was stopped", "")
+}
+
+fn lost() -> Failure {
+    Failure::new(Kind::Destination, "an answer is missing", "it is tried again")
+}

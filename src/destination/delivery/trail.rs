@@ -1,0 +1,238 @@
+//! What became of the messages of one source folder on their way, as lines of a small file: what is about to be
+//! ended, what was answered and how. A restart reads from it what was taken without being recorded, and what
+//! is in doubt. It refuses to grow with the mailbox: what is recorded elsewhere goes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::destination::maildir::Origin;
+use crate::message::MessageRef;
+
+/// Batches whose answers may not be recorded yet.
+const BATCHES: usize = 8;
+
+/// How often a connection broke over a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Strikes {
+    /// Before its end was sent: it cannot be there.
+    pub(super) broken: u32,
+    /// After that, without an answer: it may be there.
+    pub(super) doubted: u32,
+}
+
+/// The trail of one folder.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    path: PathBuf,
+    /// Open for more lines.
+    file: Option<File>,
+    /// Taken, batch by batch; the last one is the current one.
+    taken: VecDeque<Vec<MessageRef>>,
+    strikes: BTreeMap<MessageRef, Strikes>,
+}
+
+impl Trail {
+    /// What is in the file for that folder of that account. If everything that was taken is `recorded`, only
+    /// strikes are kept.
+    pub(super) fn read(spool: &Path, origin: Origin, recorded: bool) -> io::Result<Trail> {
+        let path = spool.join(format!("{:016x}-{:016x}.lmtp", origin.account, origin.folder));
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Trail { path, ..Trail::default() }),
+            Err(e) => return Err(e),
+        };
+        let mut trail = Trail { path, ..Trail::default() };
+        let mut taken = BTreeSet::new();
+        for line in text.split(|octet| *octet == b'\n') {
+            let Some((mark, message)) = std::str::from_utf8(line).ok().and_then(parse) else { continue };
+            match mark {
+                "?" => trail.strikes.entry(message).or_default().doubted += 1,
+                "!" => {
+                    trail.strikes.entry(message).or_default().broken += 1;
+                }
+                "+" => {
+                    trail.strikes.remove(&message);
+                    taken.insert(message);
+                }
+                _ => {
+                    trail.strikes.remove(&message);
+                }
+            }
+        }
+        if !recorded && !taken.is_empty() {
+            trail.taken.push_back(taken.into_iter().collect());
+        }
+        trail.write_anew()?;
+        Ok(trail)
+    }
+
+    /// What was taken and may not be recorded.
+    pub(super) fn taken(&self) -> BTreeSet<MessageRef> {
+        self.taken.iter().flatten().copied().collect()
+    }
+
+    /// What went wrong with a message so far.
+    pub(super) fn strikes(&self, message: MessageRef) -> Strikes {
+        self.strikes.get(&message).copied().unwrap_or_default()
+    }
+
+    /// A batch begins.
+    pub(super) fn batch(&mut self) -> io::Result<()> {
+        self.taken.push_back(Vec::new());
+        if self.taken.len() > 2 * BATCHES {
+            self.taken.drain(..BATCHES);
+            self.write_anew()?;
+        }
+        Ok(())
+    }
+
+    /// The end of a message is about to be sent. That, and everything before it, is durable when this returns.
+    pub(super) fn ending(&mut self, message: MessageRef) -> io::Result<()> {
+        self.strikes.entry(message).or_default().doubted += 1;
+        self.line('?', message)?.sync_data()
+    }
+
+    /// The connection broke before its end was sent.
+    pub(super) fn broke(&mut self, message: MessageRef) -> io::Result<()> {
+        self.strikes.entry(message).or_default().broken += 1;
+        self.line('!', message).map(drop)
+    }
+
+    /// The server took it, or said that it did not.
+    pub(super) fn answered(&mut self, message: MessageRef, taken: bool) -> io::Result<()> {
+        self.strikes.remove(&message);
+        if taken && let Some(batch) = self.taken.back_mut() {
+            batch.push(message);
+        }
+        self.line(if taken { '+' } else { '-' }, message).map(drop)
+    }
+
+    fn line(&mut self, mark: char, message: MessageRef) -> io::Result<&File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let file = File::options().append(true).create(true).mode(0o600).open(&self.path)?;
+                if let Some(directory) = self.path.parent() {
+                    File::open(directory)?.sync_all()?;
+                }
+                file
+            }
+        };
+        (&file).write_all(written(mark, message).as_bytes())?;
+        Ok(self.file.insert(file))
+    }
+
+    fn write_anew(&mut self) -> io::Result<()> {
+        self.file = None;
+        let mut text: String = self.taken.iter().flatten().map(|message| written('+', *message)).collect();
+        for (message, strikes) in &self.strikes {
+            for (mark, count) in [('!', strikes.broken), ('?', strikes.doubted)] {
+                text.extend((0..count).map(|_| written(mark, *message)));
+            }
+        }
+        if text.is_empty() {
+            return match std::fs::remove_file(&self.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            };
+        }
+        let new = self.path.with_extension("new");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path)?;
+        match self.path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn written(mark: char, message: MessageRef) -> String {
+    match message {
+        MessageRef::Imap { uidvalidity, uid } => format!("{mark} i {uidvalidity} {uid}\n"),
+        MessageRef::Pop3(id) => format!("{mark} p {id:032x}\n"),
+    }
+}
+
+/// A line that was cut short by a power cut is none.
+fn parse(line: &str) -> Option<(&str, MessageRef)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match *words.as_slice() {
+        [mark, "i", validity, uid] => {
+            Some((mark, MessageRef::Imap { uidvalidity: validity.parse().ok()?, uid: uid.parse().ok()? }))
+        }
+        [mark, "p", id] if id.len() == 32 => {
+            Some((mark, MessageRef::Pop3(u128::from_str_radix(id, 16).ok()?)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Origin = Origin { account: 7, folder: 9 };
+
+    fn message(uid: u32) -> MessageRef {
+        MessageRef::Imap { uidvalidity: 3, uid }
+    }
+
+    #[test]
+    fn it_outlives_us() {
+        let spool = tempfile::tempdir().unwrap();
+        let read = |recorded| Trail::read(spool.path(), ORIGIN, recorded).unwrap();
+        let mut trail = read(false);
+        assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "nothing is written for nothing");
+        trail.batch().unwrap();
+        for (uid, taken) in [(1, true), (2, false), (3, true)] {
+            trail.ending(message(uid)).unwrap();
+            trail.answered(message(uid), taken).unwrap();
+        }
+        trail.broke(message(4)).unwrap();
+        trail.ending(message(4)).unwrap();
+        trail.ending(message(5)).unwrap();
+        trail.ending(MessageRef::Pop3(u128::MAX)).unwrap();
+        let again = read(false);
+        assert_eq!(again.taken(), [message(1), message(3)].into());
+        assert_eq!(again.strikes(message(4)), Strikes { broken: 1, doubted: 1 });
+        assert_eq!(again.strikes(message(5)), Strikes { broken: 0, doubted: 1 });
+        assert_eq!(again.strikes(MessageRef::Pop3(u128::MAX)).doubted, 1);
+        assert_eq!(again.strikes(message(2)), Strikes::default());
+        let mut recorded = read(true);
+        assert_eq!(recorded.taken(), BTreeSet::new());
+        assert_eq!(recorded.strikes(message(5)).doubted, 1, "doubts stay until they are settled");
+        for uid in [4, 5] {
+            recorded.answered(message(uid), true).unwrap();
+        }
+        recorded.answered(MessageRef::Pop3(u128::MAX), false).unwrap();
+        read(true);
+        assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "nothing is left to know");
+    }
+
+    #[test]
+    fn it_stays_small() {
+        let spool = tempfile::tempdir().unwrap();
+        let mut trail = Trail::read(spool.path(), ORIGIN, false).unwrap();
+        for uid in 0..200 {
+            trail.batch().unwrap();
+            trail.ending(message(uid)).unwrap();
+            trail.answered(message(uid), true).unwrap();
+        }
+        assert!(trail.taken().len() <= 2 * BATCHES && trail.taken().contains(&message(199)));
+        assert!(std::fs::read_to_string(&trail.path).unwrap().lines().count() <= 4 * BATCHES);
+        assert_eq!(Trail::read(spool.path(), ORIGIN, false).unwrap().taken(), trail.taken());
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_is_none() {
+        for line in ["", "?", "+ i 3", "+ p 12", "+ i 3 x", "+ q 3 4", "+ p 0000000000000000000000000000000g"]
+        {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
