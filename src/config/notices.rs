@@ -4,18 +4,17 @@
 use crate::account::Security;
 use crate::settings::{Notices, Smtp};
 
-use super::Environment;
 use super::accounts::good;
-use super::destination;
 use super::names;
 use super::servers;
+use super::source;
 use super::walk::{Table, Value};
 
 /// Administrators that can be told.
 const MOST: usize = 100;
 
 /// Walks through the table.
-pub(super) fn read(table: &Table<'_>, notices: &mut Notices, env: &Environment) {
+pub(super) fn read(table: &Table<'_>, notices: &mut Notices) {
     table.only(&["to_member", "to_admin", "smtp"]);
     if let Some(value) = table.get("to_member").and_then(|value| value.boolean()) {
         notices.to_member = value;
@@ -32,13 +31,12 @@ pub(super) fn read(table: &Table<'_>, notices: &mut Notices, env: &Environment) 
         });
         notices.to_admin = addresses.collect();
     }
-    if let Some(found) = table.get("smtp").and_then(|value| value.table()).and_then(|table| smtp(&table, env))
-    {
+    if let Some(found) = table.get("smtp").and_then(|value| value.table()).and_then(|table| smtp(&table)) {
         notices.smtp = found;
     }
 }
 
-fn smtp(table: &Table<'_>, env: &Environment) -> Option<Smtp> {
+fn smtp(table: &Table<'_>) -> Option<Smtp> {
     table.only(&["host", "port", "security", "ca_file", "username", "password", "from"]);
     let mut smtp = Smtp::default();
     if let Some(value) = table.get("host") {
@@ -62,12 +60,12 @@ fn smtp(table: &Table<'_>, env: &Environment) -> Option<Smtp> {
         good(&value, names::member(written))?;
         smtp.from = Some(written.to_owned());
     }
-    smtp.login = login(table, &smtp, env)?;
+    smtp.login = login(table, &smtp)?;
     Some(smtp)
 }
 
 /// `Some(None)`: there is none, and none is needed.
-fn login(table: &Table<'_>, smtp: &Smtp, env: &Environment) -> Option<Option<Login>> {
+fn login(table: &Table<'_>, smtp: &Smtp) -> Option<Option<Login>> {
     let (username, password) = (table.get("username"), table.get("password"));
     let (Some(username), Some(password)) = (&username, &password) else {
         return match username.or(password) {
@@ -86,7 +84,7 @@ fn login(table: &Table<'_>, smtp: &Smtp, env: &Environment) -> Option<Option<Log
         return None;
     }
     let written = written(username)?;
-    Some(Some((written, destination::place(&password.table()?, env)?)))
+    Some(Some((written, source::password(&password.table()?, &source::For::Server)?)))
 }
 
 type Login = (String, crate::secret::SecretPlace);

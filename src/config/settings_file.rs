@@ -89,7 +89,7 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
         settings.provisioning = provisioning::read(&table);
     }
     if let Some(table) = table("notices") {
-        notices::read(&table, &mut settings.notices, env);
+        notices::read(&table, &mut settings.notices);
     }
     if let Some(table) = table("policy") {
         settings.policy = policy::read(&table);
