@@ -398,6 +398,10 @@ fn invented(key: &Key) -> &'static str {
 const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\" }\nlogin = \"{member}\"\n\
     password = { command = [\"/bin/true\"] }\n";
 
+/// So do those of a rule.
+const RULE: &str =
+    "[[filter]]\nmember = \"a@example.com\"\nwhen = [{ size_over = \"1MB\" }]\nthen = { trash = true }\n";
+
 /// What is said with one documented key at its default.
 fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
     let known = |example: &str| {
@@ -417,6 +421,8 @@ fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
         complaints("", "", &with(office, key, &value(office)))
     } else if key.table.starts_with("[server") {
         complaints("", "", &with(server, key, &value(server)))
+    } else if key.table == "[[filter]]" {
+        complaints("", &with(RULE, key, &value(RULE)), "")
     } else if key.table.ends_with(".imap]") {
         complaints(&with(SERVER, key, &value(SERVER)), "", "")
     } else {

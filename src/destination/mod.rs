@@ -14,6 +14,7 @@ pub mod maildir;
 pub mod place;
 pub mod received;
 pub mod server;
+pub mod sorting;
 mod spool;
 
 pub use home::Home;

@@ -117,6 +117,7 @@ pub(super) async fn drain(
         limit: None,
         icon: None,
         keep_original: true,
+        sorting: None,
     };
     let mut outcome = Outcome::default();
     let ran =

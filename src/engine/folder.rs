@@ -14,6 +14,7 @@ use super::budget::Budget;
 use super::carry::Looked;
 use super::gmail::Map;
 use super::meter::Meter;
+use super::poll::sorting;
 use super::recall::not_taken;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
@@ -192,8 +193,9 @@ impl FolderWork<'_> {
         let look = (unsure && missing).then_some(adopted);
         let there = progress.there.known(&progress.record.standing());
         let special = special_use(folder);
-        let opening =
-            Opening { look, orphans, there, special, ..Opening::new(&progress.record.directory, origin) };
+        let sorting = self.poll.and_then(sorting);
+        let usual = Opening::new(&progress.record.directory, origin);
+        let opening = Opening { look, orphans, there, special, sorting, ..usual };
         let opened = self.landing.open(opening).await?;
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();
