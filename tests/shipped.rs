@@ -398,6 +398,9 @@ fn invented(key: &Key) -> &'static str {
 const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\" }\nlogin = \"{member}\"\n\
     password = { command = [\"/bin/true\"] }\n";
 
+/// Likewise.
+const HANDED_OVER: &str = "[destination.default.lmtp]\nsocket = \"/run/dovecot/lmtp\"\n";
+
 /// What is said with one documented key at its default.
 fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
     let known = |example: &str| {
@@ -419,6 +422,8 @@ fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
         complaints("", "", &with(server, key, &value(server)))
     } else if key.table.ends_with(".imap]") {
         complaints(&with(SERVER, key, &value(SERVER)), "", "")
+    } else if key.table.ends_with(".lmtp]") {
+        complaints(&with(HANDED_OVER, key, &value(HANDED_OVER)), "", "")
     } else {
         complaints(&with("", key, &value("")), "", "")
     }
