@@ -401,6 +401,8 @@ const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\
 /// So do those of a rule.
 const RULE: &str =
     "[[filter]]\nmember = \"a@example.com\"\nwhen = [{ size_over = \"1MB\" }]\nthen = { trash = true }\n";
+/// Likewise.
+const HANDED_OVER: &str = "[destination.default.lmtp]\nsocket = \"/run/dovecot/lmtp\"\n";
 
 /// What is said with one documented key at its default.
 fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
@@ -425,6 +427,8 @@ fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
         complaints("", &with(RULE, key, &value(RULE)), "")
     } else if key.table.ends_with(".imap]") {
         complaints(&with(SERVER, key, &value(SERVER)), "", "")
+    } else if key.table.ends_with(".lmtp]") {
+        complaints(&with(HANDED_OVER, key, &value(HANDED_OVER)), "", "")
     } else {
         complaints(&with("", key, &value("")), "", "")
     }

@@ -98,6 +98,58 @@ fn the_documented_block_is_the_default() {
 }
 
 #[test]
+fn mail_goes_by_the_members_filter_or_past_it() {
+    let bench = Bench::new();
+    let lmtp = "lmtp]\nsocket = \"run/lmtp\"\n";
+    bench.file(
+        "mailhaul.toml",
+        &format!(
+            "[destination.default.{lmtp}[destination.both.{lmtp}[destination.both.maildir]\npath = \"/m\"\n"
+        ),
+    );
+    let poll = |name: &str, to: &str, more: &str| {
+        account(name, "pop3", "poll").replace("\"default\"", &format!("{to:?}")) + more
+    };
+    for (number, (to, more, expected)) in [
+        ("default", "", Ok(true)),
+        ("default", "apply_filter = true\nmailbox = \"INBOX\"", Ok(true)),
+        (
+            "default",
+            "apply_filter = false",
+            Err("15:16: account.poll.apply_filter: the destination has LMTP alone"),
+        ),
+        ("default", "mailbox = \"Old\"", Err("15:11: account.poll.mailbox: LMTP has no mailbox")),
+        ("default", "icon = \"old\"", Err("15:8: account.poll.icon: LMTP has no icon")),
+        ("both", "", Ok(false)),
+        ("both", "apply_filter = false\nmailbox = \"Old\"\nicon = \"old\"", Ok(false)),
+        ("both", "apply_filter = true", Ok(true)),
+        ("both", "apply_filter = true\nicon = \"old\"", Err("16:8: account.poll.icon: LMTP has no icon")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bench.file("accounts.d/a.toml", &poll(&format!("a{number}"), to, more));
+        let loaded = bench.load().unwrap();
+        let shown = bench.shown(&loaded.complaints);
+        match expected {
+            Ok(filtered) => {
+                assert_eq!(shown, [""; 0], "{to} {more}");
+                let Job::Poll(poll) = &loaded.accounts[0].job else { panic!("it is polled") };
+                assert_eq!(poll.apply_filter, filtered, "{to} {more}");
+            }
+            Err(words) => {
+                let [one] = shown.as_slice() else { panic!("{shown:?}") };
+                assert!(one.contains(words), "{one}");
+            }
+        }
+    }
+    let loaded = bench.load().unwrap();
+    let both = &loaded.settings.destinations["both"];
+    assert!(both.lmtp().is_some() && both.mailbox().is_some());
+    assert!(loaded.settings.destinations["default"].mailbox().is_none());
+}
+
+#[test]
 fn policy_is_filled_up_key_by_key() {
     let bench = Bench::new();
     let text = "[policy]\nupload = \"deny\"\n[policy.domain.\"Example.com\"]\nexternal_import = \"deny\"\n";
@@ -135,7 +187,36 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ("[migrations]\nprogress_notice = 101", &["2:19: migrations.progress_notice: 101 is not possible;"]),
     (
         "[destination.x.lmtp]\n",
-        &["1:16: destination.x.lmtp: is not available in this version; write [destination.x.maildir]"],
+        &[
+            "1:1: destination.x.lmtp: does not say where the server listens; write socket = \"/run/dovecot/lmtp\"",
+        ],
+    ),
+    (
+        "[destination.x.lmtp]\nsocket = \"/run/lmtp\"\nport = 24\nsize = 1",
+        &[
+            "3:8: destination.x.lmtp.port: is for a host, and a socket has none;",
+            "4:1: destination.x.lmtp.size: unknown key; known here: socket,",
+        ],
+    ),
+    (
+        "[destination.x.lmtp]\nsocket = \"/run/lmtp\"\nhost = \"a\"",
+        &["1:1: destination.x.lmtp: has both socket and host;"],
+    ),
+    (
+        "[destination.x.lmtp]\nhost = \"a b\"\nsecurity = \"ssl\"\nmax_connections = 0",
+        &[
+            "2:8: destination.x.lmtp.host: \"a b\" is not a host;",
+            "3:12: destination.x.lmtp.security: \"ssl\" is not possible;",
+            "4:19: destination.x.lmtp.max_connections: 0 is not possible;",
+        ],
+    ),
+    (
+        "[destination.x.maildir]\npath = \"/m\"\n[destination.x.imap]\nserver = { host = \"a\" }\nlogin = \"b\"\npassword = { value = \"c\" }",
+        &["1:14: destination.x: has more than one kind of mailbox; write [destination.x.maildir] or"],
+    ),
+    (
+        "[destination.x.lmtp]\nsocket = \"/run/lmtp\"\n[destination.x.maildir]\n",
+        &["3:1: destination.x.maildir.path: is missing;"],
     ),
     (
         "[destination.x.imap]\nserver = { host = \"a\" }\nlogin = \"{user}\"\npassword = { file = \"/{member}\", value = \"x\" }",

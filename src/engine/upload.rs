@@ -93,6 +93,13 @@ pub(super) async fn run(
 ) -> Result<Uploaded, Failure> {
     let origin = Origin::pop3("upload/");
     let home = means.open_home_of(&errand.member, &errand.destination, origin.account).await?;
+    if let Home::Delivery(..) = home {
+        return Err(Failure::new(
+            Kind::Unsupported,
+            "the destination is LMTP, which has no folders, flags and dates to upload into",
+            "set .maildir or .imap beside .lmtp in the destination",
+        ));
+    }
     let naming = home.naming().await?;
     let spool = means.settings.daemon.state_directory.join("spool");
     let directory = spool.clone();

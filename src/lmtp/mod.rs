@@ -13,9 +13,3 @@ mod wire;
 pub use address::recipient;
 pub use session::{Begun, Envelope, Session};
 pub use verdict::Verdict;
-
-/// For those who feed it arbitrary octets.
-pub mod raw {
-    pub use super::reply::Reply;
-    pub use super::stuff::Stuffer;
-}

@@ -12,11 +12,11 @@ const QUOTED: usize = 250;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub(super) struct Reply {
     /// From 200 to 599.
-    pub code: u16,
+    pub(super) code: u16,
     /// What follows the codes, line by line, printable.
-    pub lines: Vec<String>,
+    pub(super) lines: Vec<String>,
 }
 
 impl Reply {
@@ -24,7 +24,7 @@ impl Reply {
     ///
     /// # Errors
     /// It is no answer.
-    pub fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>, Failure> {
+    pub(super) fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>, Failure> {
         let (mut lines, mut used, mut code) = (Vec::new(), 0, None);
         loop {
             let rest = input.get(used..).unwrap_or_default();
@@ -52,13 +52,13 @@ impl Reply {
     }
 
     /// The code and the words, for a person.
-    pub fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let text = self.lines.join(" ");
         format!("{} {text}", self.code).trim_end().chars().take(QUOTED).collect()
     }
 
     /// The enhanced status code (RFC 3463), without its class.
-    pub fn detail(&self) -> Option<(u16, u16)> {
+    pub(super) fn detail(&self) -> Option<(u16, u16)> {
         let mut parts = self.lines.first()?.split(' ').next()?.split('.');
         let class: u16 = parts.next()?.parse().ok()?;
         let found = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);

@@ -5,7 +5,7 @@
 
 /// Turns a message's octets into what is sent.
 #[derive(Debug)]
-pub struct Stuffer {
+pub(super) struct Stuffer {
     /// At the beginning of a line.
     fresh: bool,
     /// The last octet was a carriage return.
@@ -20,7 +20,7 @@ impl Default for Stuffer {
 
 impl Stuffer {
     /// Appends what is to be sent of `data` to `out`.
-    pub fn push(&mut self, data: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn push(&mut self, data: &[u8], out: &mut Vec<u8>) {
         let mut rest = data;
         while let Some(first) = rest.first() {
             if self.fresh && *first == b'.' {
@@ -46,7 +46,7 @@ impl Stuffer {
     }
 
     /// The end of the message.
-    pub fn finish(self, out: &mut Vec<u8>) {
+    pub(super) fn finish(self, out: &mut Vec<u8>) {
         if !self.fresh {
             out.extend_from_slice(b"\r\n");
         }

@@ -86,6 +86,11 @@ impl Dovecot {
         self.directory.path().join("home").join(user)
     }
 
+    /// One of its sockets.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.directory.path().join("run").join(name)
+    }
+
     /// The passwd-file.
     pub fn users(&self) -> PathBuf {
         self.directory.path().join("users")

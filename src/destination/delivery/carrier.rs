@@ -49,6 +49,7 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
             connection: None,
             trail: Trail::default(),
             later: 0,
+            proved: false,
             leaving: Arc::default(),
         };
         let carried = carrier.carry(work).await;
@@ -76,6 +77,8 @@ struct Carrier {
     trail: Trail,
     /// So many messages in a row were not taken now.
     later: u32,
+    /// The server took something.
+    proved: bool,
     /// Nobody waits for the rest of the batch any more.
     leaving: Arc<AtomicBool>,
 }
@@ -138,12 +141,17 @@ impl Carrier {
             queue.push_back(Next { waiting, envelope: Envelope { recipient, octets, utf8 } });
         }
         self.trailed(Trail::batch).await?;
+        // What broke a connection before is tried when all else is there.
+        let order = queue.make_contiguous();
+        order.sort_by_key(|next| self.trail.strikes(next.waiting.placement.message).sum());
         let (mut receipts, mut tries) = (Vec::with_capacity(queue.len()), 0);
         while !queue.is_empty() {
             let before = queue.len();
+            // A server that has taken nothing yet may be to blame for every break.
+            let most = if self.proved { TRIES } else { TRIES.min(u32::try_from(before).unwrap_or(TRIES)) };
             let failure = match self.deliver(&mut queue, &mut receipts).await {
                 Ok(()) => break,
-                Err(failure) if may_pass(&failure) && tries < TRIES => failure,
+                Err(failure) if may_pass(&failure) && tries < most => failure,
                 Err(failure) => return Err(failure),
             };
             tries = if queue.len() < before { 0 } else { tries + 1 };
@@ -167,18 +175,35 @@ impl Carrier {
             let strikes = self.trail.strikes(message);
             let verdict = if self.later >= IN_A_ROW {
                 Verdict::Later("the ones before it were not taken either, so it was not tried".to_owned())
-            } else if strikes.broken + strikes.doubted >= STRIKES {
+            } else if self.gives_up(strikes) {
                 self.trailed(move |trail| trail.answered(message, false)).await?;
                 Verdict::Refused(given_up(strikes))
             } else {
-                self.hand_over(queue).await?
+                match self.hand_over(queue).await {
+                    Ok(verdict) => verdict,
+                    Err(failure) => {
+                        if self.trail.strikes(message) != strikes {
+                            queue.rotate_left(1);
+                        }
+                        return Err(failure);
+                    }
+                }
             };
+            self.proved |= verdict == Verdict::Taken;
             self.later = if matches!(verdict, Verdict::Later(_)) { self.later + 1 } else { 0 };
             if let Some(Next { waiting, .. }) = queue.pop_front() {
                 receipts.push(receipt(&waiting, verdict, strikes));
             }
         }
         Ok(())
+    }
+
+    /// A message over which connections broke, while the server took others, is to blame; and one that may be
+    /// there so often already is not sent again.
+    fn gives_up(&self, strikes: Strikes) -> bool {
+        strikes.doubted >= STRIKES
+            || (strikes.sum() >= STRIKES && self.proved)
+            || strikes.sum() >= 3 * STRIKES
     }
 
     /// Hands the message at the front over. The one behind it may be announced along with its end.
@@ -195,7 +220,7 @@ impl Carrier {
             Begun::Go => {}
         }
         if let Err(failure) = send(session, &waiting.body).await {
-            if may_pass(&failure) {
+            if may_pass(&failure) || failure.kind == Kind::Stalled {
                 self.trailed(move |trail| trail.broke(message)).await?;
             }
             return Err(failure);
@@ -204,9 +229,7 @@ impl Carrier {
         let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
         let behind = queue.get(1).filter(|next| {
             let strikes = self.trail.strikes(next.waiting.placement.message);
-            !self.leaving.load(Relaxed)
-                && self.later + 1 < IN_A_ROW
-                && strikes.broken + strikes.doubted < STRIKES
+            !self.leaving.load(Relaxed) && self.later + 1 < IN_A_ROW && strikes.sum() == 0
         });
         let verdict = session.end(behind.map(|next| &next.envelope)).await?;
         let taken = verdict == Verdict::Taken;
@@ -274,7 +297,7 @@ fn receipt(waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
 }
 
 fn given_up(strikes: Strikes) -> String {
-    let count = strikes.broken + strikes.doubted;
+    let count = strikes.sum();
     let words = format!("the connection to the LMTP server broke {count} times over it");
     match strikes.doubted {
         0 => words,
@@ -285,10 +308,10 @@ fn given_up(strikes: Strikes) -> String {
     }
 }
 
-/// Whether another connection may do better.
+/// Whether another connection may do better. Who fell silent once is not waited for again in the same run.
 fn may_pass(failure: &Failure) -> bool {
-    use Kind::{Disconnected, Protocol, Stalled, Unavailable, Unreachable};
-    matches!(failure.kind, Disconnected | Stalled | Protocol | Unavailable | Unreachable)
+    use Kind::{Disconnected, Protocol, Unavailable, Unreachable};
+    matches!(failure.kind, Disconnected | Protocol | Unavailable | Unreachable)
 }
 
 /// Runs what may wait for the disk on a thread of its own.

@@ -23,6 +23,12 @@ pub(super) struct Strikes {
     pub(super) doubted: u32,
 }
 
+impl Strikes {
+    pub(super) fn sum(self) -> u32 {
+        self.broken + self.doubted
+    }
+}
+
 /// The trail of one folder.
 #[derive(Debug, Default)]
 pub(super) struct Trail {

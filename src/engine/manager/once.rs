@@ -1,6 +1,7 @@
 //! Everything once, for cron, containers and benchmarks: each enabled account is polled, each migration
 //! runs. It refuses to wait for a source that is away: what cannot be done now is told and left resumable.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::now;
@@ -41,12 +42,15 @@ impl Manager {
     /// The journal cannot be written.
     pub async fn run_once(self: &Arc<Self>) -> Result<Summary, Refusal> {
         let migrations: Vec<String> = self.lock().all_migrations();
+        let mut refused = BTreeMap::new();
         for name in &migrations {
             match self.start(std::slice::from_ref(name), false).await {
-                Ok(_) | Err(Refusal::Refused(..)) => {}
+                Ok(_) => {}
+                Err(Refusal::Refused(_, what, mend)) => {
+                    refused.insert(name.clone(), format!("{what}; {mend}"));
+                }
                 Err(refusal) => return Err(refusal),
             }
-            // A paused one was paused by a person, and stays so.
         }
         let asked = self.ask_polls(&[], true)?;
         let mut changes = self.changes();
@@ -89,9 +93,13 @@ impl Manager {
             summary.already_there += record.ledger.already_there;
             summary.skipped += record.ledger.skipped + record.ledger.vanished + record.ledger.failed;
             summary.bytes += record.bytes_done;
-            if record.state == Stage::Completed {
+            if record.state == Stage::Paused {
+                // By a person: it stays so.
+            } else if let Some(why) = refused.remove(&name) {
+                summary.failed.push((name, why));
+            } else if record.state == Stage::Completed {
                 summary.migrated += 1;
-            } else if record.state != Stage::Paused {
+            } else {
                 summary.failed.push((name, record.error.unwrap_or_else(|| record.state.as_str().to_owned())));
             }
         }
@@ -104,7 +112,8 @@ impl Manager {
         let record = &entry.record;
         entry.job.is_none()
             && match record.state {
-                Stage::Paused => true,
+                // The one was stopped by a person, the other was refused.
+                Stage::Paused | Stage::Ready => true,
                 Stage::Retrying => {
                     record.tries >= TRIES || record.next_try_at.is_some_and(|at| at > now() + LONG)
                 }
