@@ -132,12 +132,22 @@ pub struct Receipt {
     pub refused: Option<String>,
     /// Its UID at a server.
     pub uid: Option<u32>,
+    /// The server stored other octets than it was given.
+    pub altered: bool,
 }
 
 impl Receipt {
     /// It is there.
     pub fn landed(message: MessageRef, octets: u64) -> Receipt {
-        Receipt { message, octets, keywords_left: Vec::new(), adopted: false, refused: None, uid: None }
+        Receipt {
+            message,
+            octets,
+            keywords_left: Vec::new(),
+            adopted: false,
+            refused: None,
+            uid: None,
+            altered: false,
+        }
     }
 }
 

@@ -96,6 +96,8 @@ pub(super) struct Progress {
     pub(super) changes: Changes,
     pub(super) waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
     pub(super) lost_keywords: u64,
+    /// Messages that the destination stored with other octets.
+    pub(super) altered: u64,
     /// Flags at the source, of a migration.
     pub(super) looked: Looked,
     /// What came just now.
@@ -161,6 +163,7 @@ impl FolderWork<'_> {
             changes: Changes::default(),
             waiting: VecDeque::new(),
             lost_keywords: 0,
+            altered: 0,
             there: self.there(key)?,
             there_new: false,
             looked: match self.poll {
@@ -456,6 +459,7 @@ impl FolderWork<'_> {
             }
             octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
+            progress.altered += u64::from(receipt.altered);
         }
         let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
         let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;
@@ -489,11 +493,17 @@ impl FolderWork<'_> {
         }
         progress.record.open = false;
         progress.record.state = FolderState::Done;
-        if progress.lost_keywords > 0 {
-            let words =
-                format!("{} messages have keywords that do not fit into this folder", progress.lost_keywords);
-            progress.record.note =
-                Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
+        let told = [
+            (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
+            (
+                progress.altered,
+                "messages have 8-bit characters in their headers, and the destination replaced those",
+            ),
+        ];
+        for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
+            let words = format!("{count} {what}");
+            let note = progress.record.note.take();
+            progress.record.note = Some(note.map_or(words.clone(), |note| format!("{note}; {words}")));
         }
         self.save(progress).await?;
         let ledger = &progress.record.ledger;

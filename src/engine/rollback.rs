@@ -111,6 +111,7 @@ pub(super) async fn roll_back(
             record.modseq = 0;
         }
         record.made = false;
+        record.above = 0;
         record.subscribed = false;
         record.letters = None;
         record.open = false;
@@ -189,6 +190,7 @@ async fn undo_at_server(
             there: there.known(&standing),
             uids,
             made: record.made,
+            above: record.above as usize,
             subscribed: record.subscribed,
         });
     }

@@ -361,6 +361,8 @@ pub struct FolderRecord {
     pub before: u32,
     /// A run of this migration made the folder.
     pub made: bool,
+    /// At a server: so many levels above it were made with it.
+    pub above: u32,
     /// A run of this migration subscribed it.
     pub subscribed: bool,
     /// The keyword letters that were taken before the run, bit by bit; `None`: not looked at yet.

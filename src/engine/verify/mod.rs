@@ -12,7 +12,7 @@ use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::{Copy, Here, prints};
 use super::{Means, Place, blocking, gmail, identity, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
-use crate::destination::fingerprint::Print;
+use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
 use crate::destination::place::Naming;
 use crate::failure::{Failure, Kind, Reach};
@@ -202,7 +202,7 @@ async fn imap(
             let mut wanted: Vec<(u32, u32)> =
                 doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
             wanted.sort_unstable();
-            let theirs = bodies::imap(&mut session, &wanted).await?;
+            let theirs = bodies::imap(&mut session, &wanted, Fingerprint::default).await?;
             let id = |message: MessageRef| match message {
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
