@@ -16,8 +16,9 @@ use super::gmail::Map;
 use super::meter::Meter;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
+use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
-use crate::destination::maildir::{Mailbox, Origin};
+use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
 use crate::imap::{Care, Event, Fetch, Left, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
@@ -37,7 +38,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
     pub(super) landing: &'w Landing,
-    pub(super) mailbox: Option<&'w Arc<Mailbox>>,
+    pub(super) home: &'w Home,
     pub(super) meter: &'w Meter,
     pub(super) tally: &'w Arc<Tally>,
     /// The run: its beginning.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::at_server::AtServer;
-use super::{Means, Place, blocking, carry, drain};
+use super::{Means, Place, blocking, carry, carry_there, drain};
 use crate::account::{Account, Protocol};
 use crate::destination::Home;
 use crate::destination::maildir::{
@@ -189,6 +189,7 @@ async fn undo_at_server(
             origin: Origin { account: mark, folder: *key },
             there: there.known(&standing),
             uids,
+            flags: carry_there::to_put_back(&means.journal, &account.name, *key)?,
             made: record.made,
             above: record.above as usize,
             subscribed: record.subscribed,

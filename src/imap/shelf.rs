@@ -8,7 +8,7 @@ use super::refusal::{quote, refusal};
 use super::response::Response;
 use super::session::{Done, Session};
 use crate::failure::{Failure, Kind};
-use crate::message::{Parcel, UidSet};
+use crate::message::{Mark, Parcel, UidSet};
 
 /// A folder that is open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +248,22 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         Ok(())
+    }
+
+    /// Sets a flag of messages of the open folder, or takes it away.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server refuses.
+    pub async fn flag(&mut self, uids: &UidSet, mark: Mark, on: bool) -> Result<(), Failure> {
+        let name = match mark {
+            Mark::Draft => "\\Draft",
+            Mark::Flagged => "\\Flagged",
+            Mark::Answered => "\\Answered",
+            Mark::Seen => "\\Seen",
+            Mark::Deleted => "\\Deleted",
+        };
+        let sign = if on { '+' } else { '-' };
+        self.mark(uids, &format!("{sign}FLAGS.SILENT ({name})")).await
     }
 
     async fn mark(&mut self, uids: &UidSet, how: &str) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use super::carrier::on_disk;
 use super::intent::Intent;
 use super::prints::prints;
+use super::reflag::{Reflags, change};
 use crate::account::Source;
 use crate::destination::fingerprint::Fingerprint;
 use crate::destination::landing::There;
@@ -40,6 +41,8 @@ pub struct Leave {
     pub there: There,
     /// The messages that go.
     pub uids: UidSet,
+    /// Flags that change back.
+    pub flags: Reflags,
     /// It was made: it goes too, if nothing else is in it.
     pub made: bool,
     /// So many levels above it were made with it.
@@ -176,6 +179,10 @@ impl Server {
         let mut session = self.connect().await?;
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
             undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
+        }
+        for folder in work.iter().filter(|folder| !folder.flags.is_empty()) {
+            let there = folder.there.uidvalidity;
+            change(&mut session, &folder.name, there, &folder.flags).await.map_err(at_home)?;
         }
         for folder in work.iter().filter(|folder| folder.subscribed) {
             session.subscribe(folder.name.as_bytes(), false).await.map_err(at_home)?;
