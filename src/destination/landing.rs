@@ -142,6 +142,8 @@ pub struct Receipt {
     pub twice: bool,
     /// Its UID at a server.
     pub uid: Option<u32>,
+    /// The server stored other octets than it was given.
+    pub altered: bool,
 }
 
 impl Receipt {
@@ -157,6 +159,7 @@ impl Receipt {
             for_good: false,
             twice: false,
             uid: None,
+            altered: false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod backup;
 mod board;
 mod budget;
 mod carry;
+mod carry_there;
 mod copies;
 mod drain;
 mod folder;

@@ -1,5 +1,5 @@
-//! Readers for what the parser below does not know or reads too strictly: status lines, LIST, LSUB and
-//! NAMESPACE. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
+//! Readers for what the parser below does not know or reads too strictly: status lines, LIST, LSUB,
+//! NAMESPACE, ID and QUOTA. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
 //! is not of its form is `None`.
 
 /// Whether a response is a status response or a continuation, whose text is free.
@@ -15,7 +15,7 @@ pub(super) fn is_ours(response: &[u8]) -> bool {
     let Some(rest) = response.strip_prefix(b"* ") else { return false };
     let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
     // Nobody asks for METADATA here, and the parser takes it for granted that its names are text.
-    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS", b"METADATA"]
+    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS", b"METADATA", b"ID", b"QUOTA", b"QUOTAROOT"]
         .iter()
         .any(|ours| word.eq_ignore_ascii_case(ours))
 }

@@ -10,7 +10,9 @@ use tokio::sync::OnceCell;
 use super::carrier::on_disk;
 use super::intent::Intent;
 use super::prints::prints;
+use super::reflag::{Reflags, change};
 use crate::account::Source;
+use crate::destination::fingerprint::Fingerprint;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
@@ -39,8 +41,12 @@ pub struct Leave {
     pub there: There,
     /// The messages that go.
     pub uids: UidSet,
+    /// Flags that change back.
+    pub flags: Reflags,
     /// It was made: it goes too, if nothing else is in it.
     pub made: bool,
+    /// So many levels above it were made with it.
+    pub above: usize,
     /// It was subscribed.
     pub subscribed: bool,
 }
@@ -174,30 +180,42 @@ impl Server {
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
             undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
         }
+        for folder in work.iter().filter(|folder| !folder.flags.is_empty()) {
+            let there = folder.there.uidvalidity;
+            change(&mut session, &folder.name, there, &folder.flags).await.map_err(at_home)?;
+        }
         for folder in work.iter().filter(|folder| folder.subscribed) {
             session.subscribe(folder.name.as_bytes(), false).await.map_err(at_home)?;
         }
-        // Children before their parents: many servers keep a parent that has some.
-        let mut made: Vec<&Leave> = work.iter().filter(|f| f.made && f.name != "INBOX").collect();
-        made.sort_by_key(|folder| std::cmp::Reverse(folder.name.len()));
-        for folder in made {
-            let Some(selected) = session.select(folder.name.as_bytes()).await.map_err(at_home)? else {
-                continue;
-            };
-            session.unselect().await.map_err(at_home)?;
-            if selected.exists > 0 {
-                continue;
-            }
-            match session.delete_folder(folder.name.as_bytes()).await.map_err(at_home)? {
-                None => undone.folders += 1,
-                Some(words) => {
-                    tracing::warn!(FOLDER = folder.name, "the destination does not remove it: {words}");
-                }
-            }
+        let layout = session.layout().await.map_err(at_home)?;
+        let mut made: BTreeSet<&str> = BTreeSet::new();
+        for folder in work.iter().filter(|f| f.made && f.name != "INBOX") {
+            made.insert(&folder.name);
+            made.extend(layout.above(&folder.name).into_iter().take(folder.above));
+        }
+        // Children before their parents: a parent that still has some is somebody's.
+        let mut made: Vec<&str> = made.into_iter().collect();
+        made.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        for name in made {
+            undone.folders += u64::from(take_away(&mut session, name, &layout).await.map_err(at_home)?);
         }
         session.close().await;
         Ok(undone)
     }
+}
+
+/// Removes a folder that was made, if nothing is in it and below it. `false`: it stays.
+async fn take_away(session: &mut Session<Parcel>, name: &str, layout: &Layout) -> Result<bool, Failure> {
+    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(false) };
+    session.unselect().await?;
+    if selected.exists > 0 || session.has_children(name, layout).await? {
+        return Ok(false);
+    }
+    let refused = session.delete_folder(name.as_bytes()).await?;
+    if let Some(words) = &refused {
+        tracing::warn!(FOLDER = name, "the destination does not remove it: {words}");
+    }
+    Ok(refused.is_none())
 }
 
 /// Removes what is there of a folder's messages; says how many those were.
@@ -220,7 +238,7 @@ async fn take_out(session: &mut Session<Parcel>, spool: &Path, folder: &Leave) -
             .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
             .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
             .collect();
-        for (uid, print) in prints(session, &doubtful).await? {
+        for (uid, print) in prints(session, &doubtful, Fingerprint::lenient).await? {
             if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
                 *count -= 1;
                 there.extend(&u32::try_from(uid).into_iter().collect());
