@@ -140,7 +140,12 @@ pub struct Ledger {
 impl Ledger {
     /// `seen = imported + already there + skipped + failed + vanished`.
     pub fn adds_up(&self) -> bool {
-        self.seen == self.imported + self.already_there + self.skipped + self.failed + self.vanished
+        self.seen == self.decided()
+    }
+
+    /// Messages of which it is known what became of them.
+    pub fn decided(&self) -> u64 {
+        self.imported + self.already_there + self.skipped + self.failed + self.vanished
     }
 
     /// Adds another folder's or run's numbers.

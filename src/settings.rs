@@ -33,6 +33,40 @@ pub struct Settings {
 pub struct Notices {
     /// Into the member's inbox.
     pub to_member: bool,
+    /// Administrators' addresses.
+    pub to_admin: Vec<String>,
+    /// Who takes messages to administrators.
+    pub smtp: Smtp,
+}
+
+/// A submission or relay server (RFC 5321, RFC 6409).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smtp {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// A private CA, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Login and password, where it wants them.
+    pub login: Option<(String, SecretPlace)>,
+    /// The sender's address; `None`: `mailhaul` at this machine.
+    pub from: Option<String>,
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Smtp {
+            host: "localhost".to_owned(),
+            port: 25,
+            security: Security::None,
+            ca_file: None,
+            login: None,
+            from: None,
+        }
+    }
 }
 
 /// The language of notices.
@@ -190,6 +224,8 @@ pub struct Migrations {
     pub on_failure: OnFailure,
     /// Without progress for so long, a migration fails for good.
     pub give_up_after: Duration,
+    /// At so many of a hundred messages its member is told; 0: not.
+    pub progress_notice: u64,
 }
 
 /// What happens to the destination when a migration fails for good.

@@ -421,3 +421,33 @@ fn a_mailbox_of_somebody_else() {
     same("what arrived", &source.put, &Tree::read(&daemon.maildir("alice")).contents());
     daemon.stop();
 }
+
+/// Of a queue of many, only what cannot work as it is defined is held back.
+#[test]
+fn a_queue_is_checked_before_it_starts() {
+    let dovecot = Dovecot::start(&[ALICE, ("bob", "other")]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.add("", 7);
+    let mut daemon = Daemon::new("[migrations]\nconcurrency = 4\n");
+    daemon.define("good", &imap_migrate("good", "good", dovecot.imap, ALICE, ""));
+    daemon.define("wrong", &imap_migrate("wrong", "wrong", dovecot.imap, ("bob", "secret"), ""));
+    daemon.define("away", &imap_migrate("away", "away", closed_port(), ALICE, ""));
+    daemon.start();
+    let answer = daemon.ctl(&["start", "--all"]).code(1).says("wrong: ").says("AUTHENTICATIONFAILED");
+    assert!(answer.out.contains("2 accounts to start; 1 wait for set or remove"), "{answer:?}");
+    assert!(!answer.err.contains("away: "), "it is tried again by itself: {answer:?}");
+    daemon.migration_in("good", &["completed"], Duration::from_secs(60));
+    let away = daemon.migration_in("away", &["retrying"], Duration::from_secs(60));
+    assert!(words(&away["error"]).contains("nobody listens"), "{away:#}");
+    assert_eq!(daemon.ctl(&["--json", "show", "wrong"]).json()["migration"]["state"], "ready");
+    // Mended, it goes.
+    daemon.define("wrong", &imap_migrate("wrong", "wrong", dovecot.imap, ("bob", "other"), ""));
+    daemon.ctl(&["reload"]).code(0);
+    daemon.ctl(&["cancel", "away"]).code(0);
+    fs::remove_file(daemon.path().join("etc/accounts.d/away.toml")).unwrap();
+    daemon.ctl(&["reload"]).code(0);
+    let answer = daemon.ctl(&["start", "--all", "--wait"]).code(0);
+    assert!(answer.out.contains("wrong: completed"), "{answer:?}");
+    daemon.ctl(&["start", "nobody", "good"]).code(5);
+    daemon.stop();
+}

@@ -7,14 +7,23 @@ mod certificate;
 mod corpus;
 mod daemon;
 mod dovecot;
+mod exim;
+mod fake_imap;
+mod fake_oauth;
 mod maildir;
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use corpus::Corpus;
 use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use dovecot::Dovecot;
+use exim::Exim;
+use fake_imap::{FakeImap, Folder, honest};
+use fake_oauth::FakeOauth;
 use mail_parser::MessageParser;
 use maildir::{Tree, same};
 
@@ -52,6 +61,7 @@ fn a_migration_that_completed() {
     daemon.define("alice", &imap_migrate(NAME, "alice", dovecot.imap, LOGIN, ""));
     daemon.start();
     daemon.migrate(NAME);
+    // The run itself made the mailbox, so nothing was told in it before the end.
     let told_then = told(&daemon, 1);
     let (subject, body) = &told_then[0];
     assert_eq!(subject, "Your mail from 127.0.0.1 is here");
@@ -113,4 +123,139 @@ fn a_poll_that_was_switched_off_in_korean_and_silence() {
         same("nothing else", &[], &Tree::read(&daemon.maildir("alice")).only(&[".x"]).contents());
         assert_eq!(notices(&daemon).len(), usize::from(to_member));
     }
+}
+
+/// A message as a mail client threads it.
+struct Threaded {
+    subject: String,
+    body: String,
+    id: String,
+    replies_to: Option<String>,
+}
+
+fn threaded(octets: &[u8]) -> Threaded {
+    let read = MessageParser::new().parse(octets).unwrap();
+    Threaded {
+        subject: read.subject().unwrap().to_owned(),
+        body: read.body_text(0).unwrap().into_owned(),
+        id: read.message_id().unwrap().to_owned(),
+        replies_to: read.in_reply_to().as_text().map(str::to_owned),
+    }
+}
+
+/// Sixty messages come at once, the other forty when `go` says so.
+fn in_two_halves(go: &Arc<AtomicBool>) -> FakeImap {
+    let go = Arc::clone(go);
+    FakeImap::start(vec![Folder::new("INBOX", 60), Folder::new("Work", 40)], move |command, _| {
+        while command.wants_bodies() && command.is_in("Work") && !go.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    })
+}
+
+#[test]
+fn at_the_beginning_on_the_way_and_at_the_end() {
+    let go = Arc::new(AtomicBool::new(false));
+    let server = in_two_halves(&go);
+    let admin = Exim::start(false);
+    let settings = format!(
+        "[notices]\nto_admin = [\"root@example.com\"]\nsmtp = {{ host = \"127.0.0.1\", port = {} }}\n",
+        admin.port
+    );
+    let mut daemon = Daemon::new(&settings);
+    // The mailbox is there before: its owner can read in it.
+    Corpus::at(&daemon.maildir("alice"));
+    daemon.define("alice", &imap_migrate(NAME, "alice", server.port, LOGIN, ""));
+    daemon.start();
+    daemon.ctl(&["start", NAME]).code(0);
+    let on_the_way = told(&daemon, 2);
+    let subjects: Vec<&str> = on_the_way.iter().map(|(subject, _)| subject.as_str()).collect();
+    assert!(subjects.contains(&"Your mail from 127.0.0.1 is being brought"), "{subjects:?}");
+    assert!(subjects.contains(&"Your mail from 127.0.0.1: 60 per cent is here"), "{subjects:?}");
+    // Told once, also by a daemon that was killed meanwhile.
+    daemon.kill();
+    daemon.start();
+    go.store(true, Ordering::SeqCst);
+    daemon.migration_in(NAME, &["completed"], Duration::from_secs(60));
+    assert_eq!(told(&daemon, 3).len(), 3);
+    let tree = Tree::read(&daemon.maildir("alice"));
+    let thread: Vec<Threaded> = tree.folders[""]
+        .iter()
+        .map(|message| fs::read(&message.path).unwrap())
+        .filter(|octets| octets.windows(14).any(|octets| octets == b"Auto-Submitted"))
+        .map(|octets| threaded(&octets))
+        .collect();
+    let first = thread.iter().find(|message| message.replies_to.is_none()).unwrap();
+    assert!(first.subject.contains("is being brought"), "{}", first.subject);
+    assert_eq!(thread.iter().filter(|message| message.replies_to.as_ref() == Some(&first.id)).count(), 2);
+    // The administrator is told the same, a line each.
+    let news = eventually("the administrator is told", Duration::from_secs(60), || {
+        let news: Vec<Threaded> = admin.messages().iter().map(|octets| threaded(octets)).collect();
+        let all: String = news.iter().map(|message| message.body.as_str()).collect();
+        all.contains("is here\n").then_some(all)
+    });
+    assert!(news.contains("alice-old (alice@example.com): Your mail from 127.0.0.1 is here"), "{news}");
+    daemon.stop();
+}
+
+#[test]
+fn many_that_end_together_are_one_message_to_administrators() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5)], honest);
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let mut admin = Exim::stopped(port, true);
+    let settings = format!(
+        "[migrations]\nconcurrency = 12\n[notices]\nto_member = false\n\
+         to_admin = [\"root@example.com\", \"ops@example.com\"]\n[notices.smtp]\nhost = \"localhost\"\n\
+         port = {port}\nsecurity = \"starttls\"\nca_file = {:?}\nusername = \"mailhaul\"\n\
+         password = {{ command = [\"echo\", \"secret\"] }}\nfrom = \"mailhaul@mx.example\"\n",
+        admin.certificate.authority()
+    );
+    let mut daemon = Daemon::new(&settings);
+    for at in 0..12 {
+        let (name, member) = (format!("old-{at}"), format!("member{at}"));
+        daemon.define(&name, &imap_migrate(&name, &member, server.port, LOGIN, ""));
+    }
+    daemon.start();
+    daemon.ctl(&["start", "--all", "--wait"]).code(0);
+    // Nobody listens yet: it is told in the log, and nothing is lost.
+    eventually("it could not be sent", Duration::from_secs(60), || {
+        daemon.log().contains("notices to administrators could not be sent").then_some(())
+    });
+    admin.run();
+    let messages = eventually("it is sent", Duration::from_secs(90), || {
+        Some(admin.messages()).filter(|messages| messages.len() >= 2)
+    });
+    assert_eq!(messages.len(), 2, "one message, two recipients");
+    let digest = threaded(&messages[0]);
+    for at in 0..12 {
+        assert!(digest.body.contains(&format!("old-{at} (member{at}@example.com): ")), "{}", digest.body);
+    }
+    assert!(digest.subject.contains("messages about accounts"), "{}", digest.subject);
+    assert!(admin.log().contains("A=plain") && admin.log().contains("X=TLS"), "{}", admin.log());
+    daemon.stop();
+    assert!(!daemon.log().contains("secret"));
+}
+
+#[test]
+fn consent_is_asked_for_once() {
+    let (oauth, server) = (FakeOauth::start(), FakeImap::start(vec![Folder::new("INBOX", 5)], honest));
+    server.take_tokens(&oauth.good);
+    let mut daemon = Daemon::new("[notices]\nto_member = true\n");
+    Corpus::at(&daemon.maildir("alice"));
+    let password = "password = { value = \"secret\" }";
+    let definition = imap_migrate(NAME, "alice", server.port, LOGIN, "")
+        .replace(password, "auth = \"oauth2\"")
+        .replace("security = \"none\" }", &format!("security = \"none\", {} }}", oauth.written("")));
+    daemon.define("alice", &definition);
+    daemon.start();
+    daemon.ctl(&["start", NAME]).code(0);
+    let asked = told(&daemon, 1);
+    assert_eq!(asked[0].0, "Your mail from 127.0.0.1 waits for your consent");
+    assert!(asked[0].1.contains("mailhaulctl authorize alice-old"), "{}", asked[0].1);
+    // A further try in vain asks nobody again.
+    daemon.ctl(&["pause", NAME]).code(0);
+    daemon.ctl(&["resume", NAME]).code(0);
+    daemon.migration_in(NAME, &["retrying"], Duration::from_secs(60));
+    daemon.stop();
+    assert_eq!(notices(&daemon).len(), 1);
 }

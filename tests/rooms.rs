@@ -67,7 +67,7 @@ const NEIGHBOURS: [(&str, &str); 14] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 24] = [
+const DOORS: [(&str, &[&str]); 25] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -89,6 +89,7 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("bcrypt", &["provision"]),
     ("flate2", &["archive"]),
     ("mail_builder", &["notice"]),
+    ("lettre", &["notice"]),
     // Descriptors that are sent and received.
     ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),

@@ -249,7 +249,7 @@ fn read_new_mailbox(table: &Table<'_>, against: &Against<'_>) -> NewMailbox {
     NewMailbox {
         first_name: name("first_name").unwrap_or_default(),
         last_name: name("last_name").unwrap_or_default(),
-        password: password.and_then(|table| source::password(&table, Some(against))),
+        password: password.and_then(|table| source::password(&table, &source::For::Account(against))),
     }
 }
 

@@ -1,18 +1,14 @@
 //! `[destination.NAME]`: a Maildir, or a mailbox at an IMAP server, or the way to one by LMTP, beside which one of
 //! the other two may stand. It refuses any other two, and a password that others can read.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use crate::account::Protocol;
-use crate::secret::{Secret, SecretPlace};
 use crate::settings::{Destination, ImapDestination, LmtpAddress, LmtpDestination};
 
 use super::Environment;
 use super::accounts::good;
 use super::names;
 use super::servers::{self, Endpoint};
-use super::source::{command, file};
+use super::source;
 use super::walk::{Table, Value};
 
 const KINDS: [&str; 3] = ["maildir", "imap", "lmtp"];
@@ -104,7 +100,7 @@ fn imap(table: &Table<'_>, env: &Environment) -> Option<ImapDestination> {
         None => None,
     };
     let password = table.require("password", "write password = { file = \"master.secret\" }");
-    let password = password.and_then(|value| place(&value.table()?, env));
+    let password = password.and_then(|value| source::password(&value.table()?, &source::For::Members(env)));
     let (endpoint, manner) = server?;
     Some(ImapDestination {
         host: endpoint.host,
@@ -122,48 +118,4 @@ fn template(value: &Value<'_>) -> Option<String> {
     let written = value.string()?;
     good(value, names::username(written).and_then(|()| names::placeholders(written)))?;
     Some(written.to_owned())
-}
-
-/// Where the password is found. A file's name and a command's arguments may have placeholders.
-fn place(table: &Table<'_>, env: &Environment) -> Option<SecretPlace> {
-    const PLACES: [&str; 4] = ["file", "credential", "command", "value"];
-    table.only(&PLACES);
-    if PLACES.iter().filter(|place| table.get(place).is_some()).count() != 1 {
-        let mend = "write one of { file = \"...\" }, { credential = \"...\" }, { command = [\"...\"] }";
-        table.complain("must say exactly one place", mend);
-        return None;
-    }
-    if let Some(value) = table.get("file") {
-        let written = value.string()?;
-        good(&value, names::placeholders(written))?;
-        // Each member's own file is looked at when it is needed.
-        let path: Option<PathBuf> = if written.contains('{') { value.path() } else { file(&value) };
-        return path.map(SecretPlace::File);
-    }
-    if let Some(value) = table.get("command") {
-        value.strings()?.iter().try_for_each(|(word, value)| good(value, names::placeholders(word)))?;
-        return command(&value, table).map(SecretPlace::Command);
-    }
-    if let Some(value) = table.get("credential") {
-        let name = value.string()?;
-        let there = env.credentials_directory.as_ref().is_none_or(|directory| directory.join(name).is_file());
-        if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') || !there {
-            let what = format!("the service has no credential {name:?}");
-            value.complain(what, format!("add LoadCredential={name}:PATH to the service"));
-            return None;
-        }
-        return Some(SecretPlace::Credential(name.to_owned()));
-    }
-    let value = table.get("value")?;
-    let written = value.string()?;
-    if table.sheet.text.open_to_others {
-        let name = table.sheet.text.file.display();
-        value.complain("stands in a file that others than its owner can read", format!("chmod 600 {name}"));
-        return None;
-    }
-    if written.is_empty() || written.contains(['\r', '\n', '\0']) {
-        value.complain("is empty or has more than one line", "write the password on one line");
-        return None;
-    }
-    Some(SecretPlace::Value(Arc::new(Secret::new(written.as_bytes().to_vec()))))
 }

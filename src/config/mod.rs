@@ -8,6 +8,7 @@ mod complaint;
 mod destination;
 mod draft;
 mod names;
+mod notices;
 mod oauth2;
 mod password;
 mod policy;

@@ -93,7 +93,7 @@ fn written(table: &Table<'_>) -> Option<Tokens> {
         device_url: table.get("device_url").and_then(|value| address(&value)),
         auth_url: table.get("auth_url").and_then(|value| address(&value)),
         client_id: table.get("client_id").and_then(|value| text(&value)),
-        client_secret: secret.and_then(|value| source::password(&value.table()?, None)),
+        client_secret: secret.and_then(|value| source::password(&value.table()?, &source::For::Server)),
         scopes: scopes.into_iter().map(|(scope, _)| scope.to_owned()).collect(),
         ca_file: table.get("ca_file").and_then(|value| super::servers::ca_file(&value)),
     })

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::settings::{
     Daemon, Destination, Language, Migrations, Notices, OnFailure, Policy, Polling, Provisioning, Settings,
+    Smtp,
 };
 
 use super::Environment;
 use super::complaint::nearest;
 use super::destination;
+use super::notices;
 use super::policy;
 use super::provisioning;
 use super::walk::{Table, Value};
@@ -51,10 +53,11 @@ pub(super) fn defaults(env: &Environment) -> Settings {
             connections: 4,
             on_failure: OnFailure::Rollback,
             give_up_after: 24 * HOUR,
+            progress_notice: 50,
         },
         destinations: BTreeMap::from([("default".to_owned(), maildir)]),
         provisioning: Provisioning::default(),
-        notices: Notices { to_member: true },
+        notices: Notices { to_member: true, to_admin: Vec::new(), smtp: Smtp::default() },
         policy: Policy::default(),
     }
 }
@@ -86,7 +89,7 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
         settings.provisioning = provisioning::read(&table);
     }
     if let Some(table) = table("notices") {
-        notices(&table, &mut settings.notices);
+        notices::read(&table, &mut settings.notices);
     }
     if let Some(table) = table("policy") {
         settings.policy = policy::read(&table);
@@ -164,20 +167,8 @@ fn migrations(table: &Table<'_>, migrations: &mut Migrations) {
         None => {}
     }
     put(&mut migrations.give_up_after, table.get("give_up_after").and_then(|value| value.duration()));
-    table.get("progress_notice").and_then(|value| value.integer(0, 100));
-}
-
-fn notices(table: &Table<'_>, notices: &mut Notices) {
-    table.only(&["to_member", "to_admin", "smtp"]);
-    put(&mut notices.to_member, table.get("to_member").and_then(|value| value.boolean()));
-    if let Some(value) = table.get("to_admin")
-        && value.strings().is_some_and(|addresses| !addresses.is_empty())
-    {
-        value.later("write to_admin = []");
-    }
-    if let Some(value) = table.get("smtp") {
-        value.later("remove it");
-    }
+    let percent = table.get("progress_notice").and_then(|value| value.integer(0, 100));
+    put(&mut migrations.progress_notice, percent);
 }
 
 /// What to say about a destination that does not exist.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::account::{Protocol, Source};
 use crate::secret::{Secret, SecretPlace};
 
+use super::Environment;
 use super::accounts::{Against, good};
 use super::complaint::nearest;
 use super::names;
@@ -141,7 +142,7 @@ fn proof(
         Some(value) => value.choice(&["auto", "password", "oauth2"])?,
         None => "auto",
     };
-    let written = table.get("password").map(|value| password(&value.table()?, Some(against)));
+    let written = table.get("password").map(|value| password(&value.table()?, &For::Account(against)));
     match (auth, oauth2) {
         ("oauth2", None) => {
             if known && let Some(value) = table.get("auth") {
@@ -174,10 +175,20 @@ fn proof(
     }
 }
 
-/// Where a secret is found; without definitions to check it against, nothing is sealed.
-pub(super) fn password(table: &Table<'_>, against: Option<&Against<'_>>) -> Option<SecretPlace> {
+/// Whose a secret is.
+pub(super) enum For<'c> {
+    /// An account's: it may be sealed.
+    Account(&'c Against<'c>),
+    /// Every member's: a file's name and a command's arguments may have placeholders.
+    Members(&'c Environment),
+    /// A server's.
+    Server,
+}
+
+/// Where a secret is found.
+pub(super) fn password(table: &Table<'_>, whose: &For<'_>) -> Option<SecretPlace> {
     const KINDS: [&str; 5] = ["file", "credential", "command", "value", "sealed"];
-    table.only(&KINDS);
+    table.only(if matches!(whose, For::Members(_)) { &KINDS[..4] } else { &KINDS });
     if KINDS.iter().filter(|kind| table.get(kind).is_some()).count() != 1 {
         table.complain(
             "must say exactly one place",
@@ -185,13 +196,28 @@ pub(super) fn password(table: &Table<'_>, against: Option<&Against<'_>>) -> Opti
         );
         return None;
     }
+    let (against, env) = match whose {
+        For::Account(against) => (Some(*against), Some(against.env)),
+        For::Members(env) => (None, Some(*env)),
+        For::Server => (None, None),
+    };
+    let templates = matches!(whose, For::Members(_));
     if let Some(value) = table.get("file") {
-        return file(&value).map(SecretPlace::File);
+        let written = value.string()?;
+        if templates {
+            good(&value, names::placeholders(written))?;
+        }
+        // Each member's own file is looked at when it is needed.
+        let path = if templates && written.contains('{') { value.path() } else { file(&value) };
+        return path.map(SecretPlace::File);
     }
     if let Some(value) = table.get("credential") {
-        return credential(&value, against).map(SecretPlace::Credential);
+        return credential(&value, env).map(SecretPlace::Credential);
     }
     if let Some(value) = table.get("command") {
+        if templates {
+            value.strings()?.iter().try_for_each(|(word, value)| good(value, names::placeholders(word)))?;
+        }
         return command(&value, table).map(SecretPlace::Command);
     }
     if let Some(value) = table.get("sealed") {
@@ -250,13 +276,13 @@ pub(super) fn file(value: &Value<'_>) -> Option<PathBuf> {
     }
 }
 
-fn credential(value: &Value<'_>, against: Option<&Against<'_>>) -> Option<String> {
+fn credential(value: &Value<'_>, env: Option<&Environment>) -> Option<String> {
     let name = value.string()?;
     if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
         value.complain(format!("{name:?} is not the name of a credential"), "write its name without a path");
         return None;
     }
-    if let Some(directory) = against.and_then(|against| against.env.credentials_directory.as_ref())
+    if let Some(directory) = env.and_then(|env| env.credentials_directory.as_ref())
         && !directory.join(name).is_file()
     {
         let mend = format!("add LoadCredential={name}:PATH to the service");
@@ -266,7 +292,7 @@ fn credential(value: &Value<'_>, against: Option<&Against<'_>>) -> Option<String
     Some(name.to_owned())
 }
 
-pub(super) fn command(value: &Value<'_>, table: &Table<'_>) -> Option<Vec<String>> {
+fn command(value: &Value<'_>, table: &Table<'_>) -> Option<Vec<String>> {
     let words = value.strings()?;
     if words.iter().any(|(word, _)| word.contains('\0'))
         || words.first().is_none_or(|(word, _)| word.is_empty())

@@ -241,8 +241,15 @@ const SETTINGS: &[(&str, &[&str])] = &[
         "[provisioning]\npasswd_file = { scheme = \"MD5\", uid = \"nobody here\" }",
         &["passwd_file.path: is missing", "\"MD5\" is not possible", "there is no user \"nobody here\""],
     ),
-    ("[notices]\nto_admin = [\"a@b.c\"]", &["2:1: notices.to_admin: is not available in this version;"]),
-    ("[notices]\nsmtp = { host = \"x\" }", &["2:1: notices.smtp: is not available in this version;"]),
+    ("[notices]\nto_admin = [\"nobody\"]", &["2:13: notices.to_admin: \"nobody\""]),
+    (
+        "[notices]\nsmtp = { host = \"x\", username = \"u\", password = { command = [\"/bin/echo\"] } }",
+        &["2:33: notices.smtp.username: the password would go to x unencrypted;"],
+    ),
+    (
+        "[notices]\nsmtp = { username = \"u\" }",
+        &["2:10: notices.smtp.username: username and password belong"],
+    ),
     (
         "[policy]\nexternal_import = \"forbid\"",
         &["2:19: policy.external_import: \"forbid\" is not possible; write \"allow\" or \"deny\""],

@@ -130,11 +130,6 @@ impl<'a> Value<'a> {
         self.sheet.complain(self.at, &self.key, what, mend);
     }
 
-    /// Complains that the key asks for what comes later.
-    pub(super) fn later(&self, mend: &str) {
-        self.sheet.complain(self.key_at, &self.key, LATER, mend);
-    }
-
     /// Line and column of the value.
     pub(super) fn place(&self) -> (usize, usize) {
         self.sheet.text.place(self.sheet.shift + self.at)

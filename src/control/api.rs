@@ -272,6 +272,8 @@ pub struct Checked {
     pub ok: bool,
     /// The cause, if it is not.
     pub error: Option<String>,
+    /// The cause may pass by itself.
+    pub passing: bool,
     /// Folders at the source.
     pub folders: Option<u64>,
     /// Messages at the source.

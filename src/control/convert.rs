@@ -6,7 +6,7 @@ use crate::config::Broken;
 use crate::engine::{
     Checked, Details, Finding, MigrationView, Planned, PlannedFolder, PollView, Refusal, Verified, View,
 };
-use crate::failure::Failure;
+use crate::failure::{Again, Failure};
 use crate::journal::{FolderRecord, FolderState, MigrationRecord, RunRecord, SkippedRecord};
 use crate::message::FolderPath;
 use crate::migration::Ledger;
@@ -248,6 +248,7 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
             name: name.to_owned(),
             ok: true,
             error: None,
+            passing: false,
             folders: found.folders,
             messages: found.messages,
             bytes: found.bytes,
@@ -256,6 +257,7 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
         Err(failure) => api::Checked {
             name: name.to_owned(),
             error: Some(failure.to_string()),
+            passing: failure.again() != Again::Never,
             ..api::Checked::default()
         },
     }

@@ -6,9 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::pin::pin;
 
-use futures_util::StreamExt;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use rustix::fs::{MemfdFlags, memfd_create};
 use zeroize::Zeroizing;
@@ -24,8 +22,6 @@ use super::trouble::Trouble;
 
 const PASSWORD: &str = "source.password";
 const NEW_PASSWORD: &str = "new_mailbox.password";
-/// Names that one call may have: well below the daemon's limit for a request.
-const NAMES: usize = 10_000;
 
 pub(super) async fn add(
     connection: &mut Connection,
@@ -77,34 +73,14 @@ pub(super) async fn bulk(connection: &mut Connection, screen: &mut Screen, args:
     if !tell_all(screen, &defined, &shown)? || !args.start {
         return Ok(defined.errors.is_empty());
     }
-    // Every connection is looked at before anything starts; what fails waits to be mended, the rest goes.
-    let mut ready = Vec::new();
-    for names in defined.names.chunks(NAMES) {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut replies = pin!(answer(connection.check(&names).await.map(Ok))?);
-        while let Some(reply) = replies.next().await {
-            let checked = answer(reply)?;
-            if checked.ok {
-                ready.push(checked.name);
-            } else {
-                screen.failed(&checked.name, checked.error.as_deref());
-            }
-        }
-    }
+    let mut ready = super::precheck::ready(connection, screen, &defined.names).await?;
     ready.sort();
     let failed = defined.names.len() - ready.len();
-    if !screen.json {
-        let failed = if failed == 0 { String::new() } else { format!("; {failed} wait for set or remove") };
-        screen.line(&format!("{} to start{failed}", count(ready.len() as u64, "account")));
-    }
     let mut good = failed == 0;
     if args.poll {
         return Ok(good);
     }
-    // Each is asked to start once: one that has ended by the next call would begin again.
-    for names in ready.chunks(NAMES) {
-        good &= super::start::run(connection, screen, names, false, args.wait).await?;
-    }
+    good &= super::start::run(connection, screen, &ready, args.wait).await?;
     Ok(good)
 }
 

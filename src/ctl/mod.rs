@@ -12,6 +12,7 @@ mod live;
 mod moments;
 mod plan;
 mod poll;
+mod precheck;
 mod queue;
 mod reload;
 mod report;
@@ -89,7 +90,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::Authorize { name, browser } => authorize::run(connection, screen, &name, browser).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
         Verb::Start { names, all, dry_run: true, .. } => plan::run(connection, screen, &names, all).await,
-        Verb::Start { names, all, wait, .. } => start::run(connection, screen, &names, all, wait).await,
+        Verb::Start { names, all, wait, .. } => start::many(connection, screen, &names, all, wait).await,
         Verb::Finish { names, wait } => start::finish(connection, screen, &names, wait).await,
         Verb::Enable { names } => switch::run(connection, screen, switch::To::Enabled, &names).await,
         Verb::Disable { names } => switch::run(connection, screen, switch::To::Disabled, &names).await,

@@ -10,19 +10,48 @@ use crate::control::api::{Manager, Migration, Progress};
 use super::Outcome;
 use super::connection::{Connection, answer};
 use super::live::{Live, ended, numbers};
+use super::precheck;
 use super::screen::{Meaning, Screen};
 use super::trouble::Trouble;
 
+/// Each name is asked to start once: one that has ended by the next call would begin again.
 pub(super) async fn run(
+    connection: &mut Connection,
+    screen: &mut Screen,
+    names: &[String],
+    wait: bool,
+) -> Outcome {
+    let mut good = true;
+    for names in names.chunks(precheck::NAMES) {
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let replies = answer(connection.start(&asked, false, wait).await.map(Ok))?.map(answer);
+        good &= follow(screen, names, wait, replies).await?;
+    }
+    Ok(good)
+}
+
+/// The same for a queue of many; see [`precheck`].
+pub(super) async fn many(
     connection: &mut Connection,
     screen: &mut Screen,
     names: &[String],
     all: bool,
     wait: bool,
 ) -> Outcome {
-    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
-    let replies = answer(connection.start(&asked, all, wait).await.map(Ok))?.map(answer);
-    follow(screen, names, all, wait, replies).await
+    let names = if all { precheck::startable(connection).await? } else { names.to_vec() };
+    if names.is_empty() {
+        if screen.json {
+            screen.json(&Progress::default())?;
+        } else {
+            screen.line("nothing to start");
+        }
+        return Ok(true);
+    }
+    if names.len() == 1 {
+        return run(connection, screen, &names, wait).await;
+    }
+    let ready = precheck::ready(connection, screen, &names).await?;
+    Ok(run(connection, screen, &ready, wait).await? && ready.len() == names.len())
 }
 
 pub(super) async fn finish(
@@ -33,13 +62,12 @@ pub(super) async fn finish(
 ) -> Outcome {
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let replies = answer(connection.finish(&asked, wait).await.map(Ok))?.map(answer);
-    follow(screen, names, false, wait, replies).await
+    follow(screen, names, wait, replies).await
 }
 
 async fn follow(
     screen: &mut Screen,
     names: &[String],
-    all: bool,
     wait: bool,
     replies: impl Stream<Item = Result<Progress, Trouble>>,
 ) -> Outcome {
@@ -54,7 +82,7 @@ async fn follow(
                 screen.json(&progress)?;
             }
             for migration in progress.migrations {
-                if !all && !last.contains_key(&migration.name) {
+                if !last.contains_key(&migration.name) {
                     continue;
                 }
                 if wait && !screen.json {

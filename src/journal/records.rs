@@ -179,6 +179,8 @@ pub struct PollRecord {
     pub failures: u32,
     /// The last run that ended.
     pub last_run: Option<RunRecord>,
+    /// Its owner was told that consent is needed, and has not given it.
+    pub asked: bool,
 }
 
 /// What a poll knows of its source.
@@ -271,6 +273,20 @@ pub struct MigrationRecord {
     pub finish: Finish,
     /// The run began by itself.
     pub automatic: bool,
+    /// What its member was told of this run.
+    pub told: Told,
+}
+
+/// What a member was told of a run, on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// That it began.
+    pub began: bool,
+    /// How far it had come.
+    pub progress: bool,
+    /// That consent is needed, which is not there yet.
+    pub asked: bool,
 }
 
 /// The end of a migration that repeats itself.
@@ -328,6 +344,7 @@ impl Default for MigrationRecord {
             arrived: None,
             finish: Finish::No,
             automatic: false,
+            told: Told::default(),
         }
     }
 }

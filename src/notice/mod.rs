@@ -1,5 +1,12 @@
-//! Notices to members: what became of their mail, in their language, as a message in their inbox. The texts are in
-//! one file a language, compiled in. It refuses to send anything, and to name a subject or a password.
+//! Notices: what became of members' mail, in their language, as a message for their inbox and as one for their
+//! administrators. It refuses to name a subject or a password.
+
+mod digest;
+mod smtp;
+mod words;
+
+pub use digest::digest;
+pub use smtp::{Outbox, send};
 
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
@@ -9,20 +16,22 @@ use mail_builder::headers::raw::Raw;
 use crate::account::Member;
 use crate::settings::Language;
 
+use self::words::{filled, section};
+
 /// Whose name notices have in a Maildir; no account has it.
 pub const NAME: &str = "notice/";
 /// Messages left out that a notice lists.
 const LISTED: usize = 100;
 
-const TEXTS: [(Language, &str); 3] = [
-    (Language::English, include_str!("texts/en.txt")),
-    (Language::Korean, include_str!("texts/ko.txt")),
-    (Language::Japanese, include_str!("texts/ja.txt")),
-];
-
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
+    /// A migration began to move mail.
+    Began,
+    /// A migration has come that far.
+    Progress,
+    /// Nothing moves before the mailbox's owner consents at the provider.
+    Consent,
     /// A migration completed.
     Completed,
     /// A migration failed; what came was put back, or left.
@@ -34,6 +43,9 @@ pub enum About {
 impl About {
     fn section(self) -> &'static str {
         match self {
+            About::Began => "began",
+            About::Progress => "progress",
+            About::Consent => "consent",
             About::Completed => "completed",
             About::Failed => "failed",
             About::Disabled => "disabled",
@@ -56,6 +68,8 @@ pub struct Notice {
     pub run: i64,
     /// Messages brought, there before, and left out.
     pub numbers: (u64, u64, u64),
+    /// Messages at the source, if that is known.
+    pub total: Option<u64>,
     /// Each that was left out: folder, number, size, reason.
     pub left_out: Vec<(String, String, Option<u64>, String)>,
     /// What went wrong.
@@ -72,20 +86,32 @@ impl Notice {
     pub fn message(&self, language: Language, now: i64) -> std::io::Result<Vec<u8>> {
         let (subject, body) = self.words(language);
         let domain = &self.member.domain;
+        // The notice of the beginning is the thread's first; the thread holds together without it, too.
         let thread = format!("mailhaul.{}.{}@{domain}", self.name, self.run);
-        let id = format!("mailhaul.{}.{}.{}@{domain}", self.name, self.run, self.about.section());
-        MessageBuilder::new()
+        let message = MessageBuilder::new()
             .from(Address::new_address(Some("Mailhaul"), format!("mailhaul@{domain}")))
             .to(Address::new_address(None::<&str>, self.member.to_string()))
             .subject(subject)
             .date(now)
-            .message_id(MessageId::new(id))
-            .in_reply_to(MessageId::new(thread.clone()))
-            .references(MessageId::new(thread))
             // RFC 3834: nothing answers it.
             .header("Auto-Submitted", Raw::new("auto-generated"))
-            .text_body(body)
-            .write_to_vec()
+            .text_body(body);
+        let message = if self.about == About::Began {
+            message.message_id(MessageId::new(thread))
+        } else {
+            let id = format!("mailhaul.{}.{}.{}@{domain}", self.name, self.run, self.about.section());
+            message
+                .message_id(MessageId::new(id))
+                .in_reply_to(MessageId::new(thread.clone()))
+                .references(MessageId::new(thread))
+        };
+        message.write_to_vec()
+    }
+
+    /// How many of a hundred messages are there or were left out.
+    pub fn percent(&self) -> u64 {
+        let (imported, already, left_out) = self.numbers;
+        percent(imported + already + left_out, self.total)
     }
 
     fn words(&self, language: Language) -> (String, String) {
@@ -113,6 +139,8 @@ impl Notice {
             ("{imported}", imported.to_string()),
             ("{already}", already.to_string()),
             ("{skipped}", skipped.to_string()),
+            ("{total}", self.total.map_or_else(|| "-".to_owned(), |total| total.to_string())),
+            ("{percent}", self.percent().to_string()),
             ("{error}", self.error.clone()),
             ("{outcome}", self.outcome.clone()),
             ("{list}", list),
@@ -121,38 +149,17 @@ impl Notice {
     }
 }
 
-/// Fills placeholders in, each once: what a server said is never read as a placeholder.
-fn filled(text: &str, values: &[(&str, String)]) -> String {
-    let mut out = String::with_capacity(text.len() + 256);
-    let mut rest = text;
-    while let Some(at) = rest.find('{') {
-        let (before, tail) = rest.split_at(at);
-        out.push_str(before);
-        match values.iter().find(|(key, _)| tail.starts_with(key)) {
-            Some((key, value)) => {
-                // Only a list has lines, and those are ours.
-                out.extend(value.chars().filter(|c| !c.is_control() || (*key == "{list}" && *c == '\n')));
-                rest = tail.get(key.len()..).unwrap_or_default();
-            }
-            None => {
-                out.push('{');
-                rest = tail.get(1..).unwrap_or_default();
-            }
-        }
+/// So many of a hundred; 0 where nothing is known, or there is nothing.
+pub fn percent(done: u64, total: Option<u64>) -> u64 {
+    match total {
+        Some(total) if total > 0 => done.min(total).saturating_mul(100) / total,
+        _ => 0,
     }
-    out.push_str(rest);
-    out
-}
-
-/// A section of a language's text.
-fn section(language: Language, name: &str) -> &'static str {
-    let text = TEXTS.iter().find(|(of, _)| *of == language).map_or("", |(_, text)| *text);
-    let from = text.split_once(&format!("[{name}]\n")).map_or("", |(_, from)| from);
-    from.split("\n[").next().unwrap_or("").trim_end()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::words::TEXTS;
     use super::*;
     use mail_parser::MessageParser;
 
@@ -164,6 +171,7 @@ mod tests {
             source: "mail.old.example".to_owned(),
             run: 7,
             numbers: (12, 3, 1),
+            total: Some(32),
             left_out: vec![("Entwürfe".to_owned(), "17".to_owned(), Some(99), "it is too large".to_owned())],
             error: "the server said {member}\r\n.".to_owned(),
             outcome: "nothing had come".to_owned(),
@@ -180,7 +188,20 @@ mod tests {
             found
         };
         for (language, _) in TEXTS {
-            for name in ["completed", "failed", "disabled", "list", "more"] {
+            for name in [
+                "began",
+                "progress",
+                "consent",
+                "completed",
+                "failed",
+                "disabled",
+                "list",
+                "more",
+                "admin-one",
+                "admin-many",
+                "admin-numbers",
+                "admin-more",
+            ] {
                 let (own, english) = (section(language, name), section(Language::English, name));
                 assert!(!own.is_empty(), "{language:?} {name}");
                 assert_eq!(placeholders(own), placeholders(english), "{language:?} {name}");
@@ -208,6 +229,11 @@ mod tests {
             assert_eq!(read.message_id(), Some("mailhaul.alice-old.7.completed@example.com"));
             assert_eq!(read.in_reply_to().as_text(), Some("mailhaul.alice-old.7@example.com"));
         }
+        let began = notice(About::Began).message(Language::English, 1_700_000_000).unwrap();
+        let read = MessageParser::new().parse(&began).unwrap();
+        assert_eq!(read.message_id(), Some("mailhaul.alice-old.7@example.com"));
+        let (subject, _) = notice(About::Progress).words(Language::English);
+        assert!(subject.contains("50"), "{subject}");
         let (_, body) = notice(About::Failed).words(Language::English);
         assert!(body.contains("the server said {member}."), "{body}");
     }

@@ -11,6 +11,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     for package; do
         case $package in
         dovecot-*) program=dovecot ;;
+        exim4-*) program=exim4 ;;
         systemd) program=systemd-analyze ;;
         systemd-container) program=systemd-nspawn ;;
         dbus) program=dbus-daemon ;;

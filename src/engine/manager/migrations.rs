@@ -22,6 +22,7 @@ use crate::destination::maildir::topmost_missing;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Finish};
 use crate::migration::{State as Stage, Wish};
+use crate::notice::About;
 use crate::settings::OnFailure;
 
 impl Manager {
@@ -205,11 +206,15 @@ impl Manager {
         }
         self.told();
         if ended {
-            self.tell_member(&account).await;
+            self.tell_end(&account).await;
         }
     }
 
-    async fn one_try(&self, account: &Arc<Account>, cancel: &CancellationToken) -> Result<Sums, Failure> {
+    async fn one_try(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        cancel: &CancellationToken,
+    ) -> Result<Sums, Failure> {
         let means = self.means();
         let AccountJob::Migrate(work) = account.job.clone() else {
             return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
@@ -228,11 +233,16 @@ impl Manager {
             self.a_try(&means, account, run, &tally, &landings),
         );
         let attempt = std::panic::AssertUnwindSafe(attempt);
-        let result = tokio::select! {
-            result = futures_util::FutureExt::catch_unwind(attempt) => result.unwrap_or_else(|_| Err(
-                Failure::new(Kind::Protocol, "the try ended unexpectedly", "look at the log; it is tried again"))),
-            () = cancel.cancelled() => Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+        let over = CancellationToken::new();
+        let attempt = async {
+            let _over = over.clone().drop_guard();
+            tokio::select! {
+                result = futures_util::FutureExt::catch_unwind(attempt) => result.unwrap_or_else(|_| Err(
+                    Failure::new(Kind::Protocol, "the try ended unexpectedly", "look at the log; it is tried again"))),
+                () = cancel.cancelled() => Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+            }
         };
+        let ((), result) = tokio::join!(self.tell_on_the_way(account, &tally, &over), attempt);
         // Only now is it certain that nothing is being written any more.
         landings.close();
         landings.wait().await;
@@ -344,10 +354,15 @@ impl Manager {
     }
 
     /// Whether the migration has ended by that.
-    async fn try_ended(&self, account: &Account, job: &Job, result: Result<Sums, Failure>) -> bool {
+    async fn try_ended(
+        self: &Arc<Self>,
+        account: &Account,
+        job: &Job,
+        result: Result<Sums, Failure>,
+    ) -> bool {
         let means = self.means();
         let name = account.name.as_str();
-        let (written, ended) = {
+        let (written, ended, asks) = {
             let mut state = self.lock();
             let Some((_, entry)) = state.migration(name) else { return false };
             if job.cancel.is_cancelled() {
@@ -390,12 +405,16 @@ impl Manager {
                 }
                 Err(failure) => failed(name, record, failure, &means),
             };
+            let mut asks = false;
             if let Err(failure) = &result
                 && failure.kind == Kind::Consent
             {
                 // A person takes the time that it takes.
                 entry.since = None;
                 record.waited = 0;
+                asks = !std::mem::replace(&mut record.told.asked, true);
+            } else {
+                record.told.asked = false;
             }
             if let Err(failure) = &result
                 && failure.kind == Kind::Enough
@@ -423,12 +442,15 @@ impl Manager {
             if less || result.as_ref().err().is_some_and(Failure::asks_for_less) {
                 state.hosts.halve(&account.source.host, now());
             }
-            (means.journal.enqueue(changes), ended)
+            (means.journal.enqueue(changes), ended, asks)
         };
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
         } else if result.is_ok() {
             self.unseal_ended(name).await;
+        }
+        if asks {
+            self.tell(account, About::Consent).await;
         }
         ended
     }

@@ -13,6 +13,7 @@ mod migrations;
 mod notices;
 mod once;
 mod polls;
+mod post;
 mod repeat;
 mod state;
 mod verdict;
@@ -71,6 +72,8 @@ pub struct Manager {
     clock: Mutex<Clock>,
     /// Mailboxes that somebody uploads into.
     uploads: Mutex<BTreeSet<(Member, String)>>,
+    /// For the administrators.
+    post: Mutex<post::Post>,
 }
 
 impl Manager {
@@ -87,6 +90,7 @@ impl Manager {
             once,
             clock: Mutex::default(),
             uploads: Mutex::default(),
+            post: Mutex::default(),
         })
     }
 

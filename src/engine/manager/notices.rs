@@ -1,10 +1,15 @@
-//! Notices to members: into the inbox where their mail comes home, under a name of their own, so that no count and
-//! no rollback takes them for mail of the source. It refuses to let a run fail for a notice, and to make a
-//! mailbox for one.
+//! Notices: to members, into the inbox where their mail comes home, under a name of their own, so that no count and
+//! no rollback takes them for mail of the source; and to administrators, through [`super::post`]. It refuses to let
+//! a run fail for a notice, and to make a mailbox for one.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::super::tally::Tally;
 use super::super::{Means, Place, blocking, now};
 use super::Manager;
 use super::state::Work;
@@ -12,62 +17,148 @@ use crate::account::Account;
 use crate::destination::landing::{Opening, Order, Placement};
 use crate::destination::maildir::{Mailbox, Origin};
 use crate::failure::{Failure, Kind};
+use crate::journal::{Changes, MigrationRecord};
 use crate::message::{Flags, MessageRef, Parcel};
 use crate::migration::State as Stage;
-use crate::notice::{About, NAME, Notice};
+use crate::notice::{About, NAME, Notice, percent};
+
+/// How often a run is looked at for how far it has come.
+const LOOK: Duration = Duration::from_millis(250);
 
 impl Manager {
-    /// Tells the member how the last run ended, if there is something to tell.
-    pub(super) async fn tell_member(&self, account: &Account) {
-        let means = self.means();
-        if !means.settings.notices.to_member {
-            return;
+    /// Tells how the last run ended, if there is something to tell.
+    pub(super) async fn tell_end(self: &Arc<Self>, account: &Account) {
+        if let Some(about) = self.end(account) {
+            self.tell(account, about).await;
         }
-        let Some(notice) = self.notice(&means, account) else { return };
-        if let Err(failure) = deliver(&means, account, &notice).await {
+    }
+
+    /// Tells member and administrators.
+    pub(super) async fn tell(self: &Arc<Self>, account: &Account, about: About) {
+        let means = self.means();
+        let Some(notice) = self.notice(&means, account, about) else { return };
+        if !means.settings.notices.to_admin.is_empty() {
+            self.post(notice.clone());
+        }
+        if means.settings.notices.to_member
+            && let Err(failure) = deliver(&means, account, &notice).await
+        {
             tracing::warn!(ACCOUNT = account.name, "its member could not be told: {failure}");
         }
     }
 
-    fn notice(&self, means: &Means, account: &Account) -> Option<Notice> {
+    /// Tells that a migration began, and once how far it has come; until `over`, and then what is still due.
+    /// A mailbox that the run itself had to make gets neither: a rollback has to find it empty.
+    pub(super) async fn tell_on_the_way(
+        self: &Arc<Self>,
+        account: &Account,
+        tally: &Tally,
+        over: &CancellationToken,
+    ) {
+        let wanted = self.means().settings.migrations.progress_notice;
+        loop {
+            let ending = over.is_cancelled();
+            let sums = tally.sums();
+            let done = sums.ledger.decided();
+            let told = {
+                let mut state = self.lock();
+                let Some((_, entry)) = state.migration(&account.name) else { return };
+                let MigrationRecord { told, automatic, completed_at, made, provisioned, .. } = &entry.record;
+                if *automatic || completed_at.is_some() || made.is_some() || provisioned.is_some() {
+                    return;
+                }
+                *told
+            };
+            if sums.checked && !told.began {
+                self.tell_once(account, About::Began).await;
+            } else if sums.checked && !told.progress && wanted > 0 && !ending {
+                if percent(done, sums.messages_total) >= wanted {
+                    self.tell_once(account, About::Progress).await;
+                }
+            } else if told.began && (told.progress || wanted == 0) {
+                return;
+            }
+            if ending {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = over.cancelled() => {}
+            }
+        }
+    }
+
+    async fn tell_once(self: &Arc<Self>, account: &Account, about: About) {
+        let written = {
+            let mut state = self.lock();
+            let Some((_, entry)) = state.migration(&account.name) else { return };
+            match about {
+                About::Progress => entry.record.told.progress = true,
+                _ => entry.record.told.began = true,
+            }
+            let mut changes = Changes::default();
+            changes.migration(&account.name, &entry.record);
+            self.means().journal.enqueue(changes)
+        };
+        // First written, then told: at most once, also over a crash.
+        if written.await.is_ok() {
+            self.tell(account, about).await;
+        }
+    }
+
+    /// What the end of the last run is, if it is to be told.
+    fn end(&self, account: &Account) -> Option<About> {
+        let mut state = self.lock();
+        let (_, migration) = state.migration(&account.name)?;
+        let (record, ledger) = (&migration.record, &migration.record.ledger);
+        match record.state {
+            // A further run that found nothing new is nothing to tell.
+            Stage::Completed if ledger.decided() == ledger.already_there || record.automatic => None,
+            Stage::Completed => Some(About::Completed),
+            Stage::Failed | Stage::RolledBack => Some(About::Failed),
+            _ => None,
+        }
+    }
+
+    fn notice(&self, means: &Means, account: &Account, about: About) -> Option<Notice> {
         let state = self.lock();
         let entry = state.entries.get(&account.name)?;
         let mut notice = Notice {
-            about: About::Completed,
+            about,
             name: account.name.clone(),
             member: account.member.clone(),
             source: account.source.host.clone(),
             run: 0,
             numbers: (0, 0, 0),
+            total: None,
             left_out: Vec::new(),
             error: String::new(),
             outcome: String::new(),
         };
         match &entry.work {
             Work::Poll(poll) => {
-                notice.about = About::Disabled;
-                notice.error = poll.record.reason.clone()?;
-                notice.run = poll.record.last_run.as_ref().map_or(0, |run| run.finished_at);
+                let run = poll.record.last_run.as_ref();
+                let error = run.and_then(|run| run.error.clone());
+                notice.error = poll.record.reason.clone().or(error)?;
+                notice.run = run.map_or(0, |run| run.finished_at);
             }
             Work::Migration(migration) => {
                 let record = &migration.record;
-                let ledger = &record.ledger;
+                let now = migration.tally.as_deref().map(Tally::sums).unwrap_or_default();
+                let under_way = matches!(about, About::Began | About::Progress);
+                let ledger = if under_way { &now.ledger } else { &record.ledger };
                 let left_out = ledger.skipped + ledger.failed + ledger.vanished;
                 notice.run = record.started_at?;
                 notice.numbers = (ledger.imported, ledger.already_there, left_out);
-                notice.error = record.error.clone().unwrap_or_default();
-                notice.outcome = record.outcome.clone().unwrap_or_default();
-                match record.state {
-                    // A further run that found nothing new is nothing to tell.
-                    Stage::Completed if ledger.imported + left_out == 0 || record.automatic => return None,
-                    Stage::Completed => {}
-                    Stage::Failed | Stage::RolledBack => notice.about = About::Failed,
-                    _ => return None,
+                notice.total = now.messages_total.or(record.messages_total);
+                if !under_way {
+                    notice.error = record.error.clone().unwrap_or_default();
+                    notice.outcome = record.outcome.clone().unwrap_or_default();
                 }
             }
         }
         drop(state);
-        if notice.about == About::Completed {
+        if about == About::Completed {
             let skipped = means.journal.skipped(&account.name).unwrap_or_default();
             notice.left_out =
                 skipped.into_iter().map(|(_, _, r)| (r.folder, r.id, r.size, r.reason)).collect();

@@ -16,6 +16,7 @@ use super::{Manager, Refusal};
 use crate::account::{Account, Job, Poll};
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, RunRecord, SkippedRecord};
+use crate::notice::About;
 
 /// A wish to poll: what has to have ended for it to be granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,14 +207,14 @@ impl Manager {
         self.poll_ended(&account, &running, outcome).await;
     }
 
-    async fn poll_ended(&self, account: &Account, running: &Running, outcome: Outcome) {
+    async fn poll_ended(self: &Arc<Self>, account: &Account, running: &Running, outcome: Outcome) {
         let means = self.means();
         let name = account.name.as_str();
         let ended_at = now();
         let stopped = outcome.failure.as_ref().is_some_and(|f| f.kind == Kind::Stopped);
         log(account, &outcome, ended_at - running.started_at);
         self.total.add(outcome.ledger.imported, outcome.bytes);
-        let mut switched_off = None;
+        let mut news = None;
         let written = {
             let mut state = self.lock();
             state.polls_running = state.polls_running.saturating_sub(1);
@@ -249,12 +250,15 @@ impl Manager {
                 state.timetable.set(name, at.max(ended_at));
             }
             if record.disabled && !before.disabled {
-                switched_off = Some(Arc::clone(&account));
+                news = Some((account, About::Disabled));
+            } else if record.asked && !before.asked {
+                news = Some((account, About::Consent));
             }
             // An idle poll writes nothing: the times of its run are kept in memory alone.
             let telling = outcome.ledger.imported + outcome.deleted > 0
                 || before.failures != record.failures
                 || before.disabled != record.disabled
+                || before.asked != record.asked
                 || before.last_run.as_ref().map(|r| &r.error) != record.last_run.as_ref().map(|r| &r.error)
                 || outcome.note.is_some()
                 || before.last_run.as_ref().map(|r| r.ledger.skipped)
@@ -271,8 +275,8 @@ impl Manager {
             tracing::error!(ACCOUNT = name, "{failure}");
         }
         self.told();
-        if let Some(account) = switched_off {
-            self.tell_member(&account).await;
+        if let Some((account, about)) = news {
+            self.tell(&account, about).await;
         }
     }
 }
@@ -299,7 +303,11 @@ fn judge(
         note: outcome.note.as_deref().map(cut),
     });
     match &outcome.failure {
-        None => record.failures = 0,
+        None => {
+            record.failures = 0;
+            record.asked = false;
+        }
+        Some(failure) if failure.kind == Kind::Consent => record.asked = true,
         Some(failure) if failure.counts() => {
             record.failures = record.failures.saturating_add(1);
             if record.failures > max_failures && !record.disabled {
