@@ -185,6 +185,8 @@ pub struct Poll {
     pub keep_original: bool,
     /// It goes where the member's own rules file it.
     pub apply_filter: bool,
+    /// Spam is put into its own folder.
+    pub apply_spam: bool,
     /// The keyword on each message, `icon-NAME`.
     pub icon: Option<String>,
 }
