@@ -189,6 +189,8 @@ pub struct Poll {
     pub apply_filter: bool,
     /// Those rules, where the destination has none of its own; in their order.
     pub rules: Arc<[Rule]>,
+    /// Spam is put into its own folder.
+    pub apply_spam: bool,
     /// The keyword on each message, `icon-NAME`.
     pub icon: Option<String>,
 }

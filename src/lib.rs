@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  net  telemetry  systemd
+//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  http  net  telemetry  systemd
 //! values    account  filter  settings  message  migration  failure  secret  bearer
 //! ```
 //!
@@ -32,6 +32,7 @@ pub mod destination;
 pub mod engine;
 pub mod failure;
 pub mod filter;
+pub mod http;
 pub mod imap;
 pub mod journal;
 pub mod lmtp;
@@ -47,5 +48,6 @@ pub mod schedule;
 pub mod sealed;
 pub mod secret;
 pub mod settings;
+pub mod spam;
 pub mod systemd;
 pub mod telemetry;

@@ -20,6 +20,8 @@ pub struct Settings {
     pub migrations: Migrations,
     /// `[destination.NAME]`; never empty.
     pub destinations: BTreeMap<String, Destination>,
+    /// `[spam]`
+    pub spam: Spam,
     /// `[provisioning]`
     pub provisioning: Provisioning,
     /// `[notices]`
@@ -79,6 +81,64 @@ pub enum Language {
     Korean,
     /// `ja`
     Japanese,
+}
+
+/// `[spam]`: who judges mail for `apply_spam`, and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spam {
+    /// Where rspamd listens.
+    pub rspamd: Listener,
+    /// Where its password is found, if it wants one.
+    pub password: Option<SecretPlace>,
+    /// What becomes of a message that rspamd cannot judge now.
+    pub when_away: WhenAway,
+    /// The mildest of rspamd's actions that makes a message spam.
+    pub minimum: Action,
+    /// Octets; a larger message is not judged. `None`: no limit.
+    pub max_size: Option<u64>,
+    /// For one judgement.
+    pub timeout: Duration,
+    /// The folder for spam, where none has that special use; level by level.
+    pub folder: Vec<String>,
+}
+
+impl Default for Spam {
+    fn default() -> Self {
+        Spam {
+            rspamd: Listener::Host {
+                host: "localhost".to_owned(),
+                port: 11333,
+                security: Security::None,
+                ca_file: None,
+            },
+            password: None,
+            when_away: WhenAway::Delay,
+            minimum: Action::AddHeader,
+            max_size: Some(20 << 20),
+            timeout: Duration::from_secs(30),
+            folder: vec!["Junk".to_owned()],
+        }
+    }
+}
+
+/// What becomes of a message that cannot be judged now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenAway {
+    /// It stays at the source until the next run.
+    Delay,
+    /// It comes without a judgement.
+    Pass,
+}
+
+/// What rspamd advises, from the mildest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// `add header`
+    AddHeader,
+    /// `rewrite subject`
+    RewriteSubject,
+    /// `reject`
+    Reject,
 }
 
 /// `[provisioning]`
@@ -273,16 +333,16 @@ impl Destination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LmtpDestination {
     /// Where the server listens.
-    pub address: LmtpAddress,
+    pub address: Listener,
     /// Connections to it at once, for all accounts together; at least 1.
     pub max_connections: usize,
     /// The same mailboxes past the members' rules: a Maildir, or by IMAP.
     pub beside: Option<Destination>,
 }
 
-/// Where an LMTP server listens.
+/// Where a server of the house listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LmtpAddress {
+pub enum Listener {
     /// A socket of this machine, absolute.
     Socket(PathBuf),
     /// A port.
@@ -298,11 +358,11 @@ pub enum LmtpAddress {
     },
 }
 
-impl fmt::Display for LmtpAddress {
+impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LmtpAddress::Socket(path) => write!(f, "{}", path.display()),
-            LmtpAddress::Host { host, port, .. } => write!(f, "{host}:{port}"),
+            Listener::Socket(path) => write!(f, "{}", path.display()),
+            Listener::Host { host, port, .. } => write!(f, "{host}:{port}"),
         }
     }
 }

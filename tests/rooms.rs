@@ -33,6 +33,8 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "bulk",
             "audit",
             "oauth",
+            "http",
+            "spam",
             "telemetry",
             "systemd",
         ],
@@ -55,7 +57,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 16] = [
+const NEIGHBOURS: [(&str, &str); 20] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -64,6 +66,11 @@ const NEIGHBOURS: [(&str, &str); 16] = [
     ("imap", "net"),
     ("lmtp", "net"),
     ("oauth", "net"),
+    ("oauth", "http"),
+    ("spam", "net"),
+    ("spam", "http"),
+    // What stands before a landing asks first.
+    ("destination", "spam"),
     // A mailbox at a server is one kind of destination.
     ("destination", "imap"),
     ("destination", "lmtp"),

@@ -15,7 +15,7 @@ use super::names::{self, Wrong};
 use super::servers::Templates;
 use super::settings_file::unknown_destination;
 use super::source;
-use super::walk::{LATER, Sheet, Table, Value};
+use super::walk::{Sheet, Table, Value};
 use super::{Broken, Environment};
 
 /// What definitions are checked against.
@@ -181,10 +181,14 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>, to: Option<&Destinat
     };
     let switch = |name| table.get(name).map_or(Some(true), |value| value.boolean());
     let (enabled, keep_original) = (switch("enabled"), switch("keep_original"));
-    if let Some(value) = table.get("apply_spam")
-        && value.boolean() == Some(true)
+    let apply_spam = table.get("apply_spam").map_or(Some(false), |value| value.boolean());
+    if let Some(value) = table.get("apply_spam").filter(|_| apply_spam == Some(true))
+        && to.is_some_and(|to| to.mailbox().is_none())
     {
-        value.complain(LATER, "write apply_spam = false");
+        value.complain(
+            "the destination has LMTP alone, which cannot put spam into a folder",
+            "set .maildir or .imap beside .lmtp in the destination, or write apply_spam = false",
+        );
     }
     let apply_filter = filtered(table, to);
     let icon = match table.get("icon") {
@@ -200,6 +204,7 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>, to: Option<&Destinat
         keep_original: keep_original?,
         apply_filter: apply_filter?,
         rules: Arc::from([]),
+        apply_spam: apply_spam?,
         icon: icon?,
     })
 }

@@ -2,12 +2,12 @@
 //! the other two may stand. It refuses any other two, and a password that others can read.
 
 use crate::account::Protocol;
-use crate::settings::{Destination, ImapDestination, LmtpAddress, LmtpDestination};
+use crate::settings::{Destination, ImapDestination, LmtpDestination};
 
 use super::Environment;
 use super::accounts::good;
 use super::names;
-use super::servers::{self, Endpoint};
+use super::servers;
 use super::source;
 use super::walk::{Table, Value};
 
@@ -49,39 +49,11 @@ fn mailbox(table: &Table<'_>, env: &Environment) -> Option<Destination> {
 }
 
 fn lmtp(table: &Table<'_>) -> Option<LmtpDestination> {
-    const MEND: &str = "write socket = \"/run/dovecot/lmtp\", or host = \"...\" and port = 24";
     table.only(&["socket", "host", "port", "security", "ca_file", "max_connections"]);
     let max_connections = table.get("max_connections").map_or(Some(20), |value| value.count(1, 1000));
-    let address = match (table.get("socket"), table.get("host")) {
-        (Some(value), None) => {
-            for name in ["port", "security", "ca_file"] {
-                if let Some(value) = table.get(name) {
-                    value.complain("is for a host, and a socket has none", "remove it");
-                }
-            }
-            let path = value.path()?;
-            // sun_path has 108 octets with its NUL (unix(7)).
-            if path.as_os_str().len() > 107 || path.as_os_str().is_empty() {
-                value.complain("is not a path for a socket", "write a path of at most 107 octets");
-                return None;
-            }
-            LmtpAddress::Socket(path)
-        }
-        (None, Some(_)) => {
-            let ca_file = table.get("ca_file").and_then(|value| servers::ca_file(&value));
-            let Endpoint { host, port, security } = servers::lmtp_endpoint(table)?;
-            LmtpAddress::Host { host, port, security, ca_file }
-        }
-        (None, None) => {
-            table.complain("does not say where the server listens", MEND);
-            return None;
-        }
-        (Some(_), Some(_)) => {
-            table.complain("has both socket and host", MEND);
-            return None;
-        }
-    };
-    Some(LmtpDestination { address, max_connections: max_connections?, beside: None })
+    let mend = "write socket = \"/run/dovecot/lmtp\", or host = \"...\" and port = 24";
+    let address = servers::listener(table, 24, mend);
+    Some(LmtpDestination { address: address?, max_connections: max_connections?, beside: None })
 }
 
 fn imap(table: &Table<'_>, env: &Environment) -> Option<ImapDestination> {

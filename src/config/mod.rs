@@ -17,6 +17,7 @@ mod provisioning;
 mod servers;
 mod settings_file;
 mod source;
+mod spam;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::account::{Protocol, Security};
+use crate::settings::Listener;
 
 use super::complaint::Complaint;
 use super::names;
@@ -130,9 +131,37 @@ pub(super) fn endpoint(table: &Table<'_>, protocol: Protocol) -> Option<Endpoint
     at(table, Security::Tls, |security| usual_port(protocol, security))
 }
 
-/// The same for LMTP: a server in our own house, in plain text unless that is written otherwise.
-pub(super) fn lmtp_endpoint(table: &Table<'_>) -> Option<Endpoint> {
-    at(table, Security::None, |_| 24)
+/// Where a server of the house listens: at a socket, or at a port, in plain text unless that is written otherwise.
+pub(super) fn listener(table: &Table<'_>, port: u16, mend: &str) -> Option<Listener> {
+    match (table.get("socket"), table.get("host")) {
+        (Some(value), None) => {
+            for name in ["port", "security", "ca_file"] {
+                if let Some(value) = table.get(name) {
+                    value.complain("is for a host, and a socket has none", "remove it");
+                }
+            }
+            let path = value.path()?;
+            // sun_path has 108 octets with its NUL (unix(7)).
+            if path.as_os_str().len() > 107 || path.as_os_str().is_empty() {
+                value.complain("is not a path for a socket", "write a path of at most 107 octets");
+                return None;
+            }
+            Some(Listener::Socket(path))
+        }
+        (None, Some(_)) => {
+            let ca_file = table.get("ca_file").and_then(|value| ca_file(&value));
+            let Endpoint { host, port, security } = at(table, Security::None, |_| port)?;
+            Some(Listener::Host { host, port, security, ca_file })
+        }
+        (None, None) => {
+            table.complain("does not say where the server listens", mend);
+            None
+        }
+        (Some(_), Some(_)) => {
+            table.complain("has both socket and host", mend);
+            None
+        }
+    }
 }
 
 fn at(table: &Table<'_>, usual: Security, port: impl Fn(Security) -> u16) -> Option<Endpoint> {

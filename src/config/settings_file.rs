@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::settings::{
     Daemon, Destination, Language, Migrations, Notices, OnFailure, Policy, Polling, Provisioning, Settings,
-    Smtp,
+    Smtp, Spam,
 };
 
 use super::Environment;
@@ -16,6 +16,7 @@ use super::destination;
 use super::notices;
 use super::policy;
 use super::provisioning;
+use super::spam;
 use super::walk::{Table, Value};
 
 const MANY: u64 = 1_000_000;
@@ -56,6 +57,7 @@ pub(super) fn defaults(env: &Environment) -> Settings {
             progress_notice: 50,
         },
         destinations: BTreeMap::from([("default".to_owned(), maildir)]),
+        spam: Spam::default(),
         provisioning: Provisioning::default(),
         notices: Notices { to_member: true, to_admin: Vec::new(), smtp: Smtp::default() },
         policy: Policy::default(),
@@ -64,7 +66,16 @@ pub(super) fn defaults(env: &Environment) -> Settings {
 
 /// Walks through the whole file.
 pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
-    root.only(&["daemon", "polling", "migrations", "destination", "provisioning", "notices", "policy"]);
+    root.only(&[
+        "daemon",
+        "polling",
+        "migrations",
+        "destination",
+        "spam",
+        "provisioning",
+        "notices",
+        "policy",
+    ]);
     let mut settings = defaults(env);
     let table = |name| root.get(name).and_then(|value| value.table());
     if let Some(table) = table("daemon") {
@@ -84,6 +95,9 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
                 settings.destinations.insert(name.to_owned(), found);
             }
         }
+    }
+    if let Some(table) = table("spam") {
+        settings.spam = spam::read(&table);
     }
     if let Some(table) = table("provisioning") {
         settings.provisioning = provisioning::read(&table);

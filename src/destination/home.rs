@@ -10,9 +10,10 @@ use tokio_util::task::TaskTracker;
 use super::delivery::{self, Delivery};
 use super::landing::Landing;
 use super::maildir::{self, Mailbox};
-use super::place::Naming;
+use super::place::{Naming, place};
 use super::server::{self, Server};
 use crate::failure::{Failure, Kind};
+use crate::message::FolderPath;
 
 /// One member's mailbox.
 #[derive(Debug, Clone)]
@@ -36,6 +37,22 @@ impl Home {
             Home::Maildir(_) | Home::Delivery(..) => Ok(Naming::Maildir),
             Home::Server(server, _) => Ok(Naming::Server(server.layout().await?.clone())),
         }
+    }
+
+    /// Its folder for spam: the one with that special use, else one of this name, level by level.
+    ///
+    /// # Errors
+    /// The server does not list its folders.
+    pub async fn junk(&self, otherwise: &[String]) -> Result<String, Failure> {
+        if let Home::Server(server, _) = self {
+            let folders = server.folders().await?;
+            if let Some(junk) = folders.into_iter().find(|folder| folder.uses.contains("junk")) {
+                return Ok(String::from_utf8_lossy(&junk.wire).into_owned());
+            }
+        }
+        let folder = [((), FolderPath(otherwise.to_vec()))];
+        let placed = place(&self.naming().await?, &folder, &BTreeMap::new()).remove(&());
+        Ok(placed.map(|placed| placed.directory).unwrap_or_default())
     }
 
     /// Starts a landing; `account` marks what it makes. Whoever must know that nothing is being written any

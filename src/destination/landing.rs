@@ -140,6 +140,10 @@ pub struct Receipt {
     pub for_good: bool,
     /// It was sent before, and that answer was lost: it may be there twice.
     pub twice: bool,
+    /// It came without a judgement on spam: why.
+    pub unjudged: Option<String>,
+    /// It is spam, and in the folder for that.
+    pub junk: bool,
     /// Its UID at a server.
     pub uid: Option<u32>,
     /// The server stored other octets than it was given.
@@ -158,6 +162,8 @@ impl Receipt {
             later: false,
             for_good: false,
             twice: false,
+            unjudged: None,
+            junk: false,
             uid: None,
             altered: false,
         }

@@ -13,6 +13,7 @@ pub mod lines;
 pub mod maildir;
 pub mod place;
 pub mod received;
+pub mod screen;
 pub mod server;
 pub mod sorting;
 mod spool;

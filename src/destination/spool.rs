@@ -87,7 +87,7 @@ pub(super) fn take_in(
     mut inbox: mpsc::Receiver<Order>,
     errands: &mpsc::Sender<Errand>,
 ) -> Result<bool, Failure> {
-    let mut spool = Spool { directory: directory.to_owned(), ..Spool::default() };
+    let mut spool = Spool::new(directory.to_owned());
     while let Some(order) = inbox.blocking_recv() {
         let errand = match order {
             Order::Parcel(parcel) => {
@@ -117,7 +117,7 @@ pub(super) fn take_in(
     Ok(true)
 }
 
-fn trouble(directory: &Path, error: &io::Error) -> Failure {
+pub(super) fn trouble(directory: &Path, error: &io::Error) -> Failure {
     let kind = match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => Kind::Full,
         _ => Kind::Destination,
@@ -129,8 +129,9 @@ fn trouble(directory: &Path, error: &io::Error) -> Failure {
     )
 }
 
+/// Messages as they come in.
 #[derive(Default)]
-struct Spool {
+pub(super) struct Spool {
     directory: PathBuf,
     /// The batch's file and its length.
     file: Option<(Arc<File>, u64)>,
@@ -140,7 +141,21 @@ struct Spool {
 }
 
 impl Spool {
-    fn take(&mut self, parcel: Parcel) -> io::Result<()> {
+    /// In this directory.
+    pub(super) fn new(directory: PathBuf) -> Spool {
+        Spool { directory, ..Spool::default() }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A message that is complete: it is the caller's.
+    pub(super) fn whole(&mut self) -> Option<(u64, Body)> {
+        self.complete.pop_first()
+    }
+
+    pub(super) fn take(&mut self, parcel: Parcel) -> io::Result<()> {
         match parcel {
             Parcel::Begin(piece) => {
                 let (file, start) = match &self.file {
@@ -186,7 +201,7 @@ impl Spool {
     }
 
     /// What was placed; what comes next goes into another file, so that this one can end with its batch.
-    fn batch(&mut self) -> Vec<Waiting> {
+    pub(super) fn batch(&mut self) -> Vec<Waiting> {
         self.file = None;
         std::mem::take(&mut self.ready)
     }

@@ -146,7 +146,7 @@ pub(super) async fn run(
             Some(mailbox) => Some(orphans(mailbox, origin, listed).await?),
             None => None,
         };
-        let landing = home.land(origin.account, landings);
+        let landing = means.land(account, &home, landings).await?;
         let mut at_server = AtServer::read(journal, name, FOLDER)?;
         let opening = Opening {
             look: unsure.then_some(recorded),
@@ -441,9 +441,7 @@ impl Carrier<'_> {
             };
             skipped.insert(key_of(Some(id), "", number), record);
         }
-        for receipt in receipts.iter().filter(|receipt| receipt.twice) {
-            self.meter.hear(receipt);
-        }
+        receipts.iter().for_each(|receipt| self.meter.hear(receipt));
         let ids: Vec<u128> = receipts
             .iter()
             .filter_map(|receipt| match receipt.message {

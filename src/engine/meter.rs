@@ -19,6 +19,10 @@ pub(crate) struct Meter {
     words: Mutex<Option<String>>,
     /// Messages that may be there twice.
     twice: AtomicU64,
+    /// Messages that are spam.
+    junk: AtomicU64,
+    /// Messages that nobody judged, and why.
+    unjudged: Mutex<Option<(u64, String)>>,
 }
 
 impl Meter {
@@ -40,6 +44,10 @@ impl Meter {
     /// What the destination said of a message, if it is to be told at the end.
     pub(super) fn hear(&self, receipt: &Receipt) {
         self.twice.fetch_add(u64::from(receipt.twice), Relaxed);
+        self.junk.fetch_add(u64::from(receipt.junk), Relaxed);
+        if let (Some(why), Ok(mut unjudged)) = (&receipt.unjudged, self.unjudged.lock()) {
+            unjudged.get_or_insert_with(|| (0, why.clone())).0 += 1;
+        }
         if receipt.later {
             self.later.fetch_add(1, Relaxed);
             if let Ok(mut words) = self.words.lock() {
@@ -64,7 +72,12 @@ impl Meter {
         let doubled = (twice > 0).then(|| {
             format!("{} may be here twice: an answer was lost, and nobody can ask again", messages(twice))
         });
-        let notes: Vec<String> = waits.into_iter().chain(doubled).collect();
+        let junk = self.junk.load(Relaxed);
+        let junk = (junk > 0).then(|| format!("{junk} of them went to the folder for spam"));
+        let unjudged = self.unjudged.lock().ok().and_then(|unjudged| unjudged.clone());
+        let unjudged =
+            unjudged.map(|(count, why)| format!("{} came without being judged: {why}", messages(count)));
+        let notes: Vec<String> = waits.into_iter().chain(doubled).chain(junk).chain(unjudged).collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 

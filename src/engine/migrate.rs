@@ -313,8 +313,7 @@ pub(super) async fn work_all(
 }
 
 async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), Failure> {
-    let mark = Origin::pop3(&shared.account.name).account;
-    let landing = shared.home.land(mark, &shared.landings);
+    let landing = shared.means.land(&shared.account, &shared.home, &shared.landings).await?;
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,

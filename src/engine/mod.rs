@@ -39,14 +39,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::account::{Account, Job, Member, Source};
 use crate::audit::Audit;
 use crate::config::Environment;
 use crate::destination::Home;
 use crate::destination::delivery::Delivery;
+use crate::destination::landing::Landing;
 use crate::destination::maildir::{Mailbox, Origin, clear_tmp, path_for};
 use crate::destination::place::Naming;
+use crate::destination::screen::{Junk, screen};
 use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
@@ -54,6 +57,7 @@ use crate::net::Connector;
 use crate::sealed::{Item, Vault};
 use crate::secret::{Secret, SecretPlace};
 use crate::settings::{Destination, LmtpDestination, Settings};
+use crate::spam::Judge;
 
 pub use backup::{BackedUp, Format};
 pub use manager::{
@@ -165,6 +169,30 @@ impl Means {
                 Ok(Home::Delivery(to, spool))
             }
         }
+    }
+
+    /// Starts a landing at `home`, behind a judge if the account is polled and wants one.
+    async fn land(&self, account: &Account, home: &Home, landings: &TaskTracker) -> Result<Landing, Failure> {
+        let mark = Origin::pop3(&account.name).account;
+        let main = home.land(mark, landings);
+        if !matches!(&account.job, Job::Poll(poll) if poll.apply_spam) {
+            return Ok(main);
+        }
+        let (spam, environment, spool) = (self.settings.spam.clone(), self.environment.clone(), self.spool());
+        let (place, directory) = (spam.password.clone(), spool.clone());
+        let password = blocking(move || {
+            make_private(&directory)?;
+            place.map(|place| crate::config::read_secret(&place, &environment)).transpose()
+        });
+        let password = password.await.map_err(ours)?;
+        let folder = spam.folder.clone();
+        let judge = Judge::new(self.connector.anywhere(), spam, password, account.member.clone());
+        let home = match home {
+            // By LMTP nothing gets into a folder: the mailbox is beside it.
+            Home::Delivery(..) => self.open_home_of(&account.member, &account.destination, mark).await?,
+            home => home.clone(),
+        };
+        Ok(screen(main, judge, Junk { home, account: mark, folder }, spool, landings))
     }
 
     /// Where messages wait on their way to a server.

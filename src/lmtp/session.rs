@@ -11,7 +11,7 @@ use super::wire::Wire;
 use crate::account::Security;
 use crate::failure::{Failure, Kind};
 use crate::net::{Connector, STALL};
-use crate::settings::LmtpAddress;
+use crate::settings::Listener;
 
 /// The answer to a message may take so long: whoever gives up earlier has it twice (RFC 5321, 4.5.3.2.6; RFC
 /// 1047).
@@ -67,30 +67,20 @@ impl Session {
     ///
     /// # Errors
     /// [`Kind::Unreachable`] and its kin, or what the server said.
-    pub async fn open(connector: &Connector, at: &LmtpAddress) -> Result<Session, Failure> {
-        let (stream, host, security, ca_file) = match at {
-            LmtpAddress::Socket(path) => (connector.connect_socket(path).await?, "", Security::None, None),
-            LmtpAddress::Host { host, port, security, ca_file } => {
-                let plain = connector.connect(host, *port).await?;
-                (plain, host.as_str(), *security, ca_file.as_deref())
-            }
-        };
-        let stream = match security {
-            Security::Tls => connector.secure(stream, host, ca_file).await?,
-            _ => stream,
-        };
+    pub async fn open(connector: &Connector, at: &Listener) -> Result<Session, Failure> {
+        let stream = connector.reach(at).await?;
         let mut wire = Wire::new(stream, at);
         let greeting = wire.reply().await?;
         welcome(&greeting)?;
         let mut offers = hello(&mut wire).await?;
-        if security == Security::StartTls {
+        if let Listener::Host { host, security: Security::StartTls, ca_file, .. } = at {
             if !offers.starttls {
                 let words = format!("{at} does not offer STARTTLS");
                 return Err(Failure::new(Kind::Unsupported, words, "write security = \"tls\" or \"none\""));
             }
             wire.send(b"STARTTLS\r\n").await?;
             welcome(&wire.reply().await?)?;
-            let stream = connector.secure(wire.into_stream()?, host, ca_file).await?;
+            let stream = connector.secure(wire.into_stream()?, host, ca_file.as_deref()).await?;
             wire = Wire::new(stream, at);
             offers = hello(&mut wire).await?;
         }

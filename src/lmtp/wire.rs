@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::reply::Reply;
 use crate::failure::{Failure, Kind};
 use crate::net::{self, Stream};
-use crate::settings::LmtpAddress;
+use crate::settings::Listener;
 
 /// Asked for at each read.
 const READ: usize = 4096;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// One connection in use.
 pub(super) struct Wire {
     stream: Stream,
-    at: LmtpAddress,
+    at: Listener,
     /// Read, not yet understood.
     buffer: Vec<u8>,
     broken: Option<Failure>,
@@ -33,7 +33,7 @@ impl fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, at: &LmtpAddress) -> Wire {
+    pub(super) fn new(stream: Stream, at: &Listener) -> Wire {
         Wire { stream, at: at.clone(), buffer: Vec::new(), broken: None }
     }
 
@@ -119,10 +119,7 @@ impl Wire {
     }
 
     fn failure(&self, error: &std::io::Error) -> Failure {
-        match &self.at {
-            LmtpAddress::Socket(path) => net::socket_failure(path, error),
-            LmtpAddress::Host { host, port, .. } => net::io_failure(host, *port, error),
-        }
+        net::failure_at(&self.at, error)
     }
 
     fn trickles(&self) -> Failure {

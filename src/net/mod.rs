@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 pub use stream::{STALL, Stream};
 
+use crate::account::Security;
 use crate::failure::{Failure, Kind};
+use crate::settings::Listener;
 
 /// Opens connections. Cheap to clone; holds the system's certificate authorities, loaded once, and those
 /// of each `ca_file` that was used. A changed file is read by the next `Connector`.
@@ -59,6 +61,20 @@ impl Connector {
     ) -> Result<Stream, Failure> {
         self.tls.handshake(stream, host, ca_file).await
     }
+
+    /// A connection to a server of the house, over TLS if it begins with that.
+    pub async fn reach(&self, at: &Listener) -> Result<Stream, Failure> {
+        match at {
+            Listener::Socket(path) => self.connect_socket(path).await,
+            Listener::Host { host, port, security, ca_file } => {
+                let stream = self.connect(host, *port).await?;
+                match security {
+                    Security::Tls => self.secure(stream, host, ca_file.as_deref()).await,
+                    Security::StartTls | Security::None => Ok(stream),
+                }
+            }
+        }
+    }
 }
 
 /// What an error on an open connection means.
@@ -72,9 +88,12 @@ pub fn io_failure(host: &str, port: u16, error: &io::Error) -> Failure {
     broken_off(&format!("{host}:{port}"), error)
 }
 
-/// The same for a socket of this machine.
-pub fn socket_failure(path: &Path, error: &io::Error) -> Failure {
-    broken_off(&path.display().to_string(), error)
+/// The same for a server of the house.
+pub fn failure_at(at: &Listener, error: &io::Error) -> Failure {
+    match at {
+        Listener::Socket(path) => broken_off(&path.display().to_string(), error),
+        Listener::Host { host, port, .. } => io_failure(host, *port, error),
+    }
 }
 
 fn broken_off(place: &str, error: &io::Error) -> Failure {

@@ -16,13 +16,13 @@ use crate::account::Member;
 use crate::failure::{Failure, Kind};
 use crate::lmtp::{Session, recipient};
 use crate::net::Connector;
-use crate::settings::LmtpAddress;
+use crate::settings::Listener;
 
 /// The way to one member's mailbox.
 #[derive(Debug)]
 pub struct Delivery {
     connector: Connector,
-    at: LmtpAddress,
+    at: Listener,
     recipient: String,
     /// Connections to the server that all accounts share.
     slots: Arc<Semaphore>,
@@ -41,7 +41,7 @@ impl Delivery {
     /// Mail cannot be addressed to that member.
     pub fn new(
         connector: Connector,
-        at: LmtpAddress,
+        at: Listener,
         member: &Member,
         slots: Arc<Semaphore>,
     ) -> Result<Delivery, Failure> {
