@@ -6,6 +6,7 @@ mod arrival;
 mod at_server;
 mod backoff;
 mod backup;
+mod backup_there;
 mod board;
 mod budget;
 mod carry;
