@@ -17,7 +17,7 @@ use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Layout, Session, SourceFolder};
-use crate::message::{Parcel, UidSet};
+use crate::message::{Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
 
@@ -87,6 +87,17 @@ impl Server {
                 Ok(layout)
             })
             .await
+    }
+
+    /// The room that the mailbox has.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn room(&self) -> Result<Room, Failure> {
+        let mut session: Session<Parcel> = self.connect().await?;
+        let room = session.room(b"INBOX").await.map_err(at_home)?;
+        session.close().await;
+        Ok(room)
     }
 
     /// The folders that are there.
