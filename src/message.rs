@@ -125,6 +125,30 @@ impl Flags {
     }
 }
 
+/// The room that a mailbox has; `None`: no limit is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Octets.
+    pub octets: Option<u64>,
+    /// Messages.
+    pub messages: Option<u64>,
+}
+
+impl Room {
+    /// What is wrong with `messages` of so many `octets` coming, in words.
+    pub fn lacks(&self, messages: u64, octets: u64) -> Option<String> {
+        if let Some(room) = self.octets.filter(|room| octets > *room) {
+            return Some(format!(
+                "the destination has room for {room} octets, and {octets} would come: it will be full before the end"
+            ));
+        }
+        let room = self.messages.filter(|room| messages > *room)?;
+        Some(format!(
+            "the destination has room for {room} messages, and {messages} would come: it will be full before the end"
+        ))
+    }
+}
+
 /// Seconds since 1970 and where they came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedAt(pub i64);

@@ -96,6 +96,43 @@ fn uploads_go_there_as_well() {
 }
 
 #[test]
+fn backups_from_there() {
+    let dovecot = Dovecot::start(&[HOME]);
+    let mut there = Corpus::at(&dovecot.maildir(HOME.0));
+    there.fill(400);
+    let long = [b"Subject: long\n\nFrom here\n".as_slice(), &b"0123456789abcdef\n".repeat(200_000)].concat();
+    there.put(".Archive.2023", 900, &long, &corpus::Marks::default());
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.start();
+    let root = dovecot.maildir(HOME.0);
+    let tree = Tree::read(&root);
+    let backup = |format: &str, more: &[&str]| {
+        let file = daemon.path().join(format);
+        let words = ["--json", "backup", "--member", "alice@example.com", "--destination", "there"];
+        let words = [&words, more, &["--format", format, "-o", file.to_str().unwrap()]].concat();
+        (daemon.ctl(&words), file)
+    };
+    let upload = |member: &str, file: &std::path::Path| {
+        let member = format!("{member}@example.com");
+        daemon.ctl(&["upload", "--member", &member, file.to_str().unwrap()]).code(0);
+    };
+    for format in ["zip", "mbox", "maildir"] {
+        let (answer, file) = backup(format, &[]);
+        assert_eq!(answer.code(0).json()["messages"], tree.count());
+        upload(format, &file);
+        same(format, &tree.facts(), &Tree::read(&daemon.maildir(format)).facts());
+    }
+    let (answer, file) = backup("zip", &["--mailbox", "Archive/2023"]);
+    assert_eq!(answer.code(0).json()["messages"], tree.folders[".Archive.2023"].len());
+    upload("one", &file);
+    let one = tree.clone().only(&[".Archive.2023"]);
+    same("one folder", &one.facts(), &Tree::read(&daemon.maildir("one")).facts());
+    backup("zip", &["--mailbox", "Nothing"]).0.code(1).says("there is no folder Nothing");
+    same("nothing changed there", &tree.facts(), &Tree::read(&root).facts());
+    daemon.stop();
+}
+
+#[test]
 fn whoever_logs_in() {
     let dovecot = Dovecot::start_with(&[LOGIN, HOME], MASTER);
     let mut source = Corpus::at(&dovecot.maildir("alice"));

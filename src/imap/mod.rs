@@ -18,6 +18,7 @@ mod framer;
 mod layout;
 mod list;
 mod login;
+mod quota;
 mod refusal;
 mod replay;
 mod response;

@@ -17,7 +17,7 @@ use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Layout, Session, SourceFolder};
-use crate::message::{Parcel, UidSet};
+use crate::message::{Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
 
@@ -70,7 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// Each with its cause and what to do.
-    pub async fn connect(&self) -> Result<Session<Parcel>, Failure> {
+    pub async fn connect<T: From<Parcel> + Send + 'static>(&self) -> Result<Session<T>, Failure> {
         Session::open(&self.connector, &self.login, &self.secret).await.map_err(at_home)
     }
 
@@ -81,7 +81,7 @@ impl Server {
     pub async fn layout(&self) -> Result<&Layout, Failure> {
         self.layout
             .get_or_try_init(|| async {
-                let mut session = self.connect().await?;
+                let mut session: Session<Parcel> = self.connect().await?;
                 let layout = session.layout().await.map_err(at_home)?;
                 session.close().await;
                 Ok(layout)
@@ -89,12 +89,23 @@ impl Server {
             .await
     }
 
+    /// The room that the mailbox has.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn room(&self) -> Result<Room, Failure> {
+        let mut session: Session<Parcel> = self.connect().await?;
+        let room = session.room(b"INBOX").await.map_err(at_home)?;
+        session.close().await;
+        Ok(room)
+    }
+
     /// The folders that are there.
     ///
     /// # Errors
     /// The server does not list them.
     pub async fn folders(&self) -> Result<Vec<SourceFolder>, Failure> {
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         let folders = session.folders().await.map_err(at_home)?;
         session.close().await;
         Ok(folders)
@@ -129,7 +140,7 @@ impl Server {
         if names.is_empty() {
             return Ok(());
         }
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for name in names {
             if let Some(words) = session.subscribe(name.as_bytes(), true).await.map_err(at_home)? {
                 tracing::warn!(FOLDER = name, "the destination does not subscribe it: {words}");
@@ -146,7 +157,7 @@ impl Server {
     /// The server does not list them.
     pub async fn look(&self, folders: &BTreeMap<String, (u32, UidSet)>) -> Result<Arrivals, Failure> {
         let mut arrivals = Arrivals::default();
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for (name, (uidvalidity, uids)) in folders.iter().filter(|(_, (_, uids))| !uids.is_empty()) {
             let examined = session.examine(name.as_bytes()).await;
             let mut there = UidSet::new();
@@ -176,7 +187,7 @@ impl Server {
     /// The server refuses, or the connection failed.
     pub async fn undo(&self, spool: &Path, work: &[Leave]) -> Result<Undone, Failure> {
         let mut undone = Undone::default();
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
             undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
         }

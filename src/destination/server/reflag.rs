@@ -16,7 +16,7 @@ impl Server {
     /// # Errors
     /// The server does not list it.
     pub async fn details(&self, name: &str, uidvalidity: u32) -> Result<Option<Vec<Detail>>, Failure> {
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         let details = match session.examine(name.as_bytes()).await {
             Ok(examined) if examined.uidvalidity == uidvalidity => {
                 Some(session.list_details(examined).await.map_err(at_home)?)
@@ -34,7 +34,7 @@ impl Server {
     /// # Errors
     /// The server refuses.
     pub async fn reflag(&self, name: &str, uidvalidity: u32, reflags: &Reflags) -> Result<(), Failure> {
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         change(&mut session, name, uidvalidity, reflags).await.map_err(at_home)?;
         session.close().await;
         Ok(())
