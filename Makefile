@@ -11,7 +11,7 @@ ETC     = $(DESTDIR)/etc/mailhaul
 BUILT   = $(or $(CARGO_TARGET_DIR),target)/release
 
 # What the tests and the demonstration use besides Rust.
-PACKAGES = cyrus-imapd dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve exim4-daemon-light logrotate \
+PACKAGES = cyrus-imapd dnsmasq-base dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve exim4-daemon-light logrotate \
 	openssl systemd
 
 help:
