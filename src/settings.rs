@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+// Of `core`: an address, and no network behind it.
+use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
