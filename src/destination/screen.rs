@@ -27,7 +27,7 @@ const AT_ONCE: usize = 8;
 const IN_A_ROW: u32 = 3;
 /// A message goes on in pieces of this size.
 const PIECE: usize = 64 << 10;
-/// RFC 8457 names the keyword for what is important; this one is its sibling in the registry of IANA.
+/// As IANA's registry of keywords has it (RFC 5788).
 const KEYWORD: &str = "$Junk";
 
 /// Where spam goes.
