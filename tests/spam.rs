@@ -250,6 +250,21 @@ fn or_it_passes_and_is_told() {
 }
 
 #[test]
+fn what_nobody_can_judge_does_not_wait_for_ever() {
+    let bench = Bench::new("", mixed(6), |asked| match is_spam(&asked.body) {
+        true => Some(b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        false => honest(asked),
+    });
+    let run = bench.poll();
+    assert_eq!((&run["result"], &run["imported"]), (&"ok".into(), &6.into()), "{run}");
+    assert!(
+        run["note"].as_str().is_some_and(|note| note.contains("1 message came without being judged")),
+        "{run}"
+    );
+    assert_eq!(bench.tree().folders[""].len(), 6);
+}
+
+#[test]
 fn nobody_listens() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let pop3 = FakePop3::start(KNOWS, mails(5), |_, _| {});

@@ -213,7 +213,7 @@ impl Screen {
             match (seen, self.judge.settings().when_away) {
                 (Ok(Judgement::Ham), _) => pass(&self.main, placement, &body).await?,
                 (Ok(Judgement::Spam), _) => self.into_junk(placement, &body).await?,
-                (Err(words), WhenAway::Pass) => {
+                (Ok(Judgement::Unknown(words)), _) | (Err(words), WhenAway::Pass) => {
                     self.told.unjudged.insert(placement.message, words);
                     pass(&self.main, placement, &body).await?;
                 }
