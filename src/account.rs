@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::Rule;
 use crate::secret::SecretPlace;
 
 /// One `[[account]]`.
@@ -185,6 +187,8 @@ pub struct Poll {
     pub keep_original: bool,
     /// It goes where the member's own rules file it.
     pub apply_filter: bool,
+    /// Those rules, where the destination has none of its own; in their order.
+    pub rules: Arc<[Rule]>,
     /// Spam is put into its own folder.
     pub apply_spam: bool,
     /// The keyword on each message, `icon-NAME`.

@@ -5,7 +5,7 @@
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
 //! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  http  net  telemetry  systemd
-//! values    account  settings  message  migration  failure  secret  bearer
+//! values    account  filter  settings  message  migration  failure  secret  bearer
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
@@ -31,6 +31,7 @@ pub mod definitions;
 pub mod destination;
 pub mod engine;
 pub mod failure;
+pub mod filter;
 pub mod http;
 pub mod imap;
 pub mod journal;

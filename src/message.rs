@@ -1,7 +1,7 @@
 //! What is known of a message besides its octets: where it is at the source, its flags, its date; and
 //! sets of UIDs as ranges. It refuses I/O and never holds a subject or a body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A folder, level by level, in Unicode. `INBOX` alone is the inbox.
@@ -95,6 +95,24 @@ impl Mark {
 }
 
 impl Flags {
+    /// Sets more of them.
+    pub fn add(&mut self, marks: &BTreeSet<Mark>, keywords: Vec<String>) {
+        for mark in marks {
+            match mark {
+                Mark::Draft => self.draft = true,
+                Mark::Flagged => self.flagged = true,
+                Mark::Answered => self.answered = true,
+                Mark::Seen => self.seen = true,
+                Mark::Deleted => self.deleted = true,
+            }
+        }
+        for word in keywords {
+            if !self.keywords.contains(&word) {
+                self.keywords.push(word);
+            }
+        }
+    }
+
     /// Whether a flag is set.
     pub fn has(&self, mark: Mark) -> bool {
         match mark {
@@ -104,6 +122,30 @@ impl Flags {
             Mark::Seen => self.seen,
             Mark::Deleted => self.deleted,
         }
+    }
+}
+
+/// The room that a mailbox has; `None`: no limit is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Octets.
+    pub octets: Option<u64>,
+    /// Messages.
+    pub messages: Option<u64>,
+}
+
+impl Room {
+    /// What is wrong with `messages` of so many `octets` coming, in words.
+    pub fn lacks(&self, messages: u64, octets: u64) -> Option<String> {
+        if let Some(room) = self.octets.filter(|room| octets > *room) {
+            return Some(format!(
+                "the destination has room for {room} octets, and {octets} would come: it will be full before the end"
+            ));
+        }
+        let room = self.messages.filter(|room| messages > *room)?;
+        Some(format!(
+            "the destination has room for {room} messages, and {messages} would come: it will be full before the end"
+        ))
     }
 }
 

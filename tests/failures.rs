@@ -8,6 +8,7 @@ mod corpus;
 mod daemon;
 mod dovecot;
 mod maildir;
+mod small;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -22,6 +23,7 @@ use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
 use dovecot::Dovecot;
 use maildir::{Tree, same};
 use serde_json::Value;
+use small::Disk;
 
 const SELDOM: &str = "[polling]\ninterval = \"24h\"\nmax_failures = 2\n";
 const ALICE: (&str, &str) = ("alice", "secret");
@@ -274,34 +276,6 @@ fn who_is_not_there() {
     assert_eq!(answer.err.lines().count(), 1, "{answer:?}");
     daemon.stop();
     daemon.ctl(&["status"]).code(3);
-}
-
-/// A file system of its own in memory; only root can make one, and not in every container.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(parent: &Path, options: &str) -> Option<Disk> {
-        let place = parent.join("disk");
-        fs::create_dir(&place).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&place).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Disk(place));
-        }
-        eprintln!("not tested: a file system of its own needs root and the right to mount");
-        None
-    }
-
-    fn remount(&self, options: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
-        assert!(done.unwrap().success());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

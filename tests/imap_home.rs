@@ -12,12 +12,11 @@ mod leaky;
 mod maildir;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::Duration;
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll};
+use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll, there};
 use dovecot::Dovecot;
 use leaky::Leaky;
 use maildir::{Tree, count, same};
@@ -39,23 +38,6 @@ passdb {
 }
 ";
 
-/// A daemon whose destination `there` is the server at `port`.
-fn daemon(port: u16, login: &str, password: &str) -> Daemon {
-    let mut daemon = Daemon::new("");
-    daemon.settings(&format!(
-        "[destination.there.imap]\nserver = {{ host = \"127.0.0.1\", port = {port}, security = \"none\" }}\n\
-         {login}\npassword = {{ file = \"there.secret\" }}\n"
-    ));
-    let secret = daemon.path().join("etc/there.secret");
-    fs::write(&secret, format!("{password}\n")).unwrap();
-    fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
-    daemon
-}
-
-fn there(definition: &str) -> String {
-    definition.replace("agreed = true", "agreed = true\ndestination = \"there\"")
-}
-
 fn migration(dovecot: &Dovecot) -> String {
     there(&imap_migrate(NAME, "alice", dovecot.imap, LOGIN, ""))
 }
@@ -65,7 +47,7 @@ fn everything_then_nothing_then_what_is_new() {
     let dovecot = Dovecot::start(&[LOGIN, HOME]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.fill(1200);
-    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     daemon.start();
     let done = daemon.migrate(NAME);
@@ -93,7 +75,7 @@ fn uploads_go_there_as_well() {
     let dovecot = Dovecot::start(&[LOGIN, HOME]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.fill(200);
-    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
     daemon.start();
     let from = dovecot.maildir("alice");
     let words = ["--json", "upload", "--member", "alice@example.com", "--destination", "there"];
@@ -114,6 +96,43 @@ fn uploads_go_there_as_well() {
 }
 
 #[test]
+fn backups_from_there() {
+    let dovecot = Dovecot::start(&[HOME]);
+    let mut there = Corpus::at(&dovecot.maildir(HOME.0));
+    there.fill(400);
+    let long = [b"Subject: long\n\nFrom here\n".as_slice(), &b"0123456789abcdef\n".repeat(200_000)].concat();
+    there.put(".Archive.2023", 900, &long, &corpus::Marks::default());
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.start();
+    let root = dovecot.maildir(HOME.0);
+    let tree = Tree::read(&root);
+    let backup = |format: &str, more: &[&str]| {
+        let file = daemon.path().join(format);
+        let words = ["--json", "backup", "--member", "alice@example.com", "--destination", "there"];
+        let words = [&words, more, &["--format", format, "-o", file.to_str().unwrap()]].concat();
+        (daemon.ctl(&words), file)
+    };
+    let upload = |member: &str, file: &std::path::Path| {
+        let member = format!("{member}@example.com");
+        daemon.ctl(&["upload", "--member", &member, file.to_str().unwrap()]).code(0);
+    };
+    for format in ["zip", "mbox", "maildir"] {
+        let (answer, file) = backup(format, &[]);
+        assert_eq!(answer.code(0).json()["messages"], tree.count());
+        upload(format, &file);
+        same(format, &tree.facts(), &Tree::read(&daemon.maildir(format)).facts());
+    }
+    let (answer, file) = backup("zip", &["--mailbox", "Archive/2023"]);
+    assert_eq!(answer.code(0).json()["messages"], tree.folders[".Archive.2023"].len());
+    upload("one", &file);
+    let one = tree.clone().only(&[".Archive.2023"]);
+    same("one folder", &one.facts(), &Tree::read(&daemon.maildir("one")).facts());
+    backup("zip", &["--mailbox", "Nothing"]).0.code(1).says("there is no folder Nothing");
+    same("nothing changed there", &tree.facts(), &Tree::read(&root).facts());
+    daemon.stop();
+}
+
+#[test]
 fn whoever_logs_in() {
     let dovecot = Dovecot::start_with(&[LOGIN, HOME], MASTER);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
@@ -121,14 +140,14 @@ fn whoever_logs_in() {
     for login in
         ["login = \"home-{local}*migrator\"", "login = \"migrator\"\nauthorize_as = \"home-{local}\""]
     {
-        let mut daemon = daemon(dovecot.imap, login, "of-all");
+        let mut daemon = Daemon::homing(dovecot.imap, login, "of-all");
         daemon.define("alice", &migration(&dovecot));
         daemon.start();
         daemon.migrate(NAME);
         same(login, &source.put, &Tree::read(&dovecot.maildir(HOME.0)).contents());
         daemon.stop();
     }
-    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}*migrator\"", "wrong");
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}*migrator\"", "wrong");
     daemon.define("alice", &migration(&dovecot));
     daemon.start();
     let checked = daemon.ctl(&["check", NAME]);
@@ -142,7 +161,7 @@ fn what_others_brought_is_not_brought_again() {
     let dovecot = Dovecot::start(&[LOGIN, HOME]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.fill(300);
-    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     daemon.start();
     daemon.migrate(NAME);
@@ -164,7 +183,7 @@ fn a_polled_account() {
     let dovecot = Dovecot::start(&[LOGIN, HOME]);
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.add("", 120);
-    let mut daemon = daemon(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
     let poll = "keep_original = false\nmailbox = \"INBOX/Old\"\nicon = \"old\"";
     daemon.define("alice", &there(&pop3_poll(NAME, "alice", dovecot.pop3, LOGIN, poll)));
     daemon.start();
@@ -189,7 +208,7 @@ fn what_the_server_does_not_take() {
     let large = [b"Subject: x\r\n\r\n".as_slice(), &b"0123456789abcdef\r\n".repeat(2000)].concat();
     source.put("", 900, &large, &corpus::Marks::default());
     let taken: Vec<String> = source.put.clone();
-    let mut daemon = daemon(small.imap, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(small.imap, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     daemon.start();
     let done = daemon.migrate(NAME);
@@ -216,7 +235,7 @@ fn a_rollback() {
     own.subscribe(&[".Own", ".Sent"]);
     let root = home.maildir(HOME.0);
     let leaky = Leaky::start(home.imap, 9);
-    let mut daemon = daemon(leaky.port, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(leaky.port, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     let before = Tree::read(&root);
     daemon.start();
@@ -256,7 +275,7 @@ fn killed(what: &str, more: &str) {
     source.fill(1500);
     let root = home.maildir(HOME.0);
     let leaky = Leaky::start(home.imap, 9);
-    let mut daemon = daemon(leaky.port, "login = \"home-{local}\"", HOME.1);
+    let mut daemon = Daemon::homing(leaky.port, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     let seed = std::env::var("MAILHAUL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
     eprintln!("{what}: MAILHAUL_SEED={seed}");

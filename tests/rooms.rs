@@ -41,12 +41,23 @@ const FLOORS: [(&str, &[&str]); 5] = [
     ),
     (
         "values",
-        &["account", "settings", "message", "migration", "mutf7", "failure", "secret", "bearer", "policy"],
+        &[
+            "account",
+            "filter",
+            "settings",
+            "message",
+            "migration",
+            "mutf7",
+            "failure",
+            "secret",
+            "bearer",
+            "policy",
+        ],
     ),
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 18] = [
+const NEIGHBOURS: [(&str, &str); 20] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -66,6 +77,9 @@ const NEIGHBOURS: [(&str, &str); 18] = [
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
+    // A rule sets flags, and an account has rules.
+    ("filter", "message"),
+    ("account", "filter"),
     // A token is a secret.
     ("bearer", "secret"),
     // A login at a destination is that of an account there.

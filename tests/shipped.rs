@@ -398,6 +398,9 @@ fn invented(key: &Key) -> &'static str {
 const SERVER: &str = "[destination.default.imap]\nserver = { host = \"localhost\" }\nlogin = \"{member}\"\n\
     password = { command = [\"/bin/true\"] }\n";
 
+/// So do those of a rule.
+const RULE: &str =
+    "[[filter]]\nmember = \"a@example.com\"\nwhen = [{ size_over = \"1MB\" }]\nthen = { trash = true }\n";
 /// Likewise.
 const HANDED_OVER: &str = "[destination.default.lmtp]\nsocket = \"/run/dovecot/lmtp\"\n";
 
@@ -420,6 +423,8 @@ fn judged(key: &Key, account: &str, server: &str, office: &str) -> Vec<String> {
         complaints("", "", &with(office, key, &value(office)))
     } else if key.table.starts_with("[server") {
         complaints("", "", &with(server, key, &value(server)))
+    } else if key.table == "[[filter]]" {
+        complaints("", &with(RULE, key, &value(RULE)), "")
     } else if key.table.ends_with(".imap]") {
         complaints(&with(SERVER, key, &value(SERVER)), "", "")
     } else if key.table.ends_with(".lmtp]") {

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::account::{Account, Job, Member, Migrate, NewMailbox, Origin, Poll, Protocol};
 
@@ -14,7 +15,7 @@ use super::names::{self, Wrong};
 use super::servers::Templates;
 use super::settings_file::unknown_destination;
 use super::source;
-use super::walk::{LATER, Sheet, Table, Value};
+use super::walk::{Sheet, Table, Value};
 use super::{Broken, Environment};
 
 /// What definitions are checked against.
@@ -202,6 +203,7 @@ fn read_poll(table: &Table<'_>, protocol: Option<Protocol>, to: Option<&Destinat
         enabled: enabled?,
         keep_original: keep_original?,
         apply_filter: apply_filter?,
+        rules: Arc::from([]),
         apply_spam: apply_spam?,
         icon: icon?,
     })
@@ -215,10 +217,13 @@ fn filtered(table: &Table<'_>, to: Option<&Destination>) -> Option<bool> {
         None => None,
     };
     let Some(lmtp) = to.and_then(Destination::lmtp) else {
-        if let Some(value) = value.filter(|_| written == Some(true)) {
-            value.complain(LATER, "write apply_filter = false, or give the destination LMTP");
+        if let (Some(value), Some(true), Some(Destination::Imap(_))) = (&value, written, to) {
+            value.complain(
+                "the member's filter at a server runs for mail that comes by LMTP",
+                "write apply_filter = false, or set .lmtp beside .imap in the destination",
+            );
         }
-        return Some(false);
+        return Some(written.unwrap_or(false));
     };
     let filtered = written.unwrap_or(lmtp.beside.is_none());
     if let Some(value) = value.filter(|_| !filtered && lmtp.beside.is_none()) {

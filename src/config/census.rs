@@ -2,17 +2,20 @@
 //! A file that is not TOML keeps the definitions in it that are good beyond doubt.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use crate::account::{Account, Origin};
+use crate::account::{Account, Job, Origin};
+use crate::filter::Rule;
 
 use super::Broken;
 use super::accounts::{self, Against, Checked};
 use super::complaint::Complaint;
+use super::filters;
 use super::text::{Text, reason};
 use super::walk::Sheet;
 
@@ -97,8 +100,10 @@ fn pieces(text: &str) -> Vec<Range<usize>> {
 
 /// Everything that was found so far.
 pub(super) struct Census {
-    pub(super) accounts: Vec<Account>,
-    pub(super) broken: Vec<Broken>,
+    accounts: Vec<Account>,
+    broken: Vec<Broken>,
+    /// The rules of each member, by file and by place in it.
+    rules: BTreeMap<String, Vec<Rule>>,
     most: usize,
     names: HashMap<String, Origin>,
     members: HashMap<String, usize>,
@@ -110,10 +115,27 @@ impl Census {
         Census {
             accounts: Vec::new(),
             broken: Vec::new(),
+            rules: BTreeMap::new(),
             most,
             names: HashMap::new(),
             members: HashMap::new(),
         }
+    }
+
+    /// Everything that was read: good definitions, each with its member's rules, and the others.
+    pub(super) fn counted(self) -> (Vec<Account>, Vec<Broken>) {
+        let rules: BTreeMap<String, Arc<[Rule]>> =
+            self.rules.into_iter().map(|(member, rules)| (member, Arc::from(rules))).collect();
+        let mut accounts = self.accounts;
+        for account in &mut accounts {
+            if let Job::Poll(poll) = &mut account.job
+                && poll.apply_filter
+                && let Some(rules) = rules.get(&account.member.to_string().to_lowercase())
+            {
+                poll.rules = Arc::clone(rules);
+            }
+        }
+        (accounts, self.broken)
     }
 
     /// Reads a file of definitions.
@@ -196,7 +218,14 @@ impl Census {
         let complaints = RefCell::new(Vec::new());
         let sheet = Sheet { text, shift, complaints: &complaints };
         let root = sheet.root(map);
-        root.only(&["account"]);
+        root.only(&["account", "filter"]);
+        if let Some(value) = root.get("filter") {
+            for value in value.list().unwrap_or_default() {
+                if let Some((member, rule)) = filters::read(&value) {
+                    self.rules.entry(member.to_string().to_lowercase()).or_default().push(rule);
+                }
+            }
+        }
         if let Some(value) = root.get("account") {
             if value.if_table().is_some() {
                 value.complain("is one table", "write [[account]], in double brackets");

@@ -7,6 +7,7 @@ mod census;
 mod complaint;
 mod destination;
 mod draft;
+mod filters;
 mod names;
 mod notices;
 mod oauth2;
@@ -240,7 +241,7 @@ fn loaded(
     servers: BTreeSet<String>,
     fatal: bool,
 ) -> Result<Loaded, Vec<Complaint>> {
-    let census::Census { accounts, broken, .. } = census;
+    let (accounts, broken) = census.counted();
     let mut complaints = complaints.into_inner();
     complaints.extend(broken.iter().flat_map(|broken| broken.complaints.iter().cloned()));
     if fatal {

@@ -100,6 +100,27 @@ pub(super) fn icon(written: &str) -> Result<(), Wrong> {
     wrong(format!("{written:?} cannot be a keyword"), "write 1 to 32 of a-z, 0-9 and '-'")
 }
 
+/// A header field's name (RFC 5322, 2.2), in small letters.
+pub(super) fn field(written: &str) -> Result<String, Wrong> {
+    let good = |c: u8| c.is_ascii_graphic() && c != b':';
+    if (1..=100).contains(&written.len()) && written.bytes().all(good) {
+        return Ok(written.to_ascii_lowercase());
+    }
+    wrong(
+        format!("{written:?} is not a header field"),
+        "write its name without the colon, such as \"List-Id\"",
+    )
+}
+
+/// A keyword that mail stores keep (RFC 3501, 9: an atom).
+pub(super) fn keyword(written: &str) -> Result<(), Wrong> {
+    let good = |c: u8| c.is_ascii_graphic() && !b"(){%*\"\\]".contains(&c);
+    if (1..=64).contains(&written.len()) && written.bytes().all(good) {
+        return Ok(());
+    }
+    wrong(format!("{written:?} cannot be a keyword"), "write 1 to 64 letters, digits and signs such as '$-_'")
+}
+
 /// A person's first or last name.
 pub(super) fn person(written: &str) -> Result<(), Wrong> {
     if written.chars().count() > 200 || written.chars().any(char::is_control) {

@@ -11,9 +11,6 @@ use super::complaint::{Complaint, nearest, one_of};
 use super::text::Text;
 use super::units;
 
-/// The words for what is in the contract but not yet in the program.
-pub(super) const LATER: &str = "is not available in this version";
-
 /// Where values come from and complaints go to.
 #[derive(Clone, Copy)]
 pub(super) struct Sheet<'a> {

@@ -280,6 +280,8 @@ pub struct Checked {
     pub messages: Option<u64>,
     /// Octets at the source.
     pub bytes: Option<u64>,
+    /// Octets that the destination has room for.
+    pub room: Option<u64>,
     /// What should be known before a start.
     pub notes: Vec<String>,
 }

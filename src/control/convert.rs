@@ -252,6 +252,7 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
             folders: found.folders,
             messages: found.messages,
             bytes: found.bytes,
+            room: found.room,
             notes: found.notes,
         },
         Err(failure) => api::Checked {
@@ -291,6 +292,7 @@ pub(super) fn planned(name: &str, result: Result<Planned, Failure>) -> api::Plan
         new_bytes: plan.new_bytes,
         notes: plan.notes,
         days: plan.days,
+        room: plan.room,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Planned {
     pub notes: Vec<String>,
     /// Days that the source's daily limit makes of it, at least.
     pub days: Option<u64>,
+    /// Octets that the destination has room for.
+    pub room: Option<u64>,
 }
 
 /// One folder of a plan.

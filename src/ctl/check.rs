@@ -42,6 +42,7 @@ fn ready(checked: &Checked) -> String {
         checked.folders.map(|number| count(number, "folder")),
         checked.messages.map(|number| count(number, "message")),
         checked.bytes.map(size),
+        checked.room.map(|room| format!("room for {}", size(room))),
     ];
     for word in known.into_iter().flatten() {
         words.push_str(", ");

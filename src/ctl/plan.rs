@@ -59,6 +59,9 @@ fn tell(screen: &mut Screen, plan: &Planned) {
     if let Some(days) = plan.days {
         words.push_str(&format!(", in {} at least: the source has a daily limit", count(days, "day")));
     }
+    if let Some(room) = plan.room {
+        words.push_str(&format!("; the destination has room for {}", size(room)));
+    }
     screen.painted(Meaning::Good, &words);
     let mut table =
         Table::new(&["SOURCE FOLDER", "DESTINATION", "FOLDER", "MESSAGES", "NEW", "SIZE", "NOTE"]);

@@ -1,5 +1,6 @@
 //! What two copies of a message have in common if they are the same: their octets, with every line end
-//! reduced to a line feed, as two stores may differ there. It refuses to keep the octets.
+//! reduced to a line feed, as two stores may differ there. Where it is asked for, octets above 127 in the header
+//! count as X, as Cyrus stores them (`munge8bit`). It refuses to keep the octets.
 
 use std::io::Read;
 
@@ -13,6 +14,8 @@ pub struct Fingerprint {
     /// The last octet was a carriage return that waits for what follows.
     held: bool,
     octets: u64,
+    /// In the header, whose octets above 127 do not count; how many line ends came last.
+    lenient: Option<u8>,
 }
 
 /// The result: alike for alike messages.
@@ -48,11 +51,16 @@ impl Print {
 
 impl Default for Fingerprint {
     fn default() -> Self {
-        Fingerprint { context: Context::new(&SHA256), held: false, octets: 0 }
+        Fingerprint { context: Context::new(&SHA256), held: false, octets: 0, lenient: None }
     }
 }
 
 impl Fingerprint {
+    /// The same for what servers make of a message: octets above 127 in its header count as X.
+    pub fn lenient() -> Fingerprint {
+        Fingerprint { lenient: Some(1), ..Fingerprint::default() }
+    }
+
     /// The next octets.
     pub fn push(&mut self, data: &[u8]) {
         let mut rest = data;
@@ -76,7 +84,20 @@ impl Fingerprint {
     }
 
     fn add(&mut self, reduced: &[u8]) {
-        self.context.update(reduced);
+        let mut rest = reduced;
+        while let Some(ends) = self.lenient.filter(|_| !rest.is_empty()) {
+            // Line by line: the first empty one ends the header.
+            let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (line, after) = rest.split_at(line);
+            let plain: Vec<u8> = line.iter().map(|b| if b.is_ascii() { *b } else { b'X' }).collect();
+            self.context.update(&plain);
+            self.lenient = match line {
+                b"\n" if ends > 0 => None,
+                line => Some(u8::from(line.ends_with(b"\n"))),
+            };
+            rest = after;
+        }
+        self.context.update(rest);
         self.octets += reduced.len() as u64 + memchr::memchr_iter(b'\n', reduced).count() as u64;
     }
 
@@ -94,8 +115,16 @@ impl Fingerprint {
     ///
     /// # Errors
     /// The reader's.
-    pub fn of(mut reader: impl Read) -> std::io::Result<Print> {
-        let mut print = Fingerprint::default();
+    pub fn of(reader: impl Read) -> std::io::Result<Print> {
+        Fingerprint::default().read(reader)
+    }
+
+    /// The same, as this one takes them.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read(self, mut reader: impl Read) -> std::io::Result<Print> {
+        let mut print = self;
         let mut chunk = vec![0; 64 * 1024];
         loop {
             match reader.read(&mut chunk) {
@@ -135,6 +164,28 @@ mod tests {
             let wide = text.replace('\n', "\r\n");
             prop_assert_eq!(print(&[text.as_bytes()]), print(&[wide.as_bytes()]));
             prop_assert_eq!(print(&[text.as_bytes()]).octets, wide.len() as u64);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_header_is_read_leniently(text in "[aé\r\n]{0,40}", at in 0usize..60) {
+            let text = text.as_bytes();
+            let (one, other) = text.split_at(at.min(text.len()));
+            let lenient = |parts: &[&[u8]]| {
+                let mut print = Fingerprint::lenient();
+                parts.iter().for_each(|part| print.push(part));
+                print.finish()
+            };
+            let end = text.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(text.len());
+            let end = if text.starts_with(b"\r\n") { 0 } else { end };
+            let simple = !String::from_utf8_lossy(text).replace("\r\n", "").contains(['\r', '\n']);
+            let mut plain = text.to_vec();
+            plain.iter_mut().take(end).filter(|b| !b.is_ascii()).for_each(|b| *b = b'X');
+            prop_assert_eq!(lenient(&[text]), lenient(&[one, other]));
+            if simple {
+                prop_assert_eq!(lenient(&[text]), print(&[&plain]));
+            }
         }
     }
 

@@ -80,6 +80,22 @@ impl Home {
         }
     }
 
+    /// How many levels above each of `folders`, which are missing, will be made with them. In a Maildir++ none.
+    ///
+    /// # Errors
+    /// The destination cannot be read.
+    pub async fn missing_above(&self, folders: &BTreeSet<String>) -> Result<BTreeMap<String, u32>, Failure> {
+        let Home::Server(server, _) = self else { return Ok(BTreeMap::new()) };
+        let layout = server.layout().await?;
+        let above = folders.iter().flat_map(|name| layout.above(name)).map(str::to_owned).collect();
+        let missing = server.missing(&above).await?;
+        let count = |name: &String| {
+            let levels = layout.above(name);
+            levels.iter().take_while(|level| missing.contains(**level)).count() as u32
+        };
+        Ok(folders.iter().map(|name| (name.clone(), count(name))).collect())
+    }
+
     /// Those of `folders` that are not subscribed.
     ///
     /// # Errors

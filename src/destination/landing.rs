@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::maildir::{FileName, Origin, Orphans};
+use super::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel, UidSet};
 
@@ -64,6 +65,8 @@ pub struct Opening {
     pub there: There,
     /// The special use that it is made for, without the backslash.
     pub special: Option<String>,
+    /// The member's rules, which may put a message into another folder.
+    pub sorting: Option<Arc<Sorting>>,
 }
 
 impl Opening {
@@ -76,6 +79,7 @@ impl Opening {
             orphans: None,
             there: There::default(),
             special: None,
+            sorting: None,
         }
     }
 }
@@ -142,6 +146,8 @@ pub struct Receipt {
     pub junk: bool,
     /// Its UID at a server.
     pub uid: Option<u32>,
+    /// The server stored other octets than it was given.
+    pub altered: bool,
 }
 
 impl Receipt {
@@ -159,6 +165,7 @@ impl Receipt {
             unjudged: None,
             junk: false,
             uid: None,
+            altered: false,
         }
     }
 }

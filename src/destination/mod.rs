@@ -15,6 +15,7 @@ pub mod place;
 pub mod received;
 pub mod screen;
 pub mod server;
+pub mod sorting;
 mod spool;
 
 pub use home::Home;

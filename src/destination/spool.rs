@@ -44,12 +44,14 @@ pub(super) struct Body {
     pub(super) octets: u64,
     /// When it arrived, by its own headers; seconds since 1970.
     pub(super) arrival: Option<i64>,
+    /// Its header has octets above 127, which there are servers that do not keep.
+    pub(super) eight_bit: bool,
 }
 
 impl Body {
     /// What it has in common with its copies.
-    pub(super) fn print(&self) -> io::Result<Print> {
-        let mut print = Fingerprint::default();
+    pub(super) fn print(&self, fresh: Fingerprint) -> io::Result<Print> {
+        let mut print = fresh;
         let mut chunk = vec![0; 64 * 1024];
         let mut done = 0;
         while done < self.octets {
@@ -73,6 +75,7 @@ struct Staged {
     written: u64,
     buffer: Vec<u8>,
     arrival: Option<i64>,
+    eight_bit: bool,
 }
 
 /// Takes orders until there are no more.
@@ -160,7 +163,8 @@ impl Spool {
                     None => (Arc::new(nameless(&self.directory)?), 0),
                 };
                 self.file = Some((Arc::clone(&file), start));
-                let staged = Staged { file, start, written: 0, buffer: Vec::new(), arrival: None };
+                let staged =
+                    Staged { file, start, written: 0, buffer: Vec::new(), arrival: None, eight_bit: false };
                 self.current = Some((piece, staged));
             }
             Parcel::Data(data) => {
@@ -178,8 +182,8 @@ impl Spool {
                 {
                     *length = staged.start + staged.written;
                 }
-                let Staged { file, start: offset, written: octets, arrival, .. } = staged;
-                self.complete.insert(piece, Body { file, offset, octets, arrival });
+                let Staged { file, start: offset, written: octets, arrival, eight_bit, .. } = staged;
+                self.complete.insert(piece, Body { file, offset, octets, arrival, eight_bit });
             }
             Parcel::Abandon => self.current = None,
         }
@@ -208,6 +212,8 @@ impl Staged {
         if self.written == 0 {
             let head = self.buffer.get(..self.buffer.len().min(LONGEST_HEAD)).unwrap_or_default();
             self.arrival = arrival(head, jiff::Timestamp::now().as_second());
+            let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
+            self.eight_bit = !head.get(..end).unwrap_or_default().is_ascii();
         }
         self.file.write_all_at(&self.buffer, self.start + self.written)?;
         self.written += self.buffer.len() as u64;
@@ -283,7 +289,10 @@ mod tests {
         assert_eq!(first[0].body.arrival, Some(9));
         assert_eq!(octets(&second[0].body), b"three");
         assert_eq!(octets(&second[1].body), b"four");
-        assert_eq!(second[1].body.print().unwrap(), Fingerprint::of(&b"four"[..]).unwrap());
+        assert_eq!(
+            second[1].body.print(Fingerprint::default()).unwrap(),
+            Fingerprint::of(&b"four"[..]).unwrap()
+        );
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "no name is left");
     }
 }

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::maildrop::directory_of;
-use super::{Means, Place, make_private};
+use super::{Means, Place, backup_there, make_private};
 use crate::account::Member;
 use crate::archive::{Letter, MboxWriter, Output, Pack, TarWriter, ZipWriter};
+use crate::destination::Home;
 use crate::destination::maildir::{Folder, Mailbox, directories, inventory};
 use crate::destination::nameless;
 use crate::destination::place::Naming;
@@ -63,6 +64,7 @@ pub(super) async fn run(
     tasks: &TaskTracker,
     told: impl FnMut(&BackedUp) + Send + 'static,
 ) -> Result<BackedUp, Failure> {
+    let spool = means.settings.daemon.state_directory.join("spool");
     let path = match means.place_of(&errand.member, &errand.destination)? {
         Place::Maildir(path) => path,
         Place::Delivery(_) => {
@@ -73,14 +75,11 @@ pub(super) async fn run(
             ));
         }
         Place::Server(_) => {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                "a mailbox at an IMAP server cannot be backed up in this version",
-                "back it up at the server",
-            ));
+            let home = means.open_home_of(&errand.member, &errand.destination, 0).await?;
+            let Home::Server(server, _) = home else { return Ok(BackedUp::default()) };
+            return backup_there::run(&server, errand, spool, tasks, told).await;
         }
     };
-    let spool = means.settings.daemon.state_directory.join("spool");
     let work = move || all(&path, errand, &spool, told);
     let done = tasks.spawn_blocking(work).await;
     done.unwrap_or_else(|e| Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), "")))
@@ -107,21 +106,10 @@ fn all(
             vec![directory]
         }
     };
-    let out = Output::new(errand.file, errand.cancel.clone()).map_err(|e| unwritten(&e))?;
-    let out = io::BufWriter::with_capacity(256 * 1024, out);
-    let mut pack: Box<dyn Pack> = match errand.format {
-        Format::Zip => {
-            make_private(spool)?;
-            Box::new(ZipWriter::new(out, nameless(spool).map_err(|e| unwritten(&e))?))
-        }
-        Format::Mbox => Box::new(MboxWriter::new(out)),
-        Format::Maildir => Box::new(TarWriter::new(out)),
-    };
+    let cancel = errand.cancel.clone();
+    let failed = |e: &io::Error| failed(&cancel, e);
+    let mut pack = pack(errand, spool)?;
     let mut sum = BackedUp::default();
-    let failed = |e: &io::Error| match errand.cancel.is_cancelled() {
-        true => Failure::new(Kind::Stopped, "the backup was broken off", "the file is not complete"),
-        false => unwritten(e),
-    };
     for name in wanted {
         let Some(folder) = Folder::open_existing(&mailbox, &name)? else { continue };
         let mut held = inventory(&mailbox, &folder)?;
@@ -152,6 +140,31 @@ fn all(
     }
     pack.finish().map_err(|e| failed(&e))?;
     Ok(sum)
+}
+
+/// Begins the file.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn pack(errand: Errand, spool: &Path) -> Result<Box<dyn Pack>, Failure> {
+    let out = Output::new(errand.file, errand.cancel).map_err(|e| unwritten(&e))?;
+    let out = io::BufWriter::with_capacity(256 * 1024, out);
+    Ok(match errand.format {
+        Format::Zip => {
+            make_private(spool)?;
+            Box::new(ZipWriter::new(out, nameless(spool).map_err(|e| unwritten(&e))?))
+        }
+        Format::Mbox => Box::new(MboxWriter::new(out)),
+        Format::Maildir => Box::new(TarWriter::new(out)),
+    })
+}
+
+/// Why the file is not complete.
+pub(super) fn failed(cancel: &CancellationToken, e: &io::Error) -> Failure {
+    match cancel.is_cancelled() {
+        true => Failure::new(Kind::Stopped, "the backup was broken off", "the file is not complete"),
+        false => unwritten(e),
+    }
 }
 
 /// A message that a reader gave other flags, and so another name, since it was listed.

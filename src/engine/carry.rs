@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Means, blocking};
+use super::{Means, blocking, carry_there};
 use crate::destination::maildir::{Mailbox, Origin, Reflag, reflag, to_reflag};
 use crate::failure::Failure;
 use crate::journal::{Changes, Journal, Side};
@@ -154,6 +154,7 @@ pub(super) fn forget(
     folder: u64,
     changes: &mut Changes,
 ) -> Result<(), Failure> {
+    carry_there::forget(&means.journal, account, folder, changes)?;
     for mark in Mark::ALL {
         for side in [Side::On(mark), Side::Off(mark)] {
             if !means.journal.uids(account, folder, side)?.is_empty() {

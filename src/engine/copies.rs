@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::carry::carry;
+use super::carry_there::{self, Carried};
 use super::folder::{BATCH, FolderWork, Progress};
-use super::gmail::Home;
+use super::gmail::Home as AtGmail;
+use crate::destination::Home;
 use crate::destination::landing::{Order, Placement};
 use crate::destination::maildir::{FileName, Origin, Reflag};
 use crate::failure::Failure;
@@ -22,7 +24,7 @@ impl FolderWork<'_> {
         session: &mut Session<Order>,
         progress: &mut Progress,
         examined: Examined,
-        homes: BTreeMap<u32, Home>,
+        homes: BTreeMap<u32, AtGmail>,
     ) -> Result<UidSet, Failure> {
         let records = self.journal.folders(self.account)?;
         progress.record.open = true;
@@ -76,8 +78,9 @@ impl FolderWork<'_> {
         progress: &mut Progress,
         examined: Examined,
     ) -> Result<(), Failure> {
-        // At a server the copies keep the flags that they came with.
-        let Some(mailbox) = self.mailbox.filter(|_| self.poll.is_none()) else { return Ok(()) };
+        if self.poll.is_some() {
+            return Ok(());
+        }
         let modseq = examined.modseq.unwrap_or(0);
         let mut here: UidSet =
             progress.sizes.keys().copied().filter(|uid| progress.done.contains(*uid)).collect();
@@ -103,13 +106,34 @@ impl FolderWork<'_> {
         for (uid, flags) in session.list_flags(&new, None).await? {
             progress.looked.look(uid, &flags);
         }
-        let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
-        let carried = carry(self.journal, self.account, mailbox, place, wanted).await?;
-        if carried > 0 {
+        let carried = match self.home {
+            Home::Maildir(mailbox) => {
+                let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
+                let done = carry(self.journal, self.account, mailbox, place, wanted).await?;
+                Carried { done, doubtful: 0 }
+            }
+            Home::Server(server, _) => {
+                let journal = (self.journal, self.account);
+                carry_there::carry(journal, server, (session, examined), progress, wanted).await?
+            }
+            // What was handed over cannot be asked for.
+            Home::Delivery(..) => Carried { done: 0, doubtful: 0 },
+        };
+        if carried.done > 0 {
             tracing::info!(
                 MIGRATION = self.account,
                 FOLDER = progress.record.name,
-                "{carried} messages got the flags that they have at the source now"
+                "{} messages got the flags that they have at the source now",
+                carried.done
+            );
+        }
+        if carried.doubtful > 0 {
+            tracing::warn!(
+                MIGRATION = self.account,
+                FOLDER = progress.record.name,
+                "the flags of {} messages changed at the source and not here: they have size and date in common \
+                 with others",
+                carried.doubtful
             );
         }
         if before != progress.looked || !progress.fresh.is_empty() {

@@ -59,6 +59,7 @@ impl Moving {
     pub(super) async fn intend(&mut self, journal: &Journal, home: &Home) -> Result<(), Failure> {
         let missing = home.missing([self.record.directory.clone()].into()).await?;
         if !missing.is_empty() && !self.record.made {
+            self.record.above = home.missing_above(&missing).await?.into_values().max().unwrap_or(0);
             self.record.made = true;
             let mut changes = Changes::default();
             changes.folder(&self.account, FOLDER, &self.record);
@@ -117,6 +118,7 @@ pub(super) async fn drain(
         limit: None,
         icon: None,
         keep_original: true,
+        sorting: None,
     };
     let mut outcome = Outcome::default();
     let ran =

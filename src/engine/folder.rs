@@ -14,11 +14,13 @@ use super::budget::Budget;
 use super::carry::Looked;
 use super::gmail::Map;
 use super::meter::Meter;
+use super::poll::sorting;
 use super::recall::not_taken;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
+use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
-use crate::destination::maildir::{Mailbox, Origin};
+use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
 use crate::imap::{Care, Event, Fetch, Left, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
@@ -38,7 +40,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
     pub(super) landing: &'w Landing,
-    pub(super) mailbox: Option<&'w Arc<Mailbox>>,
+    pub(super) home: &'w Home,
     pub(super) meter: &'w Meter,
     pub(super) tally: &'w Arc<Tally>,
     /// The run: its beginning.
@@ -97,6 +99,8 @@ pub(super) struct Progress {
     pub(super) changes: Changes,
     pub(super) waiting: VecDeque<oneshot::Receiver<Vec<Receipt>>>,
     pub(super) lost_keywords: u64,
+    /// Messages that the destination stored with other octets.
+    pub(super) altered: u64,
     /// Flags at the source, of a migration.
     pub(super) looked: Looked,
     /// Messages that may be here twice.
@@ -164,6 +168,7 @@ impl FolderWork<'_> {
             changes: Changes::default(),
             waiting: VecDeque::new(),
             lost_keywords: 0,
+            altered: 0,
             there: self.there(key)?,
             there_new: false,
             looked: match self.poll {
@@ -192,8 +197,9 @@ impl FolderWork<'_> {
         let look = (unsure && missing).then_some(adopted);
         let there = progress.there.known(&progress.record.standing());
         let special = special_use(folder);
-        let opening =
-            Opening { look, orphans, there, special, ..Opening::new(&progress.record.directory, origin) };
+        let sorting = self.poll.and_then(sorting);
+        let usual = Opening::new(&progress.record.directory, origin);
+        let opening = Opening { look, orphans, there, special, sorting, ..usual };
         let opened = self.landing.open(opening).await?;
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();
@@ -485,6 +491,7 @@ impl FolderWork<'_> {
             }
             octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
+            progress.altered += u64::from(receipt.altered);
         }
         let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
         let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;
@@ -518,15 +525,18 @@ impl FolderWork<'_> {
         }
         progress.record.open = false;
         progress.record.state = FolderState::Done;
-        for (count, what) in [
-            (progress.lost_keywords, "have keywords that do not fit into this folder"),
-            (progress.twice, "may be here twice: an answer was lost, and nobody can ask again"),
-        ] {
-            if count > 0 {
-                let words = format!("{count} messages {what}");
-                progress.record.note =
-                    Some(progress.record.note.take().map_or(words.clone(), |n| format!("{n}; {words}")));
-            }
+        let told = [
+            (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
+            (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
+            (
+                progress.altered,
+                "messages have 8-bit characters in their headers, and the destination replaced those",
+            ),
+        ];
+        for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
+            let words = format!("{count} {what}");
+            let note = progress.record.note.take();
+            progress.record.note = Some(note.map_or(words.clone(), |note| format!("{note}; {words}")));
         }
         self.save(progress).await?;
         let ledger = &progress.record.ledger;

@@ -21,6 +21,7 @@ use crate::account::Account;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
 use crate::destination::place::{Naming, place};
+use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
 use crate::message::{Flags, FolderPath, MessageRef};
@@ -45,6 +46,8 @@ pub(super) struct Errand {
     pub(super) icon: Option<String>,
     /// Off: what is durable here is deleted at the source.
     pub(super) keep_original: bool,
+    /// The member's rules.
+    pub(super) sorting: Option<Arc<Sorting>>,
 }
 
 /// Runs one session; `outcome` says how far it came, whatever happens. `moving`: it is a migration's.
@@ -149,6 +152,7 @@ pub(super) async fn run(
             look: unsure.then_some(recorded),
             orphans: orphans.clone(),
             there: at_server.known(&outcome.record.standing()),
+            sorting: work.sorting.clone(),
             ..Opening::new(&work.directory, origin)
         };
         let opened = landing.open(opening).await?;

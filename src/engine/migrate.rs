@@ -248,9 +248,11 @@ async fn intend(
 ) -> Result<VecDeque<Part>, Failure> {
     let unmade = parts.iter().filter(|part| !part.record.made);
     let missing = home.missing(unmade.map(|part| part.record.directory.clone()).collect()).await?;
+    let above = home.missing_above(&missing).await?;
     let mut changes = Changes::default();
     for part in parts.iter_mut().filter(|part| missing.contains(&part.record.directory)) {
         part.record.made = true;
+        part.record.above = above.get(&part.record.directory).copied().unwrap_or(0);
         changes.folder(&account.name, Origin::imap(&account.name, &part.folder.wire).folder, &part.record);
     }
     means.journal.commit(changes).await?;
@@ -316,7 +318,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         journal: &shared.means.journal,
         account: &shared.account.name,
         landing: &landing,
-        mailbox: shared.home.maildir(),
+        home: &shared.home,
         meter: &shared.meter,
         tally: &shared.tally,
         run: shared.run,
@@ -435,6 +437,7 @@ pub(super) fn begin(
         carry::forget(means, account, key, changes)?;
         record.before = record.uidvalidity;
         record.made = false;
+        record.above = 0;
         record.subscribed = false;
         record.letters = None;
         record.state = FolderState::Waiting;

@@ -6,9 +6,11 @@ mod arrival;
 mod at_server;
 mod backoff;
 mod backup;
+mod backup_there;
 mod board;
 mod budget;
 mod carry;
+mod carry_there;
 mod copies;
 mod drain;
 mod folder;
@@ -46,12 +48,13 @@ use crate::config::Environment;
 use crate::destination::Home;
 use crate::destination::delivery::Delivery;
 use crate::destination::landing::Landing;
-use crate::destination::maildir::{Mailbox, Origin, clear_tmp, path_for};
+use crate::destination::maildir::{self, Mailbox, Origin, clear_tmp, path_for};
 use crate::destination::place::Naming;
 use crate::destination::screen::{Junk, screen};
 use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
+use crate::message::Room;
 use crate::net::Connector;
 use crate::sealed::{Item, Vault};
 use crate::secret::{Secret, SecretPlace};
@@ -204,6 +207,19 @@ impl Means {
         match self.place(account)? {
             Place::Maildir(_) | Place::Delivery(_) => Ok(Naming::Maildir),
             Place::Server(_) => self.open_home(account).await?.naming().await,
+        }
+    }
+
+    /// The room that the account's mailbox has; nothing is made to find out.
+    async fn room(&self, account: &Account) -> Result<Room, Failure> {
+        match self.place(account)? {
+            Place::Maildir(path) => blocking(move || Ok(maildir::room(&path))).await,
+            Place::Server(_) => match self.open_home(account).await? {
+                Home::Server(server, _) => server.room().await,
+                Home::Maildir(_) | Home::Delivery(..) => Ok(Room::default()),
+            },
+            // Nobody can ask there.
+            Place::Delivery(_) => Ok(Room::default()),
         }
     }
 

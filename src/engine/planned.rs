@@ -34,6 +34,8 @@ pub struct Planned {
     pub notes: Vec<String>,
     /// Days that the source's daily limit makes of it, at least; `None`: no limit is known.
     pub days: Option<u64>,
+    /// Octets that the destination has room for; `None`: no limit is known.
+    pub room: Option<u64>,
 }
 
 /// One folder.
@@ -77,6 +79,9 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     if let Some(daily) = account.source.daily.filter(|daily| *daily > 0) {
         planned.days = Some(planned.new_bytes.div_ceil(daily).max(1));
     }
+    let room = means.room(account).await?;
+    planned.room = room.octets;
+    planned.notes.extend(room.lacks(planned.new_messages, planned.new_bytes));
     match means.place(account)? {
         Place::Maildir(_) => {}
         Place::Delivery(_) => planned.notes.extend(lost_by_lmtp(means.settings.migrations.on_failure)),

@@ -10,6 +10,8 @@ use super::maildrop::{self, Errand, directory_of};
 use super::meter::Meter;
 use super::{Means, newmail};
 use crate::account::{Account, Poll, Protocol};
+use crate::destination::place::Naming;
+use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::journal::SourceRecord;
 use crate::migration::Ledger;
@@ -47,6 +49,7 @@ pub(super) async fn poll(
                     limit: means.settings.polling.max_message_size,
                     icon: work.icon.clone(),
                     keep_original: work.keep_original,
+                    sorting: sorting(work),
                 };
                 maildrop::run(means, account, &errand, meter, landings, &mut outcome, None).await
             }
@@ -61,4 +64,9 @@ pub(super) async fn poll(
         outcome.failure.get_or_insert(Failure::new(Kind::Destination, words, "it is tried again"));
     }
     outcome
+}
+
+/// The member's rules, with the directories that they file into; only a Maildir has any.
+pub(super) fn sorting(work: &Poll) -> Option<Arc<Sorting>> {
+    Sorting::new(&work.rules, |folder| directory_of(&Naming::Maildir, folder))
 }

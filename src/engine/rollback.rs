@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::at_server::AtServer;
-use super::{Means, Place, blocking, carry, drain};
+use super::{Means, Place, blocking, carry, carry_there, drain};
 use crate::account::{Account, Protocol};
 use crate::destination::Home;
 use crate::destination::maildir::{
@@ -116,6 +116,7 @@ pub(super) async fn roll_back(
             record.modseq = 0;
         }
         record.made = false;
+        record.above = 0;
         record.subscribed = false;
         record.letters = None;
         record.open = false;
@@ -193,7 +194,9 @@ async fn undo_at_server(
             origin: Origin { account: mark, folder: *key },
             there: there.known(&standing),
             uids,
+            flags: carry_there::to_put_back(&means.journal, &account.name, *key)?,
             made: record.made,
+            above: record.above as usize,
             subscribed: record.subscribed,
         });
     }

@@ -1,5 +1,5 @@
-//! Readers for what the parser below does not know or reads too strictly: status lines, LIST, LSUB and
-//! NAMESPACE. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
+//! Readers for what the parser below does not know or reads too strictly: status lines, LIST, LSUB,
+//! NAMESPACE, ID and QUOTA. Names stay octets, since a server's name need not be text. It refuses to guess: a line that
 //! is not of its form is `None`.
 
 /// Whether a response is a status response or a continuation, whose text is free.
@@ -15,7 +15,7 @@ pub(super) fn is_ours(response: &[u8]) -> bool {
     let Some(rest) = response.strip_prefix(b"* ") else { return false };
     let word = rest.split(|b| *b == b' ').next().unwrap_or_default();
     // Nobody asks for METADATA here, and the parser takes it for granted that its names are text.
-    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS", b"METADATA"]
+    [&b"LIST"[..], b"LSUB", b"NAMESPACE", b"STATUS", b"METADATA", b"ID", b"QUOTA", b"QUOTAROOT"]
         .iter()
         .any(|ours| word.eq_ignore_ascii_case(ours))
 }
@@ -141,6 +141,31 @@ pub(super) fn status_item(line: &[u8], item: &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// What of a quota root is used, and its limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Quota {
+    pub(super) storage: Option<(u64, u64)>,
+    pub(super) messages: Option<(u64, u64)>,
+}
+
+/// A QUOTA response (RFC 9208, 4.2.1).
+pub(super) fn quota(line: &[u8]) -> Option<Quota> {
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line).trim_ascii_end().strip_suffix(b")")?;
+    line.get(..8).filter(|start| start.eq_ignore_ascii_case(b"* QUOTA "))?;
+    let list = std::str::from_utf8(line.rsplit(|b| *b == b'(').next()?).ok()?;
+    let mut words = list.split_ascii_whitespace();
+    let mut quota = Quota::default();
+    while let Some(word) = words.next() {
+        let numbers = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        match word.to_ascii_uppercase().as_str() {
+            "STORAGE" => quota.storage = Some(numbers),
+            "MESSAGE" => quota.messages = Some(numbers),
+            _ => {}
+        }
+    }
+    Some(quota)
 }
 
 /// The namespaces (RFC 2342): the prefixes of personal, and of other users' and shared folders.
@@ -318,6 +343,18 @@ mod tests {
     }
 
     #[test]
+    fn quotas() {
+        let read = quota(b"* QUOTA \"a (b\" (STORAGE 10 512 message 3 5 X-NUM-FOLDERS 1 2)\r\n").unwrap();
+        assert_eq!(read, Quota { storage: Some((10, 512)), messages: Some((3, 5)) });
+        assert_eq!(quota(b"* QUOTA \"\" ()\r\n"), Some(Quota::default()));
+        for odd in
+            [&b"* QUOTAROOT INBOX x\r\n"[..], b"* QUOTA x (STORAGE 1)\r\n", b"* QUOTA x (STORAGE -1 5)\r\n"]
+        {
+            assert_eq!(quota(odd), None, "{}", odd.escape_ascii());
+        }
+    }
+
+    #[test]
     fn namespaces() {
         let line =
             b"* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\" \"X\" (\"a\" \"b\"))(\"\" \"/\"))\r\n";
@@ -375,7 +412,7 @@ mod tests {
 
         #[test]
         fn no_line_panics(line in prop::collection::vec(prop::sample::select(b"* LISTNAMEPCLSUB()\"\\{}3NIL /\r\n\xff\0".to_vec()), 0..80)) {
-            let _ = (list(&line), namespace(&line), status_messages(&line), plain_status(&line), is_status(&line));
+            let _ = (list(&line), namespace(&line), status_messages(&line), plain_status(&line), is_status(&line), quota(&line));
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     tags: u64,
     pub(super) capabilities: BTreeSet<String>,
     pub(super) namespaces: Namespaces,
+    /// By its own words.
+    pub(super) is_cyrus: bool,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) hint: String,
@@ -127,6 +129,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             tags: 0,
             capabilities: BTreeSet::new(),
             namespaces: Namespaces::default(),
+            is_cyrus: false,
             host: source.host.clone(),
             port: source.port,
             hint: source.login_hint.clone(),
@@ -220,6 +223,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if self.can("ID") {
             let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
             self.run(&command).await?;
+            while let Some(line) = self.side_line() {
+                let cyrus = b"cyrus";
+                self.is_cyrus |= line.windows(cyrus.len()).any(|word| word.eq_ignore_ascii_case(cyrus));
+            }
         }
         if self.can("NAMESPACE") {
             self.run("NAMESPACE").await?;

@@ -3,76 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::answers;
 use super::command::{pieces, quoted};
 use super::refusal::{quote, refusal};
 use super::response::Response;
 use super::session::{Done, Session};
 use crate::failure::{Failure, Kind};
-use crate::message::{FolderPath, Parcel, UidSet};
-use crate::mutf7;
-
-/// A name of more octets is not made: servers with a folder a directory stop at 255.
-const LONGEST: usize = 230;
-
-/// How a server writes the names of a member's own folders.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layout {
-    /// Between levels; `None`: the server knows no levels.
-    pub delimiter: Option<u8>,
-    /// Before every name but the inbox's.
-    pub prefix: Vec<u8>,
-}
-
-impl Layout {
-    /// A level as the server can carry it: without its delimiter, slashes and control characters.
-    pub fn level(&self, level: &str) -> String {
-        let delimiter = self.delimiter.map(char::from);
-        let plain = |c: char| {
-            if Some(c) == delimiter || c == '/' || c.is_control() { '_' } else { c }
-        };
-        let mut out: String = level.chars().map(plain).collect();
-        // Names that begin so mean something else to servers that keep mail in files.
-        if out.starts_with(['~', '#']) || matches!(out.as_str(), "." | ".." | "") {
-            out.insert(0, '_');
-        }
-        out
-    }
-
-    /// The longest name that is made, octets.
-    pub fn longest(&self) -> usize {
-        LONGEST.saturating_sub(self.prefix.len())
-    }
-
-    /// The name of a folder whose levels the server can carry.
-    pub fn name(&self, levels: &[String]) -> Vec<u8> {
-        if FolderPath(levels.to_vec()).is_inbox() {
-            return b"INBOX".to_vec();
-        }
-        let delimiter = self.delimiter.unwrap_or(b'_');
-        // Where everything is below the inbox, a folder below the inbox is one of them.
-        let below = match (levels.split_first(), self.prefix.split_last()) {
-            (Some((first, rest)), Some((_, prefix)))
-                if first.eq_ignore_ascii_case("INBOX") && prefix.eq_ignore_ascii_case(b"INBOX") =>
-            {
-                rest
-            }
-            _ => levels,
-        };
-        let coded: Vec<String> = below.iter().map(|level| mutf7::encode(level)).collect();
-        let mut name = match levels.first() {
-            Some(first) if first.eq_ignore_ascii_case("INBOX") && below.len() == levels.len() => Vec::new(),
-            _ => self.prefix.clone(),
-        };
-        for (at, level) in coded.iter().enumerate() {
-            if at > 0 {
-                name.push(delimiter);
-            }
-            name.extend_from_slice(level.as_bytes());
-        }
-        name
-    }
-}
+use crate::message::{Mark, Parcel, UidSet};
 
 /// A folder that is open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,25 +52,6 @@ impl Permitted {
 }
 
 impl<T: From<Parcel> + Send + 'static> Session<T> {
-    /// How this server names folders.
-    ///
-    /// # Errors
-    /// The connection failed, or the server does not say.
-    pub async fn layout(&mut self) -> Result<Layout, Failure> {
-        let done = self.run("LIST \"\" \"\"").await?;
-        let mut delimiter = None;
-        while let Some(line) = self.side_line() {
-            if let Some(line) = answers::list(&line) {
-                delimiter = line.delimiter;
-            }
-        }
-        if !done.ok {
-            return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
-        }
-        let prefix = self.namespaces.personal.first().cloned().unwrap_or_default();
-        Ok(Layout { delimiter, prefix })
-    }
-
     /// Opens a folder for writing. `None`: there is none of this name.
     ///
     /// # Errors
@@ -274,8 +191,18 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// The connection failed.
     pub async fn delete_folder(&mut self, name: &[u8]) -> Result<Option<String>, Failure> {
-        let tag = self.send(&[b"DELETE ", written(name)?.as_slice()].concat()).await?;
-        let done = self.finish(&tag, |_| {}).await?;
+        let name = written(name)?;
+        let delete = [b"DELETE ", name.as_slice()].concat();
+        let tag = self.send(&delete).await?;
+        let mut done = self.finish(&tag, |_| {}).await?;
+        if !done.ok && says(&done, "special-use") && self.can("METADATA") {
+            // Cyrus removes no folder that has a special use.
+            let forget = [b"SETMETADATA ", name.as_slice(), b" (/private/specialuse NIL)"].concat();
+            let tag = self.send(&forget).await?;
+            self.finish(&tag, |_| {}).await?;
+            let tag = self.send(&delete).await?;
+            done = self.finish(&tag, |_| {}).await?;
+        }
         Ok((!done.ok && !is_missing(&done)).then(|| quote(&done.text)))
     }
 
@@ -321,6 +248,22 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         Ok(())
+    }
+
+    /// Sets a flag of messages of the open folder, or takes it away.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server refuses.
+    pub async fn flag(&mut self, uids: &UidSet, mark: Mark, on: bool) -> Result<(), Failure> {
+        let name = match mark {
+            Mark::Draft => "\\Draft",
+            Mark::Flagged => "\\Flagged",
+            Mark::Answered => "\\Answered",
+            Mark::Seen => "\\Seen",
+            Mark::Deleted => "\\Deleted",
+        };
+        let sign = if on { '+' } else { '-' };
+        self.mark(uids, &format!("{sign}FLAGS.SILENT ({name})")).await
     }
 
     async fn mark(&mut self, uids: &UidSet, how: &str) -> Result<(), Failure> {
@@ -375,25 +318,6 @@ pub(super) fn says(done: &Done, words: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn name(layout: &Layout, path: &[&str]) -> String {
-        let levels: Vec<String> = path.iter().map(|level| layout.level(level)).collect();
-        String::from_utf8(layout.name(&levels)).unwrap()
-    }
-
-    #[test]
-    fn names_as_servers_have_them() {
-        let plain = Layout { delimiter: Some(b'/'), prefix: Vec::new() };
-        assert_eq!(name(&plain, &["INBOX"]), "INBOX");
-        assert_eq!(name(&plain, &["Archive", "20/24"]), "Archive/20_24");
-        assert_eq!(name(&plain, &["inbox", "Gmail"]), "inbox/Gmail");
-        let courier = Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec() };
-        assert_eq!(name(&courier, &["v1.2"]), "INBOX.v1_2");
-        assert_eq!(name(&courier, &["INBOX", "Gmail"]), "INBOX.Gmail");
-        assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe*");
-        assert_eq!(name(&Layout::default(), &["a", "b"]), "a_b");
-        assert_eq!(name(&plain, &["..", ""]), "_../_");
-    }
 
     #[test]
     fn keywords_that_are_kept() {

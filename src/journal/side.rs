@@ -25,6 +25,10 @@ pub enum Side {
     On(Mark),
     /// Those that lost it.
     Off(Mark),
+    /// Their UIDs at a server: of those that got it.
+    OnThere(Mark),
+    /// Of those that lost it.
+    OffThere(Mark),
 }
 
 impl Side {
@@ -37,7 +41,7 @@ impl Side {
             Side::PlacedBefore => 'q',
             Side::Taken => 't',
             Side::Looked => 'l',
-            // D, F, R, S and T of the Maildir in three alphabets.
+            // D, F, R, S and T of the Maildir in five alphabets.
             Side::Was(mark) => mark.letter(),
             Side::On(mark) => match mark {
                 Mark::Draft => '1',
@@ -52,6 +56,20 @@ impl Side {
                 Mark::Answered => '8',
                 Mark::Seen => '9',
                 Mark::Deleted => '0',
+            },
+            Side::OnThere(mark) => match mark {
+                Mark::Draft => 'U',
+                Mark::Flagged => 'V',
+                Mark::Answered => 'W',
+                Mark::Seen => 'X',
+                Mark::Deleted => 'Y',
+            },
+            Side::OffThere(mark) => match mark {
+                Mark::Draft => 'u',
+                Mark::Flagged => 'v',
+                Mark::Answered => 'w',
+                Mark::Seen => 'x',
+                Mark::Deleted => 'y',
             },
         }
     }

@@ -20,6 +20,9 @@ use self::words::{filled, section};
 
 /// Whose name notices have in a Maildir; no account has it.
 pub const NAME: &str = "notice/";
+
+/// The keyword of notices in a mailbox at a server, where a file cannot have a name of ours.
+pub const KEYWORD: &str = "mailhaul-notice";
 /// Messages left out that a notice lists.
 const LISTED: usize = 100;
 

@@ -115,6 +115,21 @@ impl Daemon {
         }
     }
 
+    /// A daemon with one more destination, `there`: the server at `port`; `login` is how it logs in.
+    pub fn homing(port: u16, login: &str, password: &str) -> Daemon {
+        let daemon = Daemon::new(&format!(
+            "[destination.there.imap]\nserver = {{ host = \"127.0.0.1\", port = {port}, security = \"none\" }}\n\
+             {login}\npassword = {{ file = \"there.secret\" }}\n"
+        ));
+        write_private(&daemon.path.join("etc/there.secret"), &format!("{password}\n"));
+        daemon
+    }
+
+    /// More settings, from the next start on.
+    pub fn more_settings(&mut self, settings: &str) {
+        self.settings.insert_str(0, settings);
+    }
+
     /// The language of notices.
     pub fn language(&mut self, language: &str) {
         language.clone_into(&mut self.language);
@@ -422,6 +437,11 @@ pub fn pop3_poll(name: &str, local: &str, port: u16, login: (&str, &str), more: 
 /// An IMAP account that is migrated; `more` goes into `[account.migrate]`.
 pub fn imap_migrate(name: &str, local: &str, port: u16, login: (&str, &str), more: &str) -> String {
     format!("{}\n[account.migrate]\n{more}\n", account(name, local, "imap", port, login))
+}
+
+/// The same account, brought to the destination `there`.
+pub fn there(definition: &str) -> String {
+    definition.replace("agreed = true", "agreed = true\ndestination = \"there\"")
 }
 
 fn account(name: &str, local: &str, protocol: &str, port: u16, (user, password): (&str, &str)) -> String {

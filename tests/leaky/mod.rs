@@ -61,7 +61,9 @@ fn answer(
     let mut chunk = [0; 16 * 1024];
     while let Ok(count @ 1..) = server.read(&mut chunk) {
         let text = &chunk[..count];
-        let appended = text.windows(16).any(|words| words.eq_ignore_ascii_case(b"Append completed"));
+        // Dovecot's words, and those of any server with UIDPLUS.
+        let says = |words: &[u8]| text.windows(words.len()).any(|said| said.eq_ignore_ascii_case(words));
+        let appended = says(b"Append completed") || says(b"[APPENDUID ");
         if appended && (answers.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every) {
             lost.fetch_add(1, Ordering::Relaxed);
             break;

@@ -10,6 +10,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     missing=
     for package; do
         case $package in
+        cyrus-imapd) program=cyrmaster ;;
         dovecot-*) program=dovecot ;;
         exim4-*) program=exim4 ;;
         systemd) program=systemd-analyze ;;
@@ -28,11 +29,49 @@ is_there() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
+# Cyrus cannot be installed beside Dovecot, and brings a mail server along: its programs are unpacked where
+# nobody else sees them, and only the libraries that they need are installed.
+cyrus='cyrus-imapd cyrus-common sasl2-bin'
+beside=$(dirname "$0")/../../${CARGO_TARGET_DIR:-target}/cyrus
+case ${CARGO_TARGET_DIR:-} in /*) beside=$CARGO_TARGET_DIR/cyrus ;; esac
+
+unpack_cyrus() {
+    [ -e "$beside/complete" ] && return
+    rm -rf "$beside"
+    mkdir -p "$beside"
+    echo "Unpacking: $cyrus" >&2
+    # shellcheck disable=SC2086
+    (cd "$beside" && { apt-get download -q $cyrus || { apt-get update -q && apt-get download -q $cyrus; }; }) >&2
+    for archive in "$beside"/*.deb; do
+        dpkg-deb -x "$archive" "$beside"
+    done
+    rm "$beside"/*.deb
+    touch "$beside/complete"
+}
+
+libraries_of_cyrus() {
+    # shellcheck disable=SC2086
+    apt-cache depends --important $cyrus | sed -n 's/^ *Depends: \(lib[^ <]*\)$/\1/p' | sort -u
+}
+
 missing=
+wants_cyrus=no
 for package; do
-    is_there "$package" || missing="$missing $package"
+    case $package in
+    cyrus-imapd)
+        is_there cyrus-imapd && continue
+        wants_cyrus=yes
+        for library in $(libraries_of_cyrus); do
+            is_there "$library" || missing="$missing $library"
+        done
+        ;;
+    *) is_there "$package" || missing="$missing $package" ;;
+    esac
 done
-[ -z "$missing" ] && exit 0
+if [ -z "$missing" ]; then
+    [ "$wants_cyrus" = no ] || unpack_cyrus
+    exit 0
+fi
 
 if [ "$(id -u)" != 0 ]; then
     echo "Missing packages. Run as root:" >&2
@@ -70,3 +109,4 @@ fi
 if [ "$had_dovecot" = no ] && is_there dovecot-core && command -v systemctl >/dev/null 2>&1; then
     systemctl disable dovecot.service dovecot.socket >/dev/null 2>&1 || true
 fi
+[ "$wants_cyrus" = no ] || unpack_cyrus

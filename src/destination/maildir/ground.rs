@@ -21,10 +21,12 @@ use super::keywords::{Keywords, taken};
 use super::links::{Linked, Links};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
+use super::subscriptions::subscribe;
 use super::twins::{Orphans, Staged as Candidate, Twins};
 use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt};
 use crate::destination::lines::{Lines, expand};
 use crate::destination::received::{LONGEST_HEAD, arrival};
+use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::message::{MessageRef, Parcel};
 
@@ -87,6 +89,9 @@ struct Ground {
     mark: String,
     counter: u64,
     folder: Option<(Arc<Folder>, Keywords)>,
+    /// What the member's rules say, and the folders that they filed into.
+    sorting: Option<Arc<Sorting>>,
+    elsewhere: BTreeMap<String, (Arc<Folder>, Keywords)>,
     /// What was in the folder before and may be what comes now, if somebody doubts it.
     twins: Twins,
     orphans: Option<Arc<Orphans>>,
@@ -109,6 +114,8 @@ impl Ground {
             mark,
             counter: 0,
             folder: None,
+            sorting: None,
+            elsewhere: BTreeMap::new(),
             twins: Twins::default(),
             orphans: None,
             adopted: Vec::new(),
@@ -124,8 +131,8 @@ impl Ground {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open(opening, reply) => {
-                    let Opening { directory, origin, look, orphans, .. } = *opening;
-                    self.orphans = orphans;
+                    let Opening { directory, origin, look, orphans, sorting, .. } = *opening;
+                    (self.orphans, self.sorting) = (orphans, sorting);
                     let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(Ok(opened));
                 }
@@ -163,6 +170,12 @@ impl Ground {
             // What is recorded and not here under its own name may have been adopted.
             let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
             self.twins = Twins::of(&self.mailbox, &folder, origin, adopted)?;
+        }
+        for other in self.sorting.iter().filter(|_| look.is_some()).flat_map(|sorting| sorting.directories())
+        {
+            if let Some(folder) = Folder::open_existing(&self.mailbox, other)? {
+                holds.extend(folder.holds(&self.mailbox, origin)?);
+            }
         }
         let letters = taken(&self.mailbox, &folder)?;
         self.folder = Some((Arc::new(folder), Keywords::default()));
@@ -244,7 +257,7 @@ impl Ground {
     }
 
     fn place(&mut self, placement: Placement) -> Result<(), Failure> {
-        let Placement { piece, origin, message, flags, received } = placement;
+        let Placement { piece, origin, message, mut flags, received } = placement;
         let Some(staged) = self.complete.remove(&piece) else {
             return Err(Failure::new(Kind::Protocol, "a message was named that never came", ""));
         };
@@ -262,6 +275,14 @@ impl Ground {
             self.adopted.push(Receipt { adopted: true, ..Receipt::landed(message, octets) });
             self.remove(&staged.name, true);
             return Ok(());
+        }
+        let (mut folder, mut keywords) = (folder, keywords);
+        if let Some(sorting) = &self.sorting {
+            let (directory, actions) = sorting.decide(&head(&self.mailbox, &staged)?, octets);
+            flags.add(&actions.marks, actions.keywords);
+            if let Some(directory) = directory {
+                (folder, keywords) = elsewhere(&self.mailbox, &mut self.elsewhere, directory)?;
+            }
         }
         let (letters, keywords_left) = keywords.letters(&self.mailbox, folder, &flags.keywords)?;
         let time = received.or(staged.arrival).unwrap_or_else(now);
@@ -358,6 +379,35 @@ fn write(mailbox: &Mailbox, staged: &mut Staged) -> Result<(), Failure> {
     staged.written += u64::try_from(staged.buffer.len()).unwrap_or(u64::MAX);
     staged.buffer.clear();
     Ok(())
+}
+
+/// The octets that a message begins with, as far as rules look.
+fn head(mailbox: &Mailbox, staged: &Staged) -> Result<Vec<u8>, Failure> {
+    let Some(file) = &staged.file else { return Ok(Vec::new()) };
+    let mut head = Vec::with_capacity(8 << 10);
+    let mut file = file.try_clone().map_err(|e| io(mailbox, &e))?;
+    file.seek(SeekFrom::Start(0)).map_err(|e| io(mailbox, &e))?;
+    file.take(LONGEST_HEAD as u64).read_to_end(&mut head).map_err(|e| io(mailbox, &e))?;
+    Ok(head)
+}
+
+/// A folder that rules file into, made and subscribed if it is missing.
+fn elsewhere<'g>(
+    mailbox: &Mailbox,
+    open: &'g mut BTreeMap<String, (Arc<Folder>, Keywords)>,
+    directory: &str,
+) -> Result<(&'g mut Arc<Folder>, &'g mut Keywords), Failure> {
+    if !open.contains_key(directory) {
+        let folder = Folder::open(mailbox, directory)?;
+        if folder.made() {
+            subscribe(mailbox, &[directory.to_owned()])?;
+        }
+        open.insert(directory.to_owned(), (Arc::new(folder), Keywords::default()));
+    }
+    match open.get_mut(directory) {
+        Some((folder, keywords)) => Ok((folder, keywords)),
+        None => Err(Failure::new(Kind::Destination, "a folder is open and cannot be found", "")),
+    }
 }
 
 /// Writes the message anew with CRLF: its line ends are not those of mail, so it is kept as it came.

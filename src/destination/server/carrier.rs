@@ -2,6 +2,7 @@
 //! compared first; the rest is appended; what the server gave no UID for is looked up. An answer that was lost
 //! with its connection costs another connection and a look. It refuses to send again what has come.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::home::{Server, at_home};
 use super::intent::Intent;
 use super::likeness::Likenesses;
-use crate::destination::fingerprint::Print;
+use super::prints::prints;
+use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::landing::{Landing, Opened, Opening, Receipt, There};
 use crate::destination::spool::{Body, Errand, Waiting, take_in};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Appended, Letter, Selected, Session, written_flags};
-use crate::message::{Parcel, UidSet};
+use crate::message::{MessageRef, Parcel, UidSet};
 
 /// Connections in a row that bring nothing.
 const TRIES: u32 = 5;
@@ -133,12 +135,18 @@ impl Carrier {
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
         let (batch, receipts) = open.recognise(session, batch).await?;
         open.intend(&batch).await?;
+        let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
+        let eight_bit: BTreeMap<MessageRef, Body> =
+            eight_bit.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let mut sending = Sending { first: open.next, waiting: batch, nameless: Vec::new(), receipts };
         let mut tries = 0;
         loop {
             let before = sending.waiting.len();
             let failure = match sending.send(session, open).await {
-                Ok(()) => return Ok(sending.receipts),
+                Ok(()) => {
+                    look_back(session, &eight_bit, &mut sending.receipts).await?;
+                    return Ok(sending.receipts);
+                }
                 Err(failure) if may_pass(&failure) && tries < TRIES => failure,
                 Err(failure) => return Err(failure),
             };
@@ -153,6 +161,36 @@ impl Carrier {
             sending.look_up(session).await?;
         }
     }
+}
+
+/// Reads what servers may have changed: Cyrus puts an X for each octet above 127 in a header.
+async fn look_back(
+    session: &mut Session<Parcel>,
+    sent: &BTreeMap<MessageRef, Body>,
+    receipts: &mut [Receipt],
+) -> Result<(), Failure> {
+    let mut wanted = BTreeMap::new();
+    for (at, receipt) in receipts.iter().enumerate() {
+        if let (Some(uid), Some(body)) = (receipt.uid, sent.get(&receipt.message)) {
+            wanted.insert(uid, (at, body.clone()));
+        }
+    }
+    let asked: Vec<(u32, u32)> = wanted
+        .iter()
+        .map(|(uid, (_, body))| (*uid, u32::try_from(body.octets).unwrap_or(u32::MAX)))
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let there = prints(session, &asked, Fingerprint::default).await?;
+    for (uid, (at, body)) in wanted {
+        let Some(theirs) = there.get(&u64::from(uid)) else { continue };
+        let ours = on_disk(move || body.print(Fingerprint::default())).await?;
+        if let Some(receipt) = receipts.get_mut(at) {
+            receipt.altered = *theirs != ours;
+        }
+    }
+    Ok(())
 }
 
 /// A batch on its way.
@@ -272,7 +310,8 @@ impl Open {
         let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
         let mut intent = std::mem::take(&mut self.intent);
         self.intent = on_disk(move || {
-            let prints = bodies.iter().map(Body::print).collect::<io::Result<_>>()?;
+            let prints =
+                bodies.iter().map(|body| body.print(Fingerprint::lenient())).collect::<io::Result<_>>()?;
             intent.add(prints)?;
             Ok(intent)
         })
@@ -314,7 +353,7 @@ impl Open {
 
 async fn print(waiting: &Waiting) -> Result<Print, Failure> {
     let body = waiting.body.clone();
-    on_disk(move || body.print()).await
+    on_disk(move || body.print(Fingerprint::lenient())).await
 }
 
 /// Runs what may wait for the disk on a thread of its own.

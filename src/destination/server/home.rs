@@ -10,12 +10,14 @@ use tokio::sync::OnceCell;
 use super::carrier::on_disk;
 use super::intent::Intent;
 use super::prints::prints;
+use super::reflag::{Reflags, change};
 use crate::account::Source;
+use crate::destination::fingerprint::Fingerprint;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Layout, Session, SourceFolder};
-use crate::message::{Parcel, UidSet};
+use crate::message::{Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
 
@@ -39,8 +41,12 @@ pub struct Leave {
     pub there: There,
     /// The messages that go.
     pub uids: UidSet,
+    /// Flags that change back.
+    pub flags: Reflags,
     /// It was made: it goes too, if nothing else is in it.
     pub made: bool,
+    /// So many levels above it were made with it.
+    pub above: usize,
     /// It was subscribed.
     pub subscribed: bool,
 }
@@ -64,7 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// Each with its cause and what to do.
-    pub async fn connect(&self) -> Result<Session<Parcel>, Failure> {
+    pub async fn connect<T: From<Parcel> + Send + 'static>(&self) -> Result<Session<T>, Failure> {
         Session::open(&self.connector, &self.login, &self.secret).await.map_err(at_home)
     }
 
@@ -75,7 +81,7 @@ impl Server {
     pub async fn layout(&self) -> Result<&Layout, Failure> {
         self.layout
             .get_or_try_init(|| async {
-                let mut session = self.connect().await?;
+                let mut session: Session<Parcel> = self.connect().await?;
                 let layout = session.layout().await.map_err(at_home)?;
                 session.close().await;
                 Ok(layout)
@@ -83,12 +89,23 @@ impl Server {
             .await
     }
 
+    /// The room that the mailbox has.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn room(&self) -> Result<Room, Failure> {
+        let mut session: Session<Parcel> = self.connect().await?;
+        let room = session.room(b"INBOX").await.map_err(at_home)?;
+        session.close().await;
+        Ok(room)
+    }
+
     /// The folders that are there.
     ///
     /// # Errors
     /// The server does not list them.
     pub async fn folders(&self) -> Result<Vec<SourceFolder>, Failure> {
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         let folders = session.folders().await.map_err(at_home)?;
         session.close().await;
         Ok(folders)
@@ -123,7 +140,7 @@ impl Server {
         if names.is_empty() {
             return Ok(());
         }
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for name in names {
             if let Some(words) = session.subscribe(name.as_bytes(), true).await.map_err(at_home)? {
                 tracing::warn!(FOLDER = name, "the destination does not subscribe it: {words}");
@@ -140,7 +157,7 @@ impl Server {
     /// The server does not list them.
     pub async fn look(&self, folders: &BTreeMap<String, (u32, UidSet)>) -> Result<Arrivals, Failure> {
         let mut arrivals = Arrivals::default();
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for (name, (uidvalidity, uids)) in folders.iter().filter(|(_, (_, uids))| !uids.is_empty()) {
             let examined = session.examine(name.as_bytes()).await;
             let mut there = UidSet::new();
@@ -170,34 +187,46 @@ impl Server {
     /// The server refuses, or the connection failed.
     pub async fn undo(&self, spool: &Path, work: &[Leave]) -> Result<Undone, Failure> {
         let mut undone = Undone::default();
-        let mut session = self.connect().await?;
+        let mut session: Session<Parcel> = self.connect().await?;
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
             undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
+        }
+        for folder in work.iter().filter(|folder| !folder.flags.is_empty()) {
+            let there = folder.there.uidvalidity;
+            change(&mut session, &folder.name, there, &folder.flags).await.map_err(at_home)?;
         }
         for folder in work.iter().filter(|folder| folder.subscribed) {
             session.subscribe(folder.name.as_bytes(), false).await.map_err(at_home)?;
         }
-        // Children before their parents: many servers keep a parent that has some.
-        let mut made: Vec<&Leave> = work.iter().filter(|f| f.made && f.name != "INBOX").collect();
-        made.sort_by_key(|folder| std::cmp::Reverse(folder.name.len()));
-        for folder in made {
-            let Some(selected) = session.select(folder.name.as_bytes()).await.map_err(at_home)? else {
-                continue;
-            };
-            session.unselect().await.map_err(at_home)?;
-            if selected.exists > 0 {
-                continue;
-            }
-            match session.delete_folder(folder.name.as_bytes()).await.map_err(at_home)? {
-                None => undone.folders += 1,
-                Some(words) => {
-                    tracing::warn!(FOLDER = folder.name, "the destination does not remove it: {words}");
-                }
-            }
+        let layout = session.layout().await.map_err(at_home)?;
+        let mut made: BTreeSet<&str> = BTreeSet::new();
+        for folder in work.iter().filter(|f| f.made && f.name != "INBOX") {
+            made.insert(&folder.name);
+            made.extend(layout.above(&folder.name).into_iter().take(folder.above));
+        }
+        // Children before their parents: a parent that still has some is somebody's.
+        let mut made: Vec<&str> = made.into_iter().collect();
+        made.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        for name in made {
+            undone.folders += u64::from(take_away(&mut session, name, &layout).await.map_err(at_home)?);
         }
         session.close().await;
         Ok(undone)
     }
+}
+
+/// Removes a folder that was made, if nothing is in it and below it. `false`: it stays.
+async fn take_away(session: &mut Session<Parcel>, name: &str, layout: &Layout) -> Result<bool, Failure> {
+    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(false) };
+    session.unselect().await?;
+    if selected.exists > 0 || session.has_children(name, layout).await? {
+        return Ok(false);
+    }
+    let refused = session.delete_folder(name.as_bytes()).await?;
+    if let Some(words) = &refused {
+        tracing::warn!(FOLDER = name, "the destination does not remove it: {words}");
+    }
+    Ok(refused.is_none())
 }
 
 /// Removes what is there of a folder's messages; says how many those were.
@@ -220,7 +249,7 @@ async fn take_out(session: &mut Session<Parcel>, spool: &Path, folder: &Leave) -
             .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
             .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
             .collect();
-        for (uid, print) in prints(session, &doubtful).await? {
+        for (uid, print) in prints(session, &doubtful, Fingerprint::lenient).await? {
             if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
                 *count -= 1;
                 there.extend(&u32::try_from(uid).into_iter().collect());

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::fingerprint::Print;
+use super::super::fingerprint::{Fingerprint, Print};
 use super::super::landing::There;
 use super::prints::prints;
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ impl Likenesses {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let mut read = prints(session, &wanted).await?;
+        let mut read = prints(session, &wanted, Fingerprint::lenient).await?;
         for candidates in self.by_size.values_mut() {
             for candidate in candidates.iter_mut() {
                 if let Some(print) = read.remove(&u64::from(candidate.uid)) {
@@ -90,7 +90,6 @@ impl Likenesses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::fingerprint::Fingerprint;
 
     #[test]
     fn each_is_used_once_and_ours_first() {

@@ -7,8 +7,10 @@ mod home;
 mod intent;
 mod likeness;
 mod prints;
+mod reflag;
 
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server};
 pub use intent::forget;
 pub use prints::{printer, prints};
+pub use reflag::Reflags;

@@ -13,15 +13,15 @@ use crate::message::Parcel;
 /// Parcels on their way to the fingerprints: 64 of at most 64 KiB.
 const PARCELS: usize = 64;
 
-/// Takes the print of every message that passes, by the number of its piece.
-pub fn printer() -> (mpsc::Sender<Parcel>, JoinHandle<BTreeMap<u64, Print>>) {
+/// Takes the print of every message that passes, by the number of its piece; `fresh` begins one.
+pub fn printer(fresh: fn() -> Fingerprint) -> (mpsc::Sender<Parcel>, JoinHandle<BTreeMap<u64, Print>>) {
     let (sender, mut inbox) = mpsc::channel(PARCELS);
     let prints = tokio::task::spawn_blocking(move || {
         let mut prints = BTreeMap::new();
         let mut current: Option<(u64, Fingerprint)> = None;
         while let Some(parcel) = inbox.blocking_recv() {
             match parcel {
-                Parcel::Begin(piece) => current = Some((piece, Fingerprint::default())),
+                Parcel::Begin(piece) => current = Some((piece, fresh())),
                 Parcel::Data(data) => {
                     if let Some((_, print)) = &mut current {
                         print.push(&data);
@@ -36,15 +36,17 @@ pub fn printer() -> (mpsc::Sender<Parcel>, JoinHandle<BTreeMap<u64, Print>>) {
     (sender, prints)
 }
 
-/// By UID; what the server does not give is missing. `messages` are UIDs and sizes, ascending.
+/// By UID; what the server does not give is missing. `messages` are UIDs and sizes, ascending; `fresh` begins a
+/// print.
 ///
 /// # Errors
 /// The connection failed.
 pub async fn prints(
     session: &mut Session<Parcel>,
     messages: &[(u32, u32)],
+    fresh: fn() -> Fingerprint,
 ) -> Result<BTreeMap<u64, Print>, Failure> {
-    let (sink, prints) = printer();
+    let (sink, prints) = printer(fresh);
     let mut pieces = Vec::with_capacity(messages.len());
     let mut care = Care::default();
     let mut fetch = Fetch::start(session, messages, sink.clone(), &mut care);

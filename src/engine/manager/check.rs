@@ -24,6 +24,8 @@ pub struct Checked {
     pub messages: Option<u64>,
     /// Octets at the source.
     pub bytes: Option<u64>,
+    /// Octets that the destination has room for; `None`: no limit is known.
+    pub room: Option<u64>,
     /// What should be known before a start.
     pub notes: Vec<String>,
 }
@@ -84,7 +86,7 @@ impl Manager {
         if let Some(Refusal::Refused(_, what, mend)) = self.lock().denied(&account.name) {
             return Err(Failure::new(Kind::Unsupported, what, mend));
         }
-        let found = match account.source.protocol {
+        let mut found = match account.source.protocol {
             Protocol::Pop3 => check_pop3(&means, account).await?,
             Protocol::Imap => check_imap(&means, account).await?,
         };
@@ -93,6 +95,12 @@ impl Manager {
             Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,
             Place::Delivery(to) => to.ask().await?,
             Place::Server(_) => means.open_home(account).await?.naming().await.map(drop)?,
+        }
+        let room = means.room(account).await?;
+        found.room = room.octets;
+        // What an account has brought already needs no room any more: a start or a poll tells.
+        if means.journal.folders(&account.name)?.is_empty() {
+            found.notes.extend(room.lacks(found.messages.unwrap_or(0), found.bytes.unwrap_or(0)));
         }
         Ok(found)
     }
@@ -119,6 +127,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
         folders: None,
         messages: Some(listed.len() as u64),
         bytes: Some(listed.iter().filter_map(|m| m.size).sum()),
+        room: None,
         notes,
     })
 }
@@ -134,5 +143,5 @@ async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure
     let mut notes: Vec<String> =
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
     notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
-    Ok(Checked { folders: Some(folders.len() as u64), messages, bytes: None, notes })
+    Ok(Checked { folders: Some(folders.len() as u64), messages, bytes: None, room: None, notes })
 }

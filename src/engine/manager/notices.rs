@@ -20,7 +20,7 @@ use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, MigrationRecord};
 use crate::message::{Flags, MessageRef, Parcel};
 use crate::migration::State as Stage;
-use crate::notice::{About, NAME, Notice, percent};
+use crate::notice::{About, KEYWORD, NAME, Notice, percent};
 
 /// How often a run is looked at for how far it has come.
 const LOOK: Duration = Duration::from_millis(250);
@@ -193,7 +193,8 @@ async fn deliver(means: &Means, account: &Account, notice: &Notice) -> Result<()
             return Err(landing.failure().await);
         }
     }
-    let flags = Flags { recent: true, ..Flags::default() };
+    let keywords = if home.maildir().is_none() { vec![KEYWORD.to_owned()] } else { Vec::new() };
+    let flags = Flags { recent: true, keywords, ..Flags::default() };
     let received = Some(now() / 1000);
     landing.place(Placement { piece: 1, origin, message: MessageRef::Pop3(id), flags, received }).await?;
     let receipts = landing.settled(landing.commit().await?).await?;

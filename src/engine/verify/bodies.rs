@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::destination::fingerprint::Print;
+use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::server::printer;
 pub(super) use crate::destination::server::prints as imap;
 use crate::failure::{Failure, Kind};
@@ -21,7 +21,7 @@ pub(super) async fn pop3(
     session: &mut pop3::Session,
     numbers: &[u32],
 ) -> Result<BTreeMap<u64, Print>, Failure> {
-    let (sink, prints) = printer();
+    let (sink, prints) = printer(Fingerprint::default);
     let retrieval = session.retrieve(numbers, None, &sink).await;
     drop(sink);
     let prints = prints.await.map_err(ended)?;

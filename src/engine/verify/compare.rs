@@ -8,6 +8,7 @@ use super::here::{Copy, Here};
 use super::{Finding, Verified, What};
 use crate::destination::maildir::fits;
 use crate::message::{Flags, MessageRef};
+use crate::mutf7;
 
 /// What the journal says of a message at the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(super) struct Side<'s> {
     pub(super) messages: &'s [There],
     /// The destination's folder is to hold nothing else.
     pub(super) mirror: bool,
+    /// The keywords that the destination's folder keeps; `None`: those that a Maildir can carry.
+    pub(super) keeps: Option<BTreeSet<String>>,
 }
 
 /// A message whose octets have to be read.
@@ -196,7 +199,7 @@ fn pair(side: &Side<'_>, message: &There, mut copies: Vec<Copy>, sum: &mut Verif
         changes.push(format!("it has {} octets here and had {told} when it came", copy.held.size));
     }
     if let Some(flags) = &message.flags {
-        changes.extend(differ(flags, &copy.held.flags));
+        changes.extend(differ(flags, &copy.held.flags, side.keeps.as_ref()));
     }
     if let Some(received) = message.received
         && received.max(0) != copy.held.modified
@@ -227,10 +230,11 @@ pub(super) fn tell(sum: &mut Verified, side: &Side<'_>, message: &There, what: W
 
 /// A directory for people.
 pub(super) fn shown(directory: &Arc<str>) -> String {
-    if directory.is_empty() {
-        "INBOX".to_owned()
-    } else {
-        directory.trim_start_matches('.').replace('.', "/")
+    match directory.strip_prefix('.') {
+        Some(levels) => levels.replace('.', "/"),
+        None if directory.is_empty() => "INBOX".to_owned(),
+        // A server's own name.
+        None => mutf7::decode(directory.as_bytes()).unwrap_or_else(|| directory.to_string()),
     }
 }
 
@@ -239,7 +243,7 @@ fn date(seconds: i64) -> String {
 }
 
 /// How flags differ, in words. `\Recent` is nobody's, and a keyword that a Maildir cannot carry is told by `show`.
-fn differ(there: &Flags, here: &Flags) -> Option<String> {
+fn differ(there: &Flags, here: &Flags, keeps: Option<&BTreeSet<String>>) -> Option<String> {
     let system = [
         ("\\Seen", there.seen, here.seen),
         ("\\Answered", there.answered, here.answered),
@@ -255,8 +259,10 @@ fn differ(there: &Flags, here: &Flags) -> Option<String> {
             _ => {}
         }
     }
+    let kept =
+        |word: &&str| keeps.map_or_else(|| fits(word), |keeps| keeps.contains(&word.to_ascii_lowercase()));
     let has = |list: &[String], word: &str| list.iter().any(|w| w.eq_ignore_ascii_case(word));
-    missing.extend(there.keywords.iter().map(String::as_str).filter(|w| fits(w) && !has(&here.keywords, w)));
+    missing.extend(there.keywords.iter().map(String::as_str).filter(|w| kept(w) && !has(&here.keywords, w)));
     more.extend(
         here.keywords
             .iter()

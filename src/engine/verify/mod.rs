@@ -1,21 +1,22 @@
 //! Source and destination side by side, message by message: what is missing here, here twice, changed, or
 //! unknown to the source. It refuses to change either side, and to call alike what it could not look at.
 
+mod at_server;
 mod bodies;
 mod compare;
 mod here;
+mod mail;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
-use self::here::{Copy, Here, prints};
-use super::{Means, Place, blocking, gmail, identity, listed, maildrop, migrate};
+use self::here::Copy;
+use self::mail::Mail;
+use super::{Means, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
-use crate::destination::fingerprint::Print;
+use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
-use crate::destination::place::Naming;
-use crate::failure::{Failure, Kind, Reach};
+use crate::failure::{Failure, Reach};
 use crate::imap::{Session, SourceFolder};
 use crate::journal::Side as Set;
 use crate::message::{FolderPath, MessageRef, Parcel};
@@ -59,7 +60,7 @@ impl What {
 pub struct Finding {
     /// The folder at the source, for people.
     pub folder: String,
-    /// UID or UIDL; for a foreign message its file name.
+    /// UID or UIDL; for a foreign message its file name, or its UID at the destination.
     pub id: String,
     /// What is wrong.
     pub what: What,
@@ -160,9 +161,8 @@ async fn imap(
     for (key, id, _) in means.journal.skipped(&account.name)? {
         left_out.entry(key).or_default().insert(id);
     }
-    let path = maildir(means, account)?;
     let directories: BTreeSet<String> = records.values().map(|r| r.directory.clone()).collect();
-    let mut here = look(&path, account, directories).await?;
+    let (mut mail, mut here) = Mail::look(means, account, &records, directories).await?;
     let mut sum = Verified::default();
     for folder in &folders {
         let key = Origin::imap(&account.name, &folder.wire).folder;
@@ -190,53 +190,30 @@ async fn imap(
         };
         let messages: Vec<There> = messages.into_iter().filter(shown).collect();
         let directory = record.map(|r| r.directory.as_str());
-        let side = Side {
-            name: &name,
-            key,
-            directory,
-            messages: &messages,
-            mirror: matches!(account.job, Job::Migrate(_)),
-        };
+        let mirror = matches!(account.job, Job::Migrate(_));
+        mail.fill(&mut here, (key, directory), &messages, mirror);
+        let keeps = mail.keeps(directory);
+        let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps };
         let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
         if !doubts.is_empty() {
             let mut wanted: Vec<(u32, u32)> =
                 doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
             wanted.sort_unstable();
-            let theirs = bodies::imap(&mut session, &wanted).await?;
+            let theirs = bodies::imap(&mut session, &wanted, Fingerprint::default).await?;
             let id = |message: MessageRef| match message {
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
             };
-            settle(&path, &side, doubts, &theirs, id, &mut sum).await?;
+            settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
         }
-        tell_strangers(&path, &side, strangers, &mut sum).await?;
+        tell_strangers(&mut mail, &side, strangers, &mut sum).await?;
         sum.folders += 1;
         told(&sum);
     }
     session.close().await;
+    mail.close().await;
     finish(here, &mut sum);
     Ok(sum)
-}
-
-fn maildir(means: &Means, account: &Account) -> Result<PathBuf, Failure> {
-    match means.place(account)? {
-        Place::Maildir(path) => Ok(path),
-        Place::Delivery(_) => Err(Failure::new(
-            Kind::Unsupported,
-            "what was delivered by LMTP cannot be read again",
-            "'show' tells what the server took",
-        )),
-        Place::Server(_) => Err(Failure::new(
-            Kind::Unsupported,
-            "a mailbox at a server cannot be compared in this version",
-            "'show' tells what arrived",
-        )),
-    }
-}
-
-async fn look(path: &Path, account: &Account, folders: BTreeSet<String>) -> Result<Here, Failure> {
-    let (path, mark) = (path.to_owned(), Origin::pop3(&account.name).account);
-    blocking(move || Here::look(&path, mark, &folders)).await
 }
 
 fn wanted(message: &There) -> Option<(u32, u32)> {
@@ -293,7 +270,7 @@ async fn details(
 
 /// Compares octets.
 async fn settle(
-    path: &Path,
+    mail: &mut Mail,
     side: &Side<'_>,
     doubts: Vec<Doubt>,
     theirs: &BTreeMap<u64, Print>,
@@ -301,8 +278,7 @@ async fn settle(
     sum: &mut Verified,
 ) -> Result<(), Failure> {
     let copies: Vec<Copy> = doubts.iter().map(|doubt| doubt.copy.clone()).collect();
-    let place = path.to_owned();
-    let ours = blocking(move || prints(&place, &copies)).await?;
+    let ours = mail.prints(copies).await?;
     for (doubt, ours) in doubts.iter().zip(ours) {
         let Some(message) = side.messages.get(doubt.at) else { continue };
         let altered_already = doubt.copy.held.told.is_some_and(|told| told != doubt.copy.held.size);
@@ -339,7 +315,7 @@ async fn settle(
 
 /// What is in the folder and belongs to no message of the source: a second copy, or foreign.
 async fn tell_strangers(
-    path: &Path,
+    mail: &mut Mail,
     side: &Side<'_>,
     strangers: Vec<Copy>,
     sum: &mut Verified,
@@ -347,9 +323,7 @@ async fn tell_strangers(
     if strangers.is_empty() {
         return Ok(());
     }
-    let (place, directory) = (path.to_owned(), side.directory.unwrap_or_default().to_owned());
-    let files = strangers.clone();
-    let counts = blocking(move || here::alike(&place, &directory, &files)).await?;
+    let counts = mail.alike(side.directory.unwrap_or_default(), strangers.clone()).await?;
     for (copy, alike) in strangers.into_iter().zip(counts) {
         let place = shown(&copy.directory);
         let (what, reason) = if alike > 1 {
@@ -392,21 +366,33 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
             There { message: reference, id, size: message.size, flags: None, received: None, known }
         })
         .collect();
-    let path = maildir(means, account)?;
-    let directory = maildrop::directory_of(&Naming::Maildir, &mailbox);
-    let mut here = look(&path, account, BTreeSet::from([directory.clone()])).await?;
+    let directory = maildrop::directory_of(&means.naming(account).await?, &mailbox);
+    let mut records = means.journal.folders(&account.name)?;
+    // A poll has one folder and no record of it.
+    records.entry(0).or_default().directory.clone_from(&directory);
+    let (mut mail, mut here) =
+        Mail::look(means, account, &records, BTreeSet::from([directory.clone()])).await?;
+    mail.fill(&mut here, (0, Some(&directory)), &messages, false);
     let name = FolderPath(mailbox).to_string();
     let mut sum = Verified::default();
-    let side = Side { name: &name, key: 0, directory: Some(&directory), messages: &messages, mirror: false };
+    let side = Side {
+        name: &name,
+        key: 0,
+        directory: Some(&directory),
+        messages: &messages,
+        mirror: false,
+        keeps: None,
+    };
     let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
     if !doubts.is_empty() {
         let asked: Vec<u32> =
             doubts.iter().filter_map(|d| numbers.get(&messages.get(d.at)?.message)).copied().collect();
         let theirs = bodies::pop3(&mut session, &asked).await?;
         let id = |message: MessageRef| numbers.get(&message).copied().unwrap_or(0).into();
-        settle(&path, &side, doubts, &theirs, id, &mut sum).await?;
+        settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
     }
     let _ = session.quit().await;
+    mail.close().await;
     finish(here, &mut sum);
     sum.folders = 1;
     Ok(sum)

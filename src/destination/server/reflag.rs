@@ -1,0 +1,62 @@
+//! Flags of messages at a server, read and changed by UID. It refuses a folder that has been numbered anew.
+
+use std::collections::BTreeMap;
+
+use super::home::{Server, at_home};
+use crate::failure::{Failure, Kind};
+use crate::imap::{Detail, Session};
+use crate::message::{Mark, Parcel, UidSet};
+
+/// Flags that are set (`true`) or taken away, and from which messages.
+pub type Reflags = BTreeMap<(Mark, bool), UidSet>;
+
+impl Server {
+    /// What is in a folder. `None`: it is not there, or another one has its name.
+    ///
+    /// # Errors
+    /// The server does not list it.
+    pub async fn details(&self, name: &str, uidvalidity: u32) -> Result<Option<Vec<Detail>>, Failure> {
+        let mut session: Session<Parcel> = self.connect().await?;
+        let details = match session.examine(name.as_bytes()).await {
+            Ok(examined) if examined.uidvalidity == uidvalidity => {
+                Some(session.list_details(examined).await.map_err(at_home)?)
+            }
+            Ok(_) => None,
+            Err(failure) if failure.kind == Kind::Folder => None,
+            Err(failure) => return Err(at_home(failure)),
+        };
+        session.close().await;
+        Ok(details)
+    }
+
+    /// Changes flags; what is not there any more is no trouble.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn reflag(&self, name: &str, uidvalidity: u32, reflags: &Reflags) -> Result<(), Failure> {
+        let mut session: Session<Parcel> = self.connect().await?;
+        change(&mut session, name, uidvalidity, reflags).await.map_err(at_home)?;
+        session.close().await;
+        Ok(())
+    }
+}
+
+/// See [`Server::reflag`].
+///
+/// # Errors
+/// The server refuses.
+pub(super) async fn change(
+    session: &mut Session<Parcel>,
+    name: &str,
+    uidvalidity: u32,
+    reflags: &Reflags,
+) -> Result<(), Failure> {
+    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(()) };
+    if selected.uidvalidity != uidvalidity || selected.exists == 0 {
+        return Ok(());
+    }
+    for ((mark, on), uids) in reflags {
+        session.flag(uids, *mark, *on).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! A backup of a mailbox at a server: fetched as a source is, and packed as it comes. A message waits in memory, or
+//! in a file without a name if it is long, until it is complete. It refuses to set a flag there, and to call a
+//! file complete that lacks a message the server has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::backup::{BackedUp, Errand, failed, pack};
+use crate::archive::{Letter, Pack};
+use crate::destination::nameless;
+use crate::destination::server::Server;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Care, Event, Fetch, Left, Session};
+use crate::message::{FolderPath, Parcel};
+
+/// Items on their way to the file: at most 64 KiB each.
+const ITEMS: usize = 64;
+/// A longer message waits in a file.
+const IN_MEMORY: usize = 1024 * 1024;
+
+/// What the file is made of, in order.
+enum Item {
+    Parcel(Parcel),
+    /// A folder begins; its keywords.
+    Folder(FolderPath, Vec<String>),
+    /// A complete message, by its number.
+    Message(u64, Box<Letter>),
+    /// One that nobody asked for.
+    Stray(u64),
+    /// A message went meanwhile.
+    Vanished,
+    /// There is no more.
+    End,
+}
+
+impl From<Parcel> for Item {
+    fn from(parcel: Parcel) -> Self {
+        Item::Parcel(parcel)
+    }
+}
+
+/// Backs up; `told` is called again and again.
+pub(super) async fn run(
+    server: &Server,
+    errand: Errand,
+    spool: PathBuf,
+    tasks: &TaskTracker,
+    told: impl FnMut(&BackedUp) + Send + 'static,
+) -> Result<BackedUp, Failure> {
+    let (items, inbox) = mpsc::channel(ITEMS);
+    let (mailbox, cancel) = (errand.mailbox.clone(), errand.cancel.clone());
+    let packing = tasks.spawn_blocking(move || packed(errand, &spool, inbox, told));
+    let fetched = tokio::select! {
+        fetched = fetch(server, mailbox.as_deref(), items) => fetched,
+        () = cancel.cancelled() => Ok(()),
+    };
+    let packed = packing
+        .await
+        .unwrap_or_else(|e| Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), "")));
+    match (fetched, packed) {
+        // The file could not be written: that is why nobody took the messages any more.
+        (_, Err(failure)) if failure.kind != Kind::Disconnected => Err(failure),
+        (Err(failure), _) | (Ok(()), Err(failure)) => Err(failure),
+        (Ok(()), Ok(sum)) => Ok(sum),
+    }
+}
+
+async fn fetch(
+    server: &Server,
+    mailbox: Option<&[String]>,
+    items: mpsc::Sender<Item>,
+) -> Result<(), Failure> {
+    let mut session: Session<Item> = server.connect().await?;
+    let layout = server.layout().await?.clone();
+    let mut folders = session.folders().await?;
+    folders.retain(|folder| folder.broken.is_none());
+    if let Some(levels) = mailbox {
+        let wire = layout.name(levels);
+        folders.retain(|folder| folder.wire == wire || folder.path.0 == levels);
+        if folders.is_empty() {
+            let words = format!("there is no folder {}", FolderPath(levels.to_vec()));
+            return Err(Failure::new(Kind::Folder, words, "write it with / between its levels"));
+        }
+    }
+    folders.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
+    let gone = |_| Failure::new(Kind::Disconnected, "the file is not written any more", "");
+    let (mut refused, mut why) = (0u64, String::new());
+    for folder in folders {
+        let examined = match session.examine(&folder.wire).await {
+            Ok(examined) => examined,
+            // Removed since it was listed.
+            Err(failure) if failure.kind == Kind::Folder && mailbox.is_none() => continue,
+            Err(failure) => return Err(failure),
+        };
+        let details = session.list_details(examined).await?;
+        let keywords: BTreeSet<String> =
+            details.iter().filter_map(|d| d.flags.as_ref()).flat_map(|f| f.keywords.clone()).collect();
+        let begins = Item::Folder(folder.path.clone(), keywords.into_iter().collect());
+        items.send(begins).await.map_err(gone)?;
+        let wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
+        let mut care = Care::default();
+        let mut fetch = Fetch::start(&mut session, &wanted, items.clone(), &mut care);
+        while let Some(event) = fetch.next().await? {
+            let item = match event {
+                Event::Message(message) => {
+                    let (flags, received) = (message.flags, message.received);
+                    Item::Message(message.piece, Box::new(Letter { folder: None, flags, received }))
+                }
+                Event::Stray(piece) => Item::Stray(piece),
+            };
+            items.send(item).await.map_err(gone)?;
+        }
+        for (_, left) in fetch.left() {
+            match left {
+                Left::Vanished => items.send(Item::Vanished).await.map_err(gone)?,
+                Left::Refused(words) => {
+                    refused += 1;
+                    why = words;
+                }
+            }
+        }
+    }
+    session.close().await;
+    items.send(Item::End).await.map_err(gone)?;
+    if refused > 0 {
+        let words = format!("{refused} messages are not in the file, the last one because {why}");
+        return Err(Failure::new(Kind::Message, words, "everything else is"));
+    }
+    Ok(())
+}
+
+/// Octets of a message that is coming, or has come.
+enum Body {
+    Short(Vec<u8>),
+    Long(File, u64),
+}
+
+impl Body {
+    fn push(&mut self, data: &[u8], spool: &Path) -> io::Result<()> {
+        if let Body::Short(octets) = self {
+            octets.extend_from_slice(data);
+            if octets.len() > IN_MEMORY {
+                let mut file = nameless(spool)?;
+                file.write_all(octets)?;
+                *self = Body::Long(file, octets.len() as u64);
+            }
+        } else if let Body::Long(file, length) = self {
+            file.write_all(data)?;
+            *length += data.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn pack(self, letter: &Letter, pack: &mut dyn Pack) -> io::Result<u64> {
+        match self {
+            Body::Short(octets) => {
+                pack.message(letter, &mut Cursor::new(&octets))?;
+                Ok(octets.len() as u64)
+            }
+            Body::Long(mut file, length) => {
+                file.seek(SeekFrom::Start(0))?;
+                pack.message(letter, &mut file)?;
+                Ok(length)
+            }
+        }
+    }
+}
+
+fn packed(
+    errand: Errand,
+    spool: &Path,
+    mut inbox: mpsc::Receiver<Item>,
+    mut told: impl FnMut(&BackedUp),
+) -> Result<BackedUp, Failure> {
+    let cancel = errand.cancel.clone();
+    let failed = |e: &io::Error| failed(&cancel, e);
+    let mut pack = pack(errand, spool)?;
+    let mut sum = BackedUp::default();
+    let mut complete: BTreeMap<u64, Body> = BTreeMap::new();
+    let mut current: Option<(u64, Body)> = None;
+    while let Some(item) = inbox.blocking_recv() {
+        match item {
+            Item::Parcel(Parcel::Begin(piece)) => current = Some((piece, Body::Short(Vec::new()))),
+            Item::Parcel(Parcel::Data(data)) => {
+                if let Some((_, body)) = &mut current {
+                    body.push(&data, spool).map_err(|e| failed(&e))?;
+                }
+            }
+            Item::Parcel(Parcel::End) => complete.extend(current.take()),
+            Item::Parcel(Parcel::Abandon) => current = None,
+            Item::Folder(path, keywords) => {
+                pack.folder(&path, &keywords).map_err(|e| failed(&e))?;
+                sum.folders += 1;
+            }
+            Item::Message(piece, letter) => {
+                let Some(body) = complete.remove(&piece) else { continue };
+                sum.bytes += body.pack(&letter, pack.as_mut()).map_err(|e| failed(&e))?;
+                sum.messages += 1;
+                told(&sum);
+            }
+            Item::Stray(piece) => drop(complete.remove(&piece)),
+            Item::Vanished => sum.vanished += 1,
+            Item::End => {
+                pack.finish().map_err(|e| failed(&e))?;
+                return Ok(sum);
+            }
+        }
+    }
+    if cancel.is_cancelled() {
+        return Err(failed(&io::ErrorKind::Interrupted.into()));
+    }
+    // Whoever fetches knows why.
+    Err(Failure::new(Kind::Disconnected, "the messages ended in the middle", "the file is not complete"))
+}

@@ -1,0 +1,271 @@
+//! The destination's side where it is a server. Nothing there says where a message came from: what was brought is
+//! known by its UID, and which of it a message is, by size and date. It refuses to read octets that nobody asked
+//! for; memory grows by about 100 octets a message.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::compare::{Known, There};
+use super::here::{Copy, Here};
+use crate::account::{Account, Protocol};
+use crate::destination::fingerprint::{Fingerprint, Print};
+use crate::destination::maildir::Held;
+use crate::destination::server::{Server, prints};
+use crate::engine::Means;
+use crate::engine::at_server::AtServer as Recorded;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Detail, Session};
+use crate::journal::FolderRecord;
+use crate::message::{Flags, MessageRef, Parcel, UidSet};
+
+/// What is in the mailbox.
+pub(super) struct AtServer {
+    session: Session<Parcel>,
+    folders: BTreeMap<String, Folder>,
+    /// What the account brought, by its folder at the source.
+    placed: BTreeMap<u64, UidSet>,
+}
+
+/// What is in one folder.
+#[derive(Default)]
+struct Folder {
+    uidvalidity: u32,
+    /// By UID; UID and size of everything.
+    sizes: Vec<(u32, u32)>,
+    /// What belongs to no message of the source yet.
+    rest: BTreeMap<u32, Detail>,
+    /// What is recorded of any of the account's messages.
+    known: UidSet,
+    keywords: BTreeSet<String>,
+}
+
+impl AtServer {
+    /// Lists every folder.
+    ///
+    /// # Errors
+    /// The server cannot be asked, or the journal be read.
+    pub(super) async fn look(
+        means: &Means,
+        account: &Account,
+        server: &Server,
+        records: &BTreeMap<u64, FolderRecord>,
+    ) -> Result<AtServer, Failure> {
+        let mut session = server.connect().await?;
+        let mut folders = BTreeMap::new();
+        for folder in session.folders().await? {
+            let name = String::from_utf8_lossy(&folder.wire).into_owned();
+            if folder.broken.is_some() {
+                continue;
+            }
+            let examined = match session.examine(&folder.wire).await {
+                Ok(examined) => examined,
+                Err(failure) if failure.kind == Kind::Folder => continue,
+                Err(failure) => return Err(failure),
+            };
+            let details = session.list_details(examined).await?;
+            let keywords = details.iter().filter_map(|detail| detail.flags.as_ref());
+            let keywords = keywords.flat_map(|flags| flags.keywords.iter().map(|k| k.to_ascii_lowercase()));
+            let found = Folder {
+                uidvalidity: examined.uidvalidity,
+                sizes: details.iter().map(|detail| (detail.uid, detail.size.unwrap_or(0))).collect(),
+                keywords: keywords.collect(),
+                rest: details.into_iter().map(|detail| (detail.uid, detail)).collect(),
+                known: UidSet::new(),
+            };
+            folders.insert(name, found);
+        }
+        let source = means.journal.source(&account.name)?.unwrap_or_default();
+        let mut placed = BTreeMap::new();
+        for (key, record) in records {
+            let standing = match account.source.protocol {
+                Protocol::Pop3 => source.standing(),
+                Protocol::Imap => record.standing(),
+            };
+            let Some(folder) = folders.get_mut(&record.directory) else { continue };
+            if folder.uidvalidity != standing.there {
+                continue;
+            }
+            let recorded = Recorded::read(&means.journal, &account.name, *key)?;
+            folder.known.extend(&recorded.placed);
+            folder.known.extend(&recorded.taken);
+            placed.insert(*key, recorded.placed);
+        }
+        Ok(AtServer { session, folders, placed })
+    }
+
+    /// The keywords of a folder.
+    pub(super) fn keeps(&self, directory: &str) -> BTreeSet<String> {
+        self.folders.get(directory).map(|folder| folder.keywords.clone()).unwrap_or_default()
+    }
+
+    /// Finds the messages of a folder of the source. First of all with size and date in their own folder; then what
+    /// we brought there, by either; then what the member moved elsewhere.
+    pub(super) fn fill(
+        &mut self,
+        here: &mut Here,
+        (key, directory): (u64, &str),
+        messages: &[There],
+        mirror: bool,
+    ) {
+        let expected = |there: &&There| matches!(there.known, Known::Done | Known::Adopted);
+        let mut left: Vec<&There> = messages.iter().filter(expected).collect();
+        let placed = self.placed.remove(&key).unwrap_or_default();
+        let dated = left.iter().any(|there| there.received.is_some());
+        let brought = |folder: &Folder, uid: u32| folder.known.contains(uid);
+        let elsewhere: Vec<String> = self.folders.keys().filter(|name| *name != directory).cloned().collect();
+        let passes: [(bool, bool, bool); 3] = [(true, true, false), (true, false, true), (false, true, true)];
+        for (size, date, ours) in passes {
+            // A maildrop tells no dates.
+            if !dated && !size {
+                continue;
+            }
+            let how = How { size, date: date && dated };
+            if let Some(folder) = self.folders.get_mut(directory) {
+                left = folder.claim(here, (key, directory), left, how, |f, uid| !ours || brought(f, uid));
+            }
+        }
+        for name in elsewhere.iter().filter(|_| dated) {
+            if left.is_empty() {
+                break;
+            }
+            if let Some(folder) = self.folders.get_mut(name) {
+                let how = How { size: true, date: true };
+                left = folder.claim(here, (key, name), left, how, |f, uid| !brought(f, uid));
+            }
+        }
+        let Some(folder) = self.folders.get_mut(directory) else { return };
+        let shared: Arc<str> = directory.into();
+        let rest = std::mem::take(&mut folder.rest);
+        for (uid, detail) in rest {
+            if placed.contains(uid) {
+                // The source has it no more.
+                let message = MessageRef::Imap { uidvalidity: 0, uid };
+                here.ours.entry((key, message)).or_default().push(copy(&shared, detail));
+            } else if mirror && !is_notice(&detail) {
+                here.others.entry(Arc::clone(&shared)).or_default().push(copy(&shared, detail));
+            } else {
+                folder.rest.insert(uid, detail);
+            }
+        }
+    }
+
+    /// See [`super::mail::Mail::prints`].
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub(super) async fn prints(&mut self, copies: &[Copy]) -> Result<Vec<Option<Print>>, Failure> {
+        let mut by_folder: BTreeMap<&str, Vec<(u32, u32)>> = BTreeMap::new();
+        for copy in copies {
+            by_folder.entry(&copy.directory).or_default().extend(uid_and_size(copy));
+        }
+        let mut read: BTreeMap<(&str, u64), Print> = BTreeMap::new();
+        for (name, mut wanted) in by_folder {
+            self.session.examine(name.as_bytes()).await?;
+            wanted.sort_unstable();
+            wanted.dedup();
+            let found = prints(&mut self.session, &wanted, Fingerprint::default).await?;
+            read.extend(found.into_iter().map(|(uid, print)| ((name, uid), print)));
+        }
+        let print = |copy: &Copy| {
+            let (uid, _) = uid_and_size(copy)?;
+            read.get(&(&*copy.directory, u64::from(uid))).copied()
+        };
+        Ok(copies.iter().map(print).collect())
+    }
+
+    /// See [`super::mail::Mail::alike`].
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub(super) async fn alike(&mut self, directory: &str, copies: &[Copy]) -> Result<Vec<u64>, Failure> {
+        let Some(folder) = self.folders.get(directory) else { return Ok(vec![1; copies.len()]) };
+        let asked: BTreeSet<u32> = copies.iter().filter_map(uid_and_size).map(|(_, size)| size).collect();
+        let mut by_size: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        for (uid, size) in folder.sizes.iter().filter(|(_, size)| asked.contains(size)) {
+            by_size.entry(*size).or_default().push((*uid, *size));
+        }
+        let mut wanted: Vec<(u32, u32)> =
+            by_size.into_values().filter(|same| same.len() > 1).flatten().collect();
+        wanted.sort_unstable();
+        self.session.examine(directory.as_bytes()).await?;
+        let read = prints(&mut self.session, &wanted, Fingerprint::default).await?;
+        let count = |copy: &Copy| {
+            let own = uid_and_size(copy).and_then(|(uid, _)| read.get(&u64::from(uid)));
+            own.map_or(1, |own| read.values().filter(|print| *print == own).count() as u64)
+        };
+        Ok(copies.iter().map(count).collect())
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(self) {
+        self.session.close().await;
+    }
+}
+
+/// What has to be the same.
+#[derive(Clone, Copy)]
+struct How {
+    size: bool,
+    date: bool,
+}
+
+impl Folder {
+    /// Takes what fits out of the rest, in the order of UIDs; returns the messages that nothing fits.
+    fn claim<'m>(
+        &mut self,
+        here: &mut Here,
+        (key, directory): (u64, &str),
+        messages: Vec<&'m There>,
+        how: How,
+        may: impl Fn(&Folder, u32) -> bool,
+    ) -> Vec<&'m There> {
+        let kind = |size: Option<u64>, date: Option<i64>| {
+            (size.filter(|_| how.size), date.map(|date| date.max(0)).filter(|_| how.date))
+        };
+        let mut offered: BTreeMap<(Option<u64>, Option<i64>), VecDeque<u32>> = BTreeMap::new();
+        for detail in self.rest.values().filter(|detail| may(self, detail.uid)) {
+            let kind = kind(detail.size.map(u64::from), detail.received);
+            offered.entry(kind).or_default().push_back(detail.uid);
+        }
+        let shared: Arc<str> = directory.into();
+        let mut left = Vec::new();
+        for message in messages {
+            let fits = offered.get_mut(&kind(message.size, message.received));
+            let found = fits.and_then(VecDeque::pop_front).and_then(|uid| self.rest.remove(&uid));
+            match found {
+                Some(detail) => {
+                    here.ours.entry((key, message.message)).or_default().push(copy(&shared, detail));
+                }
+                None => left.push(message),
+            }
+        }
+        left
+    }
+}
+
+fn copy(directory: &Arc<str>, detail: Detail) -> Copy {
+    let size = u64::from(detail.size.unwrap_or(0));
+    let held = Held {
+        file: detail.uid.to_string().into_bytes(),
+        in_new: false,
+        name: None,
+        size,
+        told: None,
+        wire: Some(size),
+        modified: detail.received.unwrap_or(0).max(0),
+        flags: detail.flags.unwrap_or_default(),
+    };
+    Copy { directory: Arc::clone(directory), held }
+}
+
+fn uid_and_size(copy: &Copy) -> Option<(u32, u32)> {
+    let uid = std::str::from_utf8(&copy.held.file).ok()?.parse().ok()?;
+    Some((uid, u32::try_from(copy.held.size).ok()?))
+}
+
+/// What we told the member is no mail of the source.
+fn is_notice(detail: &Detail) -> bool {
+    let marked =
+        |flags: &Flags| flags.keywords.iter().any(|k| k.eq_ignore_ascii_case(crate::notice::KEYWORD));
+    detail.flags.as_ref().is_some_and(marked)
+}
