@@ -254,7 +254,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ),
     (
         "[notices]\nsmtp = { username = \"u\" }",
-        &["2:10: notices.smtp.username: username and password belong"],
+        &["2:21: notices.smtp.username: username and password belong"],
     ),
     (
         "[policy]\nexternal_import = \"forbid\"",

@@ -212,7 +212,7 @@ impl Screen {
             };
             match (seen, self.judge.settings().when_away) {
                 (Ok(Judgement::Ham), _) => pass(&self.main, placement, &body).await?,
-                (Ok(Judgement::Spam), _) => self.into_junk(placement, &body).await?,
+                (Ok(Judgement::Spam), _) => self.set_aside(placement, &body).await?,
                 (Ok(Judgement::Unknown(words)), _) | (Err(words), WhenAway::Pass) => {
                     self.told.unjudged.insert(placement.message, words);
                     pass(&self.main, placement, &body).await?;
@@ -227,7 +227,7 @@ impl Screen {
         Ok(())
     }
 
-    async fn into_junk(&mut self, mut placement: Placement, body: &Body) -> Result<(), Failure> {
+    async fn set_aside(&mut self, mut placement: Placement, body: &Body) -> Result<(), Failure> {
         self.open_junk(None).await?;
         placement.flags.keywords.push(KEYWORD.to_owned());
         placement.origin = self.origin_there(placement.origin);
