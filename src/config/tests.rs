@@ -119,6 +119,12 @@ fn mail_goes_by_the_members_filter_or_past_it() {
             Err("15:16: account.poll.apply_filter: the destination has LMTP alone"),
         ),
         ("default", "mailbox = \"Old\"", Err("15:11: account.poll.mailbox: LMTP has no mailbox")),
+        (
+            "default",
+            "apply_spam = true",
+            Err("15:14: account.poll.apply_spam: the destination has LMTP alone"),
+        ),
+        ("both", "apply_spam = true", Ok(false)),
         ("default", "icon = \"old\"", Err("15:8: account.poll.icon: LMTP has no icon")),
         ("both", "", Ok(false)),
         ("both", "apply_filter = false\nmailbox = \"Old\"\nicon = \"old\"", Ok(false)),
@@ -248,7 +254,7 @@ const SETTINGS: &[(&str, &[&str])] = &[
     ),
     (
         "[notices]\nsmtp = { username = \"u\" }",
-        &["2:10: notices.smtp.username: username and password belong"],
+        &["2:21: notices.smtp.username: username and password belong"],
     ),
     (
         "[policy]\nexternal_import = \"forbid\"",
@@ -363,11 +369,7 @@ const LINES: &[(&str, &str, &str)] = &[
         "1:1: account: does not say what to do; write either [account.poll] or [account.migrate]",
     ),
     ("[account.poll]", "[account.poll]\nmailbox = \"a//b\"", "15:11: account.poll.mailbox: a level is \"\";"),
-    (
-        "[account.poll]",
-        "[account.poll]\napply_spam = true",
-        "15:14: account.poll.apply_spam: is not available in this version;",
-    ),
+    ("[account.poll]", "[account.poll]\napply_spam = 1", "15:14: account.poll.apply_spam: is a number,"),
     ("[account.poll]", "[account.poll]\nicon = \"G\"", "15:8: account.poll.icon: \"G\" cannot be a keyword;"),
     ("[account.poll]", "[account.pol]", "account.pol: unknown key; did you mean poll?"),
     (

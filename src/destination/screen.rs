@@ -27,7 +27,7 @@ const AT_ONCE: usize = 8;
 const IN_A_ROW: u32 = 3;
 /// A message goes on in pieces of this size.
 const PIECE: usize = 64 << 10;
-/// RFC 8457 names the keyword for what is important; this one is its sibling in the registry of IANA.
+/// As IANA's registry of keywords has it (RFC 5788).
 const KEYWORD: &str = "$Junk";
 
 /// Where spam goes.
@@ -212,8 +212,8 @@ impl Screen {
             };
             match (seen, self.judge.settings().when_away) {
                 (Ok(Judgement::Ham), _) => pass(&self.main, placement, &body).await?,
-                (Ok(Judgement::Spam), _) => self.into_junk(placement, &body).await?,
-                (Err(words), WhenAway::Pass) => {
+                (Ok(Judgement::Spam), _) => self.set_aside(placement, &body).await?,
+                (Ok(Judgement::Unknown(words)), _) | (Err(words), WhenAway::Pass) => {
                     self.told.unjudged.insert(placement.message, words);
                     pass(&self.main, placement, &body).await?;
                 }
@@ -227,7 +227,7 @@ impl Screen {
         Ok(())
     }
 
-    async fn into_junk(&mut self, mut placement: Placement, body: &Body) -> Result<(), Failure> {
+    async fn set_aside(&mut self, mut placement: Placement, body: &Body) -> Result<(), Failure> {
         self.open_junk(None).await?;
         placement.flags.keywords.push(KEYWORD.to_owned());
         placement.origin = self.origin_there(placement.origin);

@@ -182,6 +182,17 @@ impl Means {
         if !matches!(&account.job, Job::Poll(poll) if poll.apply_spam) {
             return Ok(main);
         }
+        Box::pin(self.screened(account, home, main, landings)).await
+    }
+
+    async fn screened(
+        &self,
+        account: &Account,
+        home: &Home,
+        main: Landing,
+        landings: &TaskTracker,
+    ) -> Result<Landing, Failure> {
+        let mark = Origin::pop3(&account.name).account;
         let (spam, environment, spool) = (self.settings.spam.clone(), self.environment.clone(), self.spool());
         let (place, directory) = (spam.password.clone(), spool.clone());
         let password = blocking(move || {

@@ -60,7 +60,7 @@ pub(super) async fn poll(
     outcome.failure = result.err();
     outcome.note = meter.note();
     if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
-        let words = format!("the destination takes nothing now: {words}");
+        let words = format!("nothing came: {words}");
         outcome.failure.get_or_insert(Failure::new(Kind::Destination, words, "it is tried again"));
     }
     outcome

@@ -58,7 +58,7 @@ pub(super) fn not_taken(account: &str, receipt: &Receipt) -> String {
     if receipt.for_good {
         format!("the destination refuses it: {words}; 'mailhaulctl enable {account}' has it tried once more")
     } else {
-        format!("the destination does not take it: {words}; the next run tries again")
+        format!("it did not come: {words}; the next run tries again")
     }
 }
 

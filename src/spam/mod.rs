@@ -21,12 +21,14 @@ const LONGEST: usize = 1 << 20;
 const PIECE: usize = 64 << 10;
 
 /// What a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// It belongs into Junk.
     Spam,
-    /// It does not, or is too large to be judged.
+    /// It does not, or is too large to be asked about.
     Ham,
+    /// Nobody can say, today or another day: why.
+    Unknown(String),
 }
 
 /// A message in a file.
@@ -113,8 +115,12 @@ impl Judge {
             (None, Ok(())) => return Err(Failure::new(Kind::Protocol, "its answer is none", "")),
         };
         if answer.status != 200 {
-            let mend = if matches!(answer.status, 401 | 403) { "check its password in [spam]" } else { "" };
             let words = format!("it answers with status {}", answer.status);
+            // The message is not to its liking (RFC 9110, 15.5), and will not be later.
+            if matches!(answer.status, 400 | 411 | 413 | 415 | 422) {
+                return Ok(Judgement::Unknown(words));
+            }
+            let mend = if matches!(answer.status, 401 | 403) { "check its password in [spam]" } else { "" };
             return Err(Failure::new(Kind::Unavailable, words, mend));
         }
         let said = serde_json::from_slice::<Value>(&answer.body).ok();

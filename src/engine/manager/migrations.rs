@@ -232,7 +232,7 @@ impl Manager {
             &work,
             self.a_try(&means, account, run, &tally, &landings),
         );
-        let attempt = std::panic::AssertUnwindSafe(attempt);
+        let attempt = std::panic::AssertUnwindSafe(Box::pin(attempt));
         let over = CancellationToken::new();
         let attempt = async {
             let _over = over.clone().drop_guard();
