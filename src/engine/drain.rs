@@ -119,6 +119,7 @@ pub(super) async fn drain(
         icon: None,
         keep_original: true,
     };
+    means.open_home(account).await?.remember(Origin::pop3(&account.name).account, this.run).await?;
     let mut outcome = Outcome::default();
     let ran =
         maildrop::run(means, account, &errand, &this.meter, &this.landings, &mut outcome, Some(&mut moving));

@@ -84,8 +84,8 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     match means.place(account)? {
         Place::Maildir(_) => {}
         Place::Server(_) => planned.notes.push(
-            "the destination is a server: keywords that it does not keep are reported, and what the member moves \
-             meanwhile is not taken back by a rollback"
+            "the destination is a server: keywords that it does not keep, and octets that it changes, are \
+             counted and reported"
                 .to_owned(),
         ),
     }

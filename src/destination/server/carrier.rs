@@ -119,8 +119,7 @@ impl Carrier {
         } else {
             Likenesses::default()
         };
-        let (spool, origin) = (self.spool.clone(), opening.origin);
-        let intent = on_disk(move || Intent::read(&spool, origin)).await?;
+        let intent = Intent::of(&self.spool, opening.origin);
         let place = Some((selected.uidvalidity, selected.uidnext));
         self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent });
         Ok(Opened { there: place, ..Opened::default() })
@@ -303,17 +302,15 @@ fn may_pass(failure: &Failure) -> bool {
 
 impl Open {
     /// Durable before anything of it is sent.
-    async fn intend(&mut self, batch: &[Waiting]) -> Result<(), Failure> {
+    async fn intend(&self, batch: &[Waiting]) -> Result<(), Failure> {
         if batch.is_empty() {
             return Ok(());
         }
         let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
-        let mut intent = std::mem::take(&mut self.intent);
-        self.intent = on_disk(move || {
-            let prints =
-                bodies.iter().map(|body| body.print(Fingerprint::lenient())).collect::<io::Result<_>>()?;
-            intent.add(prints)?;
-            Ok(intent)
+        let intent = self.intent.clone();
+        on_disk(move || {
+            let prints = bodies.iter().map(|body| body.print(Fingerprint::lenient()));
+            intent.add(&prints.collect::<io::Result<Vec<_>>>()?)
         })
         .await?;
         Ok(())

@@ -2,10 +2,12 @@
 //! subscribed, messages appended batch by batch, and found again by their UIDs, or by size and content where an
 //! answer was lost. It refuses to believe that a message is there before the server has said so.
 
+mod before;
 mod carrier;
 mod home;
 mod intent;
 mod likeness;
+mod moved;
 mod prints;
 mod reflag;
 
