@@ -78,6 +78,12 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     if let Some(daily) = account.source.daily.filter(|daily| *daily > 0) {
         planned.days = Some(planned.new_bytes.div_ceil(daily).max(1));
     }
+    if matches!(&naming, Naming::Server(layout) if layout.is_cyrus()) {
+        planned.notes.push(
+            "the destination is Cyrus: unless munge8bit is off there, 8-bit characters in headers become X"
+                .to_owned(),
+        );
+    }
     let room = means.room(account).await?;
     planned.room = room.octets;
     planned.notes.extend(room.lacks(planned.new_messages, planned.new_bytes));

@@ -245,10 +245,16 @@ async fn take_out<'w>(
     let mut gap = Gap { folder, missing: folder.uids.len(), renumbered: false };
     let Some(selected) = session.select(folder.name.as_bytes()).await? else { return Ok((0, gap)) };
     gap.renumbered = selected.uidvalidity != folder.there.uidvalidity;
-    if gap.renumbered || selected.exists == 0 {
+    let doubtful = folder.there.floor > 0;
+    if gap.renumbered || (selected.exists == 0 && !doubtful) {
         return Ok((0, gap));
     }
     let floor = Some(folder.there.floor).filter(|floor| *floor > 0);
+    if let Some(floor) = floor {
+        let intent = Intent::of(spool, folder.origin);
+        let late = on_disk(move || intent.late()).await?;
+        late.wait(session, folder.name.as_bytes(), floor, &folder.there.recorded).await?;
+    }
     let first = folder.uids.iter().next().into_iter().chain(floor).min().unwrap_or(1);
     let listed = session.sizes_from(first).await?;
     let mut there: UidSet =
@@ -277,7 +283,7 @@ async fn take_out<'w>(
 }
 
 /// A failure of our own side: whatever is wrong there, the account's source is not to blame.
-pub(super) fn at_home(failure: Failure) -> Failure {
+pub fn at_home(failure: Failure) -> Failure {
     let kind = match failure.kind {
         Kind::Full | Kind::Folder | Kind::Destination | Kind::Journal | Kind::Stopped => return failure,
         _ => Kind::Destination,

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::before::Before;
+use super::late::Late;
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
 
@@ -16,8 +17,10 @@ use crate::destination::maildir::Origin;
 const BATCHES: usize = 8;
 /// A poll's file is cut when it is longer; octets.
 const LONGEST: u64 = 512 * 1024;
+const ANSWERED: &str = "-";
 
-/// The intent for one folder: a fingerprint a line, an empty line before each batch.
+/// The intent for one folder: a fingerprint a line, an empty line before each batch, and a dash behind one that was
+/// answered.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Intent {
     path: PathBuf,
@@ -51,6 +54,24 @@ impl Intent {
         }
     }
 
+    /// The last batch was answered. If that is lost with the machine, only time is.
+    pub(super) fn answered(&self) -> io::Result<()> {
+        File::options().append(true).open(&self.path)?.write_all(format!("{ANSWERED}\n").as_bytes())
+    }
+
+    /// What of the last batch may still be on its way: all of it, if it was not answered.
+    pub(super) fn late(&self) -> io::Result<Late> {
+        let mut sizes = Vec::new();
+        self.each(|line| match line {
+            Line::Begin | Line::Answered => sizes.clear(),
+            Line::Print(print) => sizes.push(print.octets),
+        })?;
+        if sizes.is_empty() {
+            return Ok(Late::default());
+        }
+        Ok(Late::since(sizes, std::fs::metadata(&self.path)?.modified()?))
+    }
+
     fn cut(&self) -> io::Result<()> {
         let kept: String = self.last_batches()?.iter().map(|batch| text(batch)).collect();
         let new = self.path.with_extension("new");
@@ -72,19 +93,20 @@ impl Intent {
 
     fn last_batches(&self) -> io::Result<VecDeque<Vec<Print>>> {
         let mut batches: VecDeque<Vec<Print>> = VecDeque::new();
-        self.each(|print| match print {
-            None if batches.back().is_some_and(Vec::is_empty) => {}
-            None => {
+        self.each(|line| match line {
+            Line::Begin if batches.back().is_some_and(Vec::is_empty) => {}
+            Line::Begin => {
                 batches.push_back(Vec::new());
                 if batches.len() > BATCHES {
                     batches.pop_front();
                 }
             }
-            Some(print) => {
+            Line::Print(print) => {
                 if let Some(batch) = batches.back_mut() {
                     batch.push(print);
                 }
             }
+            Line::Answered => {}
         })?;
         Ok(batches)
     }
@@ -92,16 +114,15 @@ impl Intent {
     /// The same of everything that was intended, for messages of these sizes.
     pub(super) fn of_sizes(&self, sizes: &BTreeSet<u64>) -> io::Result<BTreeMap<Print, usize>> {
         let mut prints = BTreeMap::new();
-        self.each(|print| {
-            if let Some(print) = print.filter(|print| sizes.contains(&print.octets)) {
-                *prints.entry(print).or_default() += 1;
-            }
+        self.each(|line| match line {
+            Line::Print(print) if sizes.contains(&print.octets) => *prints.entry(print).or_default() += 1,
+            _ => {}
         })?;
         Ok(prints)
     }
 
-    /// `None`: a batch begins. A line that a crash cut off is left out.
-    fn each(&self, mut told: impl FnMut(Option<Print>)) -> io::Result<()> {
+    /// A line that a crash cut off is left out.
+    fn each(&self, mut told: impl FnMut(Line)) -> io::Result<()> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -109,13 +130,25 @@ impl Intent {
         };
         for line in BufReader::new(file).lines() {
             let line = line?;
-            let print = Print::parse(&line);
-            if line.is_empty() || print.is_some() {
-                told(print);
+            match line.as_str() {
+                "" => told(Line::Begin),
+                ANSWERED => told(Line::Answered),
+                line => {
+                    if let Some(print) = Print::parse(line) {
+                        told(Line::Print(print));
+                    }
+                }
             }
         }
         Ok(())
     }
+}
+
+/// A line of the file.
+enum Line {
+    Begin,
+    Print(Print),
+    Answered,
 }
 
 fn text(batch: &[Print]) -> String {
@@ -163,6 +196,9 @@ mod tests {
         intent.add(&[print("a")]).unwrap();
         let again = Intent::of(spool.path(), origin);
         assert_eq!(again.last().unwrap(), BTreeMap::from([(print("a"), 2), (print("b"), 1)]));
+        assert_eq!(again.late().unwrap().sizes, [1]);
+        intent.answered().unwrap();
+        assert!(again.late().unwrap().sizes.is_empty());
         for number in 0..20 {
             intent.add(&[print(&format!("{number}"))]).unwrap();
         }

@@ -6,13 +6,14 @@ mod before;
 mod carrier;
 mod home;
 mod intent;
+mod late;
 mod likeness;
 mod moved;
 mod prints;
 mod reflag;
 
 pub use carrier::land;
-pub use home::{Arrivals, Leave, Server};
+pub use home::{Arrivals, Leave, Server, at_home};
 pub use intent::forget;
 pub use prints::{printer, prints};
 pub use reflag::Reflags;
