@@ -126,6 +126,17 @@ impl Home {
         }
     }
 
+    /// A run of `account` begins, or goes on. In a Maildir everything says itself whose it is.
+    ///
+    /// # Errors
+    /// The server does not say how the mailbox stands.
+    pub async fn remember(&self, account: u64, run: i64) -> Result<(), Failure> {
+        match self {
+            Home::Maildir(_) => Ok(()),
+            Home::Server(server, spool) => server.remember(spool, account, run).await,
+        }
+    }
+
     /// A run of `account` is over and recorded.
     ///
     /// # Errors
