@@ -42,6 +42,7 @@ impl Stage {
         let (settings, environment) = (loaded.settings, Environment::default());
         let tokens = Arc::default();
         let means = Means {
+            providers: Arc::default(),
             slots: Slots::of(&settings),
             settings,
             environment,
