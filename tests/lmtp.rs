@@ -276,6 +276,22 @@ fn a_full_mailbox_is_not_the_messages_fault() {
 }
 
 #[test]
+fn the_source_need_not_give_what_nobody_takes() {
+    let bench = Bench::new(mails(2500), ALL, |command, answer| {
+        if command.name == "MESSAGE" {
+            answer.only("452 4.2.2 mailbox full");
+        }
+    });
+    let run = bench.poll();
+    assert!(run["error"].as_str().is_some_and(|error| error.contains("452 4.2.2 mailbox full")), "{run}");
+    let given = bench.pop3.said().iter().filter(|line| line.starts_with("RETR")).count();
+    assert!(given <= 2000, "{given} were fetched");
+    bench.lmtp.habit(honest);
+    assert_eq!(bench.poll()["imported"], 2500);
+    assert_eq!(bench.nothing_lost(0), 0);
+}
+
+#[test]
 fn a_member_who_is_not_there_is_the_accounts_failure() {
     let bench = Bench::new(mails(3), ALL, |command, answer| {
         if command.name == "RCPT" {

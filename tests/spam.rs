@@ -265,6 +265,18 @@ fn what_nobody_can_judge_does_not_wait_for_ever() {
 }
 
 #[test]
+fn the_source_need_not_give_what_nobody_judges() {
+    let bench =
+        Bench::new("", mails(2500), |_| Some(b"HTTP/1.1 500 Internal\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let run = bench.poll();
+    assert!(run["error"].as_str().is_some_and(|error| error.contains("status 500")), "{run}");
+    let given = bench.pop3.said().iter().filter(|line| line.starts_with("RETR")).count();
+    assert!(given <= 2000 && bench.rspamd.asked().len() < 20, "{given} were fetched");
+    bench.rspamd.habit(honest);
+    assert_eq!(bench.poll()["imported"], 2500);
+}
+
+#[test]
 fn nobody_listens() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let pop3 = FakePop3::start(KNOWS, mails(5), |_, _| {});
