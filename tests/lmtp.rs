@@ -462,8 +462,9 @@ fn a_server_that_falls_silent_is_given_up() {
 
 #[test]
 fn kill_after_kill_nothing_is_lost() {
-    let kills = 25;
-    let mut bench = Bench::new(mails(300), ALL, |command, _| {
+    let kills = std::env::var("MAILHAUL_KILLS").map_or(25, |kills| kills.parse().unwrap());
+    let all = 12 * kills;
+    let mut bench = Bench::new(mails(all), ALL, |command, _| {
         if command.name == "MESSAGE" {
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -475,7 +476,7 @@ fn kill_after_kill_nothing_is_lost() {
         let more = random.random_range(1..10);
         eventually("some came", Duration::from_secs(60), || {
             let now = bench.lmtp.bodies().len();
-            Some(()).filter(|()| now >= before + more || now >= 300)
+            Some(()).filter(|()| now >= before + more || now >= all)
         });
         bench.daemon.kill();
         bench.daemon.start();
