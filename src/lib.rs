@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  http  net  telemetry  systemd
+//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  discover  http  net  telemetry  systemd
 //! values    account  filter  settings  message  migration  failure  secret  bearer
 //! ```
 //!
@@ -29,6 +29,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod definitions;
 pub mod destination;
+pub mod discover;
 pub mod engine;
 pub mod failure;
 pub mod filter;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+// Of `core`: an address, and no network behind it.
+use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +30,15 @@ pub struct Settings {
     pub notices: Notices,
     /// `[policy]`
     pub policy: Policy,
+    /// `[discovery]`
+    pub discovery: Discovery,
+}
+
+/// `[discovery]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// Who is asked for SRV records; none: this machine's name servers.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// `[notices]`

@@ -59,6 +59,7 @@ fn cyrus_with_a_quota() {
     let room = planned["room"].as_u64().unwrap();
     assert!(room > total / 3 && room < total, "{planned:#}");
     assert!(planned["notes"].to_string().contains("it will be full before the end"), "{planned:#}");
+    assert!(planned["notes"].to_string().contains("the destination is Cyrus"), "{planned:#}");
     let checked = daemon.ctl(&["check", NAME]).code(0);
     assert!(checked.out.contains("room for"), "{checked:?}");
     daemon.ctl(&["start", NAME]).code(0);

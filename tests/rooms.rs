@@ -33,6 +33,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "bulk",
             "audit",
             "oauth",
+            "discover",
             "http",
             "spam",
             "telemetry",
@@ -57,7 +58,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 20] = [
+const NEIGHBOURS: [(&str, &str); 23] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -66,6 +67,10 @@ const NEIGHBOURS: [(&str, &str); 20] = [
     ("imap", "net"),
     ("lmtp", "net"),
     ("oauth", "net"),
+    ("discover", "net"),
+    ("discover", "http"),
+    // Whose domain is known is written in server templates.
+    ("discover", "config"),
     ("oauth", "http"),
     ("spam", "net"),
     ("spam", "http"),
@@ -88,7 +93,7 @@ const NEIGHBOURS: [(&str, &str); 20] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 25] = [
+const DOORS: [(&str, &[&str]); 27] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("tokio_cron_scheduler", &["schedule"]),
@@ -111,6 +116,8 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("flate2", &["archive"]),
     ("mail_builder", &["notice"]),
     ("lettre", &["notice"]),
+    ("hickory_resolver", &["discover"]),
+    ("quick_xml", &["discover"]),
     // Descriptors that are sent and received.
     ("rustix", &["control", "ctl"]),
     ("listenfd", &["systemd"]),

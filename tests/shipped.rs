@@ -384,6 +384,7 @@ fn invented(key: &Key) -> &'static str {
         "min_interval" => "\"5min\"",
         "ca_file" => "\"ca.pem\"",
         "oauth2" => "\"google\"",
+        "domains" => "[\"old.example\"]",
         "provider" => "\"microsoft\"",
         "client_secret" => "{ file = \"../accounts.d/alice.secret\" }",
         "tenant" => "\"example.com\"",

@@ -25,9 +25,10 @@ mod units;
 mod walk;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -37,6 +38,7 @@ use crate::settings::Settings;
 pub use complaint::Complaint;
 pub use draft::{Draft, Drafts, NotAKey};
 pub use password::read_secret;
+pub use servers::Provider;
 
 use text::Text;
 use walk::Sheet;
@@ -115,6 +117,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// The names of all server templates.
     pub servers: BTreeSet<String>,
+    /// Providers by the domains of their addresses.
+    pub providers: Arc<BTreeMap<String, Provider>>,
 }
 
 /// A file of definitions as it is to become.
@@ -175,7 +179,7 @@ pub fn load_with(
     if let Some(Proposed { file, text: Some(text) }) = proposed {
         census.take(&file, Ok(Text::new(&file, text)), &against);
     }
-    loaded(read.settings, census, complaints, servers, fatal)
+    loaded(read.settings, census, complaints, (servers, servers::providers(&templates)), fatal)
 }
 
 /// What a new definition meets.
@@ -230,7 +234,7 @@ impl Reader {
         let name = "/etc/mailhaul/accounts.d/a.toml";
         census.take(Path::new(name), text(name, accounts), &against);
         let servers = templates.keys().cloned().collect();
-        loaded(read.settings, census, complaints, servers, fatal)
+        loaded(read.settings, census, complaints, (servers, servers::providers(&templates)), fatal)
     }
 }
 
@@ -238,7 +242,7 @@ fn loaded(
     settings: Settings,
     census: census::Census,
     complaints: RefCell<Vec<Complaint>>,
-    servers: BTreeSet<String>,
+    (servers, providers): (BTreeSet<String>, BTreeMap<String, Provider>),
     fatal: bool,
 ) -> Result<Loaded, Vec<Complaint>> {
     let (accounts, broken) = census.counted();
@@ -248,7 +252,8 @@ fn loaded(
         return Err(complaints);
     }
     let warnings = warnings(&accounts);
-    Ok(Loaded { settings, accounts, broken, complaints, warnings, servers })
+    let providers = Arc::new(providers);
+    Ok(Loaded { settings, accounts, broken, complaints, warnings, servers, providers })
 }
 
 fn read_settings(

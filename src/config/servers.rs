@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use crate::account::{Protocol, Security};
 use crate::settings::Listener;
 
+use super::accounts::good;
 use super::complaint::Complaint;
 use super::names;
 use super::oauth2::{self, Tokens};
@@ -59,6 +60,9 @@ pub(super) struct Manner {
 /// `[server.NAME]`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Template {
+    pub(super) title: String,
+    /// Whose addresses are at it.
+    pub(super) domains: Vec<String>,
     pub(super) pop3: Option<Endpoint>,
     pub(super) imap: Option<Endpoint>,
     pub(super) manner: Manner,
@@ -68,6 +72,34 @@ pub(super) struct Template {
 
 /// Templates by name.
 pub(super) type Templates = BTreeMap<String, Template>;
+
+/// What is known of an e-mail provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// The name of its server template.
+    pub template: String,
+    /// What people call it.
+    pub title: String,
+    /// Host, port and protection of its IMAP server.
+    pub imap: Option<(String, u16, Security)>,
+    /// The same of its POP3 server.
+    pub pop3: Option<(String, u16, Security)>,
+}
+
+/// Providers by the domains of their addresses; the first template by name has a domain that two of them claim.
+pub(super) fn providers(templates: &Templates) -> BTreeMap<String, Provider> {
+    let mut providers = BTreeMap::new();
+    for (name, template) in templates.iter().filter(|(_, template)| template.broken.is_none()) {
+        let place = |at: &Option<Endpoint>| at.as_ref().map(|at| (at.host.clone(), at.port, at.security));
+        for domain in &template.domains {
+            let (imap, pop3) = (place(&template.imap), place(&template.pop3));
+            let title = if template.title.is_empty() { name } else { &template.title };
+            let (template, title) = (name.clone(), title.clone());
+            providers.entry(domain.clone()).or_insert(Provider { template, title, imap, pop3 });
+        }
+    }
+    providers
+}
 
 /// The templates that are compiled in.
 pub(super) fn built_in(complaints: &RefCell<Vec<Complaint>>) -> Templates {
@@ -98,6 +130,7 @@ pub(super) fn read(root: &Table<'_>, templates: &mut Templates) {
 fn template(table: &Table<'_>) -> Template {
     table.only(&[
         "title",
+        "domains",
         "pop3",
         "imap",
         "login",
@@ -111,9 +144,14 @@ fn template(table: &Table<'_>) -> Template {
         "login_hint",
         "checked",
     ]);
-    for name in ["title", "checked"] {
-        table.get(name).and_then(|value| value.string());
-    }
+    table.get("checked").and_then(|value| value.string());
+    let title = table.get("title").and_then(|value| value.string()).unwrap_or_default().to_owned();
+    let domains = table.get("domains").and_then(|value| value.strings()).unwrap_or_default();
+    let domains = domains.into_iter().filter_map(|(word, value)| {
+        good(&value, names::host(word))?;
+        Some(word.to_lowercase())
+    });
+    let domains = domains.collect();
     let at = |name, protocol| {
         let table = table.get(name).and_then(|value| value.table())?;
         table.only(&["host", "port", "security"]);
@@ -123,7 +161,7 @@ fn template(table: &Table<'_>) -> Template {
     if table.get("pop3").is_none() && table.get("imap").is_none() {
         table.complain("has no server", "write imap = { host = \"...\" } or pop3 = { host = \"...\" }");
     }
-    Template { pop3, imap, manner: manner(table), broken: None }
+    Template { title, domains, pop3, imap, manner: manner(table), broken: None }
 }
 
 /// Host, port and security of a table; the defaults follow from the protocol.

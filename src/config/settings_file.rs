@@ -2,12 +2,13 @@
 //! asks for nothing and refused where it asks for something. It refuses to read any other file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::settings::{
-    Daemon, Destination, Language, Migrations, Notices, OnFailure, Policy, Polling, Provisioning, Settings,
-    Smtp, Spam,
+    Daemon, Destination, Discovery, Language, Migrations, Notices, OnFailure, Policy, Polling, Provisioning,
+    Settings, Smtp, Spam,
 };
 
 use super::Environment;
@@ -61,6 +62,7 @@ pub(super) fn defaults(env: &Environment) -> Settings {
         provisioning: Provisioning::default(),
         notices: Notices { to_member: true, to_admin: Vec::new(), smtp: Smtp::default() },
         policy: Policy::default(),
+        discovery: Discovery::default(),
     }
 }
 
@@ -75,6 +77,7 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
         "provisioning",
         "notices",
         "policy",
+        "discovery",
     ]);
     let mut settings = defaults(env);
     let table = |name| root.get(name).and_then(|value| value.table());
@@ -107,6 +110,9 @@ pub(super) fn read(root: &Table<'_>, env: &Environment) -> Read {
     }
     if let Some(table) = table("policy") {
         settings.policy = policy::read(&table);
+    }
+    if let Some(table) = table("discovery") {
+        discovery(&table, &mut settings.discovery);
     }
     Read { settings, destinations }
 }
@@ -183,6 +189,21 @@ fn migrations(table: &Table<'_>, migrations: &mut Migrations) {
     put(&mut migrations.give_up_after, table.get("give_up_after").and_then(|value| value.duration()));
     let percent = table.get("progress_notice").and_then(|value| value.integer(0, 100));
     put(&mut migrations.progress_notice, percent);
+}
+
+fn discovery(table: &Table<'_>, discovery: &mut Discovery) {
+    table.only(&["name_servers"]);
+    let Some(list) = table.get("name_servers").and_then(|value| value.strings()) else { return };
+    for (written, value) in list {
+        let bare = written.parse().map(|address: IpAddr| SocketAddr::new(address, 53));
+        match written.parse::<SocketAddr>().or(bare) {
+            Ok(address) => discovery.name_servers.push(address),
+            Err(_) => value.complain(
+                format!("{written:?} is no address"),
+                "write \"192.0.2.53\", or \"192.0.2.53:5353\" with a port",
+            ),
+        }
+    }
 }
 
 /// What to say about a destination that does not exist.

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use zlink::introspect::{CustomType, Type};
 
 mod consent;
+mod looks;
 mod transfers;
 
 pub use super::plan::{Planned, PlannedFolder};
 pub use consent::Authorized;
+pub use looks::{Checked, Looked};
 pub use transfers::{BackedUp, LeftOut, Uploaded};
 
 /// The name of the interface.
@@ -263,29 +265,6 @@ pub struct Migrations {
     pub migrations: Vec<Migration>,
 }
 
-/// One reply of `Check`: an account is done.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
-pub struct Checked {
-    /// The account.
-    pub name: String,
-    /// Whether it is ready.
-    pub ok: bool,
-    /// The cause, if it is not.
-    pub error: Option<String>,
-    /// The cause may pass by itself.
-    pub passing: bool,
-    /// Folders at the source.
-    pub folders: Option<u64>,
-    /// Messages at the source.
-    pub messages: Option<u64>,
-    /// Octets at the source.
-    pub bytes: Option<u64>,
-    /// Octets that the destination has room for.
-    pub room: Option<u64>,
-    /// What should be known before a start.
-    pub notes: Vec<String>,
-}
-
 /// One reply of `Poll`: a run began or ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Polled {
@@ -472,6 +451,14 @@ pub trait Manager {
         &mut self,
         names: &[&str],
     ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Checked, Error>>>>;
+    /// The servers of an address, by what is known of its domain: a reply each that was looked at. `protocol`:
+    /// that one alone.
+    #[zlink(more)]
+    async fn find(
+        &mut self,
+        address: &str,
+        protocol: Option<&str>,
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Looked, Error>>>>;
     /// What migrations would do, without doing it: a reply a migration. `all`: every one that could be started.
     #[zlink(more)]
     async fn plan(

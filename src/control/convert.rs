@@ -1,8 +1,9 @@
 //! From what the manager sees to what the protocol says. It refuses to add or leave out anything.
 
 use super::api;
-use crate::account::{Account, Job};
+use crate::account::{Account, Job, Security};
 use crate::config::Broken;
+use crate::discover::Looked;
 use crate::engine::{
     Checked, Details, Finding, MigrationView, Planned, PlannedFolder, PollView, Refusal, Verified, View,
 };
@@ -261,6 +262,19 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
             passing: failure.again() != Again::Never,
             ..api::Checked::default()
         },
+    }
+}
+
+pub(super) fn looked(looked: Looked) -> api::Looked {
+    api::Looked {
+        protocol: looked.place.protocol.as_str().to_owned(),
+        host: Some(looked.place.host),
+        port: looked.place.port.into(),
+        security: if looked.place.security == Security::Tls { "tls" } else { "starttls" }.to_owned(),
+        template: looked.template,
+        origin: looked.origin,
+        ok: looked.failure.is_none(),
+        error: looked.failure.map(|failure| failure.to_string()),
     }
 }
 

@@ -11,8 +11,8 @@ use zlink::Reply;
 
 use super::api::{
     Account, Accounts, Arrived, Authorized, BackedUp, Checked, Defined, Done, Error, Finding, Folder, Ledger,
-    LeftOut, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown, Skipped,
-    Status, Uploaded, Verified, Wrong,
+    LeftOut, Looked, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown,
+    Skipped, Status, Uploaded, Verified, Wrong,
 };
 use super::{convert, files, passed, streams};
 use crate::audit::{Act, Audit, Who};
@@ -241,6 +241,19 @@ impl Service {
     ) -> impl Stream<Item = Result<Reply<Checked>, Error>> + Unpin + use<> {
         match self.admit().and_then(|manager| Ok((manager, manager.to_check(&names)?))) {
             Ok((manager, accounts)) => streams::check(manager, accounts),
+            Err(error) => streams::refused(error),
+        }
+    }
+
+    #[zlink(more)]
+    async fn find(
+        &self,
+        _more: bool,
+        address: String,
+        protocol: Option<String>,
+    ) -> impl Stream<Item = Result<Reply<Looked>, Error>> + Unpin + use<> {
+        match self.admit().and_then(|manager| Ok((manager, manager.to_find(&address)?))) {
+            Ok((manager, domain)) => streams::find(manager, domain, protocol.as_deref()),
             Err(error) => streams::refused(error),
         }
     }

@@ -10,9 +10,11 @@ use futures_util::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use zlink::Reply;
 
-use super::api::{Authorized, Checked, Error, Migration, Planned, PollProgress, Polled, Progress, Verified};
+use super::api::{
+    Authorized, Checked, Error, Looked, Migration, Planned, PollProgress, Polled, Progress, Verified,
+};
 use super::convert;
-use crate::account::Account;
+use crate::account::{Account, Protocol};
 use crate::engine::{Asked, Manager, View};
 
 /// Ended migrations that `history` tells.
@@ -49,6 +51,22 @@ pub(super) fn check(manager: &Arc<Manager>, accounts: Vec<Arc<Account>>) -> Repl
     beside(accounts, move |account| {
         let manager = Arc::clone(&manager);
         async move { convert::checked(&account.name, manager.check(&account).await) }
+    })
+}
+
+/// An empty reply is the last: before it nobody knows which one is.
+pub(super) fn find(manager: &Arc<Manager>, domain: String, protocol: Option<&str>) -> Replies<Looked> {
+    let manager = Arc::clone(manager);
+    let both = [Protocol::Imap, Protocol::Pop3];
+    let wanted: Vec<Protocol> =
+        both.into_iter().filter(|one| protocol.is_none_or(|asked| asked == one.as_str())).collect();
+    fed(move |feed| async move {
+        manager
+            .find(&domain, &wanted, async |looked| {
+                let _ = feed.send((convert::looked(looked), true)).await;
+            })
+            .await;
+        let _ = feed.send((Looked::default(), false)).await;
     })
 }
 

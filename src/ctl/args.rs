@@ -192,7 +192,8 @@ pub(super) enum Verb {
     },
     /// Connects, logs in, counts; without a name: every account
     Check {
-        /// The accounts
+        /// The accounts; for an address, its servers are looked for
+        #[arg(value_name = "NAME|ADDRESS")]
         names: Vec<String>,
     },
     /// Asks an account's owner for consent (OAuth2): shows an address and a code, and waits
@@ -312,6 +313,9 @@ pub(super) enum Verb {
         /// Keys of the definition as in mailhaul.toml(5), and the word migrate or poll; password=- asks
         #[arg(value_name = "KEY=VALUE", required = true)]
         keys: Vec<String>,
+        /// Without server=: take the one that is found, without asking
+        #[arg(long)]
+        found: bool,
         #[command(flatten)]
         passwords: Passwords,
     },

@@ -12,7 +12,21 @@ use super::connection::{Connection, answer};
 use super::moments::{count, size};
 use super::screen::{Meaning, Screen};
 
-pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, names: &[String]) -> Outcome {
+pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, names: Vec<String>) -> Outcome {
+    // No account's name has the sign of an address.
+    let (addresses, names): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| name.contains('@'));
+    let mut all = true;
+    for address in &addresses {
+        all &= super::find::run(connection, screen, address).await?;
+    }
+    if names.is_empty() && !addresses.is_empty() {
+        return Ok(all);
+    }
+    Ok(accounts(connection, screen, &names).await? && all)
+}
+
+async fn accounts(connection: &mut Connection, screen: &mut Screen, names: &[String]) -> Outcome {
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut unanswered: BTreeSet<&str> = asked.iter().copied().collect();
     let mut good = true;

@@ -27,15 +27,39 @@ pub(super) async fn add(
     connection: &mut Connection,
     screen: &mut Screen,
     name: &str,
-    keys: &[String],
+    mut keys: Vec<String>,
+    found: bool,
     passwords: &Passwords,
 ) -> Outcome {
-    let (keys, secrets) = divided(keys, passwords, true)?;
+    keys.extend(server(connection, screen, &keys, found).await?);
+    let (keys, secrets) = divided(&keys, passwords, true)?;
     let (places, files) = typed(name, secrets, passwords)?;
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let defined = answer(connection.add(name, &keys, &places, files).await)?;
     tell(screen, &defined, "added")
+}
+
+/// The keys of a server that was not written, by the address that logs in there.
+async fn server(
+    connection: &mut Connection,
+    screen: &mut Screen,
+    keys: &[String],
+    agreed: bool,
+) -> Result<Vec<String>, Trouble> {
+    let key = |key: &str| key.strip_prefix("source.").unwrap_or(key).to_owned();
+    let pairs: Vec<(String, &str)> =
+        keys.iter().filter_map(|pair| pair.split_once('=')).map(|(name, value)| (key(name), value)).collect();
+    let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+    let written = pairs.iter().any(|(key, _)| key == "server" || key.starts_with("server."));
+    let Some(address) = value("username").filter(|login| !written && login.contains('@')) else {
+        return Ok(Vec::new());
+    };
+    let polled = keys.iter().any(|key| key == "poll" || key.starts_with("poll."));
+    let wanted = (value("protocol"), if polled { "pop3" } else { "imap" });
+    let mut found = super::find::keys(connection, screen, address, wanted, agreed).await?;
+    found.retain(|pair| value("protocol").is_none() || !pair.starts_with("protocol="));
+    Ok(found)
 }
 
 pub(super) async fn set(

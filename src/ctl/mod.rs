@@ -7,6 +7,7 @@ mod check;
 mod connection;
 mod define;
 mod files;
+mod find;
 mod list;
 mod live;
 mod moments;
@@ -86,7 +87,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
             list::run(connection, screen, state.as_deref(), member.as_deref()).await
         }
         Verb::Show { name } => show::run(connection, screen, &name).await,
-        Verb::Check { names } => check::run(connection, screen, &names).await,
+        Verb::Check { names } => check::run(connection, screen, names).await,
         Verb::Authorize { name, browser } => authorize::run(connection, screen, &name, browser).await,
         Verb::Poll { names, all, no_wait } => poll::run(connection, screen, &names, all, !no_wait).await,
         Verb::Start { names, all, dry_run: true, .. } => plan::run(connection, screen, &names, all).await,
@@ -105,8 +106,8 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
         Verb::History => queue::history(connection, screen).await,
         Verb::Watch { name } => watch::run(connection, screen, name.as_deref()).await,
         Verb::Bulk { verb: BulkVerb::Add(args) } => define::bulk(connection, screen, &args).await,
-        Verb::Add { name, keys, passwords } => {
-            define::add(connection, screen, &name, &keys, &passwords).await
+        Verb::Add { name, keys, found, passwords } => {
+            define::add(connection, screen, &name, keys, found, &passwords).await
         }
         Verb::Set { name, keys, passwords } => {
             define::set(connection, screen, &name, &keys, &passwords).await

@@ -6,13 +6,14 @@ mod orders;
 mod serve;
 mod signals;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::audit::Audit;
-use crate::config::{Complaint, Environment, Loaded};
+use crate::config::{Complaint, Environment, Loaded, Provider};
 use crate::engine::{Means, Slots, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
@@ -159,11 +160,15 @@ impl Kept {
         Ok((Kept { environment, journal, vault, tokens, audit }, rebuilt))
     }
 
-    fn means(&self, settings: Settings) -> Result<Means, Failure> {
+    fn means(
+        &self,
+        settings: Settings,
+        providers: Arc<BTreeMap<String, Provider>>,
+    ) -> Result<Means, Failure> {
         let connector = Connector::new(settings.daemon.allow_private_hosts)?;
         let Kept { environment, journal, vault, tokens, audit } = self.clone();
         let slots = Slots::of(&settings);
-        Ok(Means { settings, environment, connector, journal, vault, tokens, audit, slots })
+        Ok(Means { settings, providers, environment, connector, journal, vault, tokens, audit, slots })
     }
 }
 

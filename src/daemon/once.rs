@@ -15,7 +15,7 @@ pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<boo
     log_complaints(&loaded.complaints, &loaded.warnings);
     let began = Instant::now();
     let (kept, _) = Kept::open(&loaded.settings, environment)?;
-    let means = kept.means(loaded.settings)?;
+    let means = kept.means(loaded.settings, loaded.providers)?;
     let journal = kept.journal;
     let manager = Manager::new(means.clone(), true);
     let bad = loaded.broken.len();

@@ -78,7 +78,7 @@ impl Clerk {
     fn take_over(&self, loaded: Loaded) -> Result<(), String> {
         log_complaints(&loaded.complaints, &loaded.warnings);
         let (good, invalid) = (loaded.accounts.len(), loaded.broken.len());
-        let means = self.kept.means(loaded.settings);
+        let means = self.kept.means(loaded.settings, loaded.providers);
         means
             .and_then(|means| self.manager.set_accounts(means, loaded.accounts, loaded.broken))
             .map_err(|failure| failure.to_string())?;

@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let (kept, rebuilt) = Kept::open(&loaded.settings, environment)?;
     let journal = kept.journal.clone();
     let daemon = loaded.settings.daemon.clone();
-    let means = kept.means(loaded.settings)?;
+    let means = kept.means(loaded.settings, loaded.providers)?;
     let manager = Manager::new(means.clone(), false);
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;
 

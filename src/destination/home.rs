@@ -126,6 +126,18 @@ impl Home {
         }
     }
 
+    /// A run of `account` begins, or goes on. In a Maildir everything says itself whose it is, and what was handed
+    /// over does not come back.
+    ///
+    /// # Errors
+    /// The server does not say how the mailbox stands.
+    pub async fn remember(&self, account: u64, run: i64) -> Result<(), Failure> {
+        match self {
+            Home::Maildir(_) | Home::Delivery(..) => Ok(()),
+            Home::Server(server, spool) => server.remember(spool, account, run).await,
+        }
+    }
+
     /// A run of `account` is over and recorded.
     ///
     /// # Errors

@@ -120,6 +120,7 @@ pub(super) async fn drain(
         keep_original: true,
         sorting: None,
     };
+    means.open_home(account).await?.remember(Origin::pop3(&account.name).account, this.run).await?;
     let mut outcome = Outcome::default();
     let ran =
         maildrop::run(means, account, &errand, &this.meter, &this.landings, &mut outcome, Some(&mut moving));

@@ -87,6 +87,7 @@ pub(super) async fn migrate(
     tally.counted(counted);
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
+    home.remember(mark, run).await?;
     let naming = home.naming().await?;
     let parts = folders_of(&means, &account, &naming, folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;

@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::{Account, Job, Member, Source};
 use crate::audit::Audit;
-use crate::config::Environment;
+use crate::config::{Environment, Provider};
 use crate::destination::Home;
 use crate::destination::delivery::Delivery;
 use crate::destination::landing::Landing;
@@ -75,6 +75,8 @@ pub use verify::{Finding, Verified, What};
 pub struct Means {
     /// The settings.
     pub settings: Settings,
+    /// Providers by the domains of their addresses.
+    pub providers: Arc<BTreeMap<String, Provider>>,
     /// Where credentials lie.
     pub environment: Environment,
     /// The way out.

@@ -79,6 +79,12 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     if let Some(daily) = account.source.daily.filter(|daily| *daily > 0) {
         planned.days = Some(planned.new_bytes.div_ceil(daily).max(1));
     }
+    if matches!(&naming, Naming::Server(layout) if layout.is_cyrus()) {
+        planned.notes.push(
+            "the destination is Cyrus: unless munge8bit is off there, 8-bit characters in headers become X"
+                .to_owned(),
+        );
+    }
     let room = means.room(account).await?;
     planned.room = room.octets;
     planned.notes.extend(room.lacks(planned.new_messages, planned.new_bytes));
@@ -86,8 +92,8 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         Place::Maildir(_) => {}
         Place::Delivery(_) => planned.notes.extend(lost_by_lmtp(means.settings.migrations.on_failure)),
         Place::Server(_) => planned.notes.push(
-            "the destination is a server: keywords that it does not keep are reported, and what the member moves \
-             meanwhile is not taken back by a rollback"
+            "the destination is a server: keywords that it does not keep, and octets that it changes, are \
+             counted and reported"
                 .to_owned(),
         ),
     }

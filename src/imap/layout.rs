@@ -42,6 +42,11 @@ impl Layout {
         out
     }
 
+    /// Whether it is that of Cyrus.
+    pub fn is_cyrus(&self) -> bool {
+        self.refused == NOT_AT_CYRUS
+    }
+
     /// The longest name that is made, octets.
     pub fn longest(&self) -> usize {
         LONGEST.saturating_sub(self.prefix.len())

@@ -224,7 +224,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
             self.run(&command).await?;
             while let Some(line) = self.side_line() {
-                let cyrus = b"cyrus";
+                let cyrus = b"cyrus imap";
                 self.is_cyrus |= line.windows(cyrus.len()).any(|word| word.eq_ignore_ascii_case(cyrus));
             }
         }

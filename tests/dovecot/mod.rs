@@ -76,6 +76,11 @@ impl Dovecot {
         self.certificate.authority()
     }
 
+    /// The certificate itself, whoever signed it.
+    pub fn chain(&self) -> PathBuf {
+        self.certificate.chain()
+    }
+
     /// A user's Maildir++ root.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.directory.path().join("home").join(user).join("Maildir")

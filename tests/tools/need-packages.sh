@@ -13,6 +13,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
         cyrus-imapd) program=cyrmaster ;;
         dovecot-*) program=dovecot ;;
         exim4-*) program=exim4 ;;
+        dnsmasq-base) program=dnsmasq ;;
         systemd) program=systemd-analyze ;;
         systemd-container) program=systemd-nspawn ;;
         dbus) program=dbus-daemon ;;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::home::{Server, at_home};
 use super::intent::Intent;
+use super::late::Late;
 use super::likeness::Likenesses;
 use super::prints::prints;
 use crate::destination::fingerprint::{Fingerprint, Print};
@@ -98,7 +99,7 @@ impl Carrier {
         }
         let Some(session) = &mut self.session else { return Err(lost()) };
         let name = opening.directory.into_bytes();
-        let selected = match session.select(&name).await? {
+        let mut selected = match session.select(&name).await? {
             Some(selected) => selected,
             None => {
                 session.create(&name, opening.special.as_deref()).await?;
@@ -112,6 +113,13 @@ impl Carrier {
             // Another folder of this name: what is recorded is of the old one.
             there = Default::default();
         }
+        let intent = Intent::of(&self.spool, opening.origin);
+        if there.floor > 0 {
+            let asked = intent.clone();
+            let late = on_disk(move || asked.late()).await?;
+            late.wait(session, &name, there.floor, &there.recorded).await?;
+            selected = session.select(&name).await?.ok_or_else(lost)?;
+        }
         let likes = if opening.look.is_some() && selected.exists > 0 {
             Likenesses::of(session.sizes_from(1).await?, &there)
         } else if there.floor > 0 && there.floor < selected.uidnext {
@@ -119,8 +127,6 @@ impl Carrier {
         } else {
             Likenesses::default()
         };
-        let (spool, origin) = (self.spool.clone(), opening.origin);
-        let intent = on_disk(move || Intent::read(&spool, origin)).await?;
         let place = Some((selected.uidvalidity, selected.uidnext));
         self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent });
         Ok(Opened { there: place, ..Opened::default() })
@@ -135,6 +141,7 @@ impl Carrier {
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
         let (batch, receipts) = open.recognise(session, batch).await?;
         open.intend(&batch).await?;
+        let intended = !batch.is_empty();
         let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
         let eight_bit: BTreeMap<MessageRef, Body> =
             eight_bit.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
@@ -144,6 +151,10 @@ impl Carrier {
             let before = sending.waiting.len();
             let failure = match sending.send(session, open).await {
                 Ok(()) => {
+                    if intended {
+                        let intent = open.intent.clone();
+                        on_disk(move || intent.answered()).await?;
+                    }
                     look_back(session, &eight_bit, &mut sending.receipts).await?;
                     return Ok(sending.receipts);
                 }
@@ -151,6 +162,7 @@ impl Carrier {
                 Err(failure) => return Err(failure),
             };
             tries = if sending.waiting.len() < before { 0 } else { tries + 1 };
+            let late = Late::now(sending.waiting.iter().map(|waiting| waiting.body.octets).collect());
             tracing::debug!("the connection to the destination is made anew: {failure}");
             tokio::time::sleep(PAUSE * (1 << tries)).await;
             *session = self.server.connect().await?;
@@ -158,6 +170,8 @@ impl Carrier {
             if selected.is_none_or(|now| now.uidvalidity != open.selected.uidvalidity) {
                 return Err(lost());
             }
+            let known = sending.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+            late.wait(session, &open.name, sending.first, &known).await?;
             sending.look_up(session).await?;
         }
     }
@@ -303,17 +317,15 @@ fn may_pass(failure: &Failure) -> bool {
 
 impl Open {
     /// Durable before anything of it is sent.
-    async fn intend(&mut self, batch: &[Waiting]) -> Result<(), Failure> {
+    async fn intend(&self, batch: &[Waiting]) -> Result<(), Failure> {
         if batch.is_empty() {
             return Ok(());
         }
         let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
-        let mut intent = std::mem::take(&mut self.intent);
-        self.intent = on_disk(move || {
-            let prints =
-                bodies.iter().map(|body| body.print(Fingerprint::lenient())).collect::<io::Result<_>>()?;
-            intent.add(prints)?;
-            Ok(intent)
+        let intent = self.intent.clone();
+        on_disk(move || {
+            let prints = bodies.iter().map(|body| body.print(Fingerprint::lenient()));
+            intent.add(&prints.collect::<io::Result<Vec<_>>>()?)
         })
         .await?;
         Ok(())

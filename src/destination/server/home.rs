@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::carrier::on_disk;
 use super::intent::Intent;
+use super::moved::{Gap, take_back};
 use super::prints::prints;
 use super::reflag::{Reflags, change};
 use crate::account::Source;
@@ -188,8 +189,14 @@ impl Server {
     pub async fn undo(&self, spool: &Path, work: &[Leave]) -> Result<Undone, Failure> {
         let mut undone = Undone::default();
         let mut session: Session<Parcel> = self.connect().await?;
+        let mut gaps = Vec::new();
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
-            undone.messages += take_out(&mut session, spool, folder).await.map_err(at_home)?;
+            let (gone, gap) = take_out(&mut session, spool, folder).await.map_err(at_home)?;
+            undone.messages += gone;
+            gaps.extend(Some(gap).filter(|gap| gap.missing > 0));
+        }
+        if !gaps.is_empty() {
+            undone.messages += take_back(&mut session, spool, work, gaps).await.map_err(at_home)?;
         }
         for folder in work.iter().filter(|folder| !folder.flags.is_empty()) {
             let there = folder.there.uidvalidity;
@@ -229,20 +236,33 @@ async fn take_away(session: &mut Session<Parcel>, name: &str, layout: &Layout) -
     Ok(refused.is_none())
 }
 
-/// Removes what is there of a folder's messages; says how many those were.
-async fn take_out(session: &mut Session<Parcel>, spool: &Path, folder: &Leave) -> Result<u64, Failure> {
-    let Some(selected) = session.select(folder.name.as_bytes()).await? else { return Ok(0) };
-    if selected.uidvalidity != folder.there.uidvalidity || selected.exists == 0 {
-        return Ok(0);
+/// Removes what is there of a folder's messages; says how many those were, and what is missing.
+async fn take_out<'w>(
+    session: &mut Session<Parcel>,
+    spool: &Path,
+    folder: &'w Leave,
+) -> Result<(u64, Gap<'w>), Failure> {
+    let mut gap = Gap { folder, missing: folder.uids.len(), renumbered: false };
+    let Some(selected) = session.select(folder.name.as_bytes()).await? else { return Ok((0, gap)) };
+    gap.renumbered = selected.uidvalidity != folder.there.uidvalidity;
+    let doubtful = folder.there.floor > 0;
+    if gap.renumbered || (selected.exists == 0 && !doubtful) {
+        return Ok((0, gap));
     }
     let floor = Some(folder.there.floor).filter(|floor| *floor > 0);
+    if let Some(floor) = floor {
+        let intent = Intent::of(spool, folder.origin);
+        let late = on_disk(move || intent.late()).await?;
+        late.wait(session, folder.name.as_bytes(), floor, &folder.there.recorded).await?;
+    }
     let first = folder.uids.iter().next().into_iter().chain(floor).min().unwrap_or(1);
     let listed = session.sizes_from(first).await?;
     let mut there: UidSet =
         listed.iter().map(|(uid, _)| *uid).filter(|uid| folder.uids.contains(*uid)).collect();
+    gap.missing -= there.len();
     if let Some(floor) = floor {
         let (spool, origin) = (spool.to_owned(), folder.origin);
-        let mut intended = on_disk(move || Intent::read(&spool, origin)).await?.prints();
+        let mut intended = on_disk(move || Intent::of(&spool, origin).last()).await?;
         let sizes: BTreeSet<u64> = intended.keys().map(|print| print.octets).collect();
         let doubtful: Vec<(u32, u32)> = listed
             .into_iter()
@@ -259,11 +279,11 @@ async fn take_out(session: &mut Session<Parcel>, spool: &Path, folder: &Leave) -
     if !there.is_empty() {
         session.remove(&there).await?;
     }
-    Ok(there.len())
+    Ok((there.len(), gap))
 }
 
 /// A failure of our own side: whatever is wrong there, the account's source is not to blame.
-pub(super) fn at_home(failure: Failure) -> Failure {
+pub fn at_home(failure: Failure) -> Failure {
     let kind = match failure.kind {
         Kind::Full | Kind::Folder | Kind::Destination | Kind::Journal | Kind::Stopped => return failure,
         _ => Kind::Destination,

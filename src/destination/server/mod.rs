@@ -2,15 +2,18 @@
 //! subscribed, messages appended batch by batch, and found again by their UIDs, or by size and content where an
 //! answer was lost. It refuses to believe that a message is there before the server has said so.
 
+mod before;
 mod carrier;
 mod home;
 mod intent;
+mod late;
 mod likeness;
+mod moved;
 mod prints;
 mod reflag;
 
 pub use carrier::land;
-pub use home::{Arrivals, Leave, Server};
+pub use home::{Arrivals, Leave, Server, at_home};
 pub use intent::forget;
 pub use prints::{printer, prints};
 pub use reflag::Reflags;

@@ -8,6 +8,7 @@ mod check;
 mod clock;
 mod denial;
 mod files;
+mod find;
 mod hosts;
 mod migrations;
 mod notices;

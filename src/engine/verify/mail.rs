@@ -11,6 +11,7 @@ use crate::account::Account;
 use crate::destination::Home;
 use crate::destination::fingerprint::Print;
 use crate::destination::maildir::Origin;
+use crate::destination::server::at_home;
 use crate::engine::{Means, Place, blocking};
 use crate::failure::{Failure, Kind};
 use crate::journal::FolderRecord;
@@ -44,7 +45,7 @@ impl Mail {
                 let Home::Server(server, _) = means.open_home(account).await? else {
                     return Ok((Mail::Maildir(PathBuf::new()), Here::default()));
                 };
-                let found = AtServer::look(means, account, &server, records).await?;
+                let found = AtServer::look(means, account, &server, records).await.map_err(at_home)?;
                 Ok((Mail::Server(Box::new(found)), Here::default()))
             }
             Place::Delivery(_) => Err(Failure::new(
@@ -86,7 +87,7 @@ impl Mail {
                 let path = path.clone();
                 blocking(move || here::prints(&path, &copies)).await
             }
-            Mail::Server(server) => server.prints(&copies).await,
+            Mail::Server(server) => server.prints(&copies).await.map_err(at_home),
         }
     }
 
@@ -100,7 +101,7 @@ impl Mail {
                 let (path, directory) = (path.clone(), directory.to_owned());
                 blocking(move || here::alike(&path, &directory, &copies)).await
             }
-            Mail::Server(server) => server.alike(directory, &copies).await,
+            Mail::Server(server) => server.alike(directory, &copies).await.map_err(at_home),
         }
     }
 
