@@ -187,6 +187,35 @@ fn spam_goes_past_the_filter() {
     daemon.stop();
 }
 
+#[test]
+fn a_large_message_is_judged_and_handed_over_in_little_memory() {
+    let lmtp = FakeLmtp::start("PIPELINING 8BITMIME", |_, _| {});
+    let rspamd = FakeRspamd::start(honest);
+    let line = "From the middle of a long message, again and again and again.\r\n";
+    let large =
+        Mail { uidl: b"large".to_vec(), body: line.repeat(40 * 1024 * 1024 / line.len()).into_bytes() };
+    let body = large.body.clone();
+    let pop3 = FakePop3::start(KNOWS, vec![large], |_, _| {});
+    let mut daemon = Daemon::new("");
+    let path = daemon.path().join("mail/{local}/Beside");
+    daemon.settings(&format!(
+        "{}[destination.there.lmtp]\nhost = \"127.0.0.1\"\nport = {}\n[destination.there.maildir]\npath = {path:?}\n",
+        settings(rspamd.port, "max_size = \"none\""),
+        lmtp.port
+    ));
+    let account = pop3_poll(NAME, "alice", pop3.port, LOGIN, "apply_filter = true\napply_spam = true");
+    daemon.define("alice", &account.replace("agreed = true", "agreed = true\ndestination = \"there\""));
+    daemon.start();
+    assert_eq!(daemon.poll(NAME)["imported"], 1);
+    assert!(lmtp.bodies() == [body.clone()] && rspamd.asked()[0].body == body, "octet for octet");
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    eprintln!("{peak} MiB at most");
+    assert!(peak < 100, "{peak} MiB");
+    daemon.stop();
+}
+
 /// What an rspamd may do instead of judging, and words of what is made of it.
 fn habits() -> Vec<(&'static str, Box<dyn Fn(&Asked) -> Say + Send + Sync>)> {
     let raw = |octets: &'static [u8]| move |_: &Asked| Some(octets.to_vec());
@@ -262,6 +291,18 @@ fn what_nobody_can_judge_does_not_wait_for_ever() {
         "{run}"
     );
     assert_eq!(bench.tree().folders[""].len(), 6);
+}
+
+#[test]
+fn the_source_need_not_give_what_nobody_judges() {
+    let bench =
+        Bench::new("", mails(2500), |_| Some(b"HTTP/1.1 500 Internal\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let run = bench.poll();
+    assert!(run["error"].as_str().is_some_and(|error| error.contains("status 500")), "{run}");
+    let given = bench.pop3.said().iter().filter(|line| line.starts_with("RETR")).count();
+    assert!(given <= 2000 && bench.rspamd.asked().len() < 20, "{given} were fetched");
+    bench.rspamd.habit(honest);
+    assert_eq!(bench.poll()["imported"], 2500);
 }
 
 #[test]

@@ -61,6 +61,7 @@ pub fn screen(main: Landing, judge: Judge, junk: Junk, spool: PathBuf, landings:
             placed: BTreeMap::new(),
             told: Told::default(),
             away: (0, String::new()),
+            over: false,
             fate: Arc::new(fate),
         };
         if let Err(failure) = screen.work(inbox).await {
@@ -100,6 +101,8 @@ struct Screen {
     told: Told,
     /// So many judgements in a row failed, and why.
     away: (u32, String),
+    /// A batch ended like that, and nothing shall pass.
+    over: bool,
     fate: Arc<Fate>,
 }
 
@@ -118,6 +121,10 @@ impl Screen {
 
     async fn obey(&mut self, order: Order) -> Result<(), Failure> {
         match order {
+            Order::Parcel(Parcel::Begin(_)) if self.over => {
+                // The source need not give more of what nobody judges.
+                Err(Failure::new(Kind::Destination, self.away.1.clone(), "it is tried again"))
+            }
             Order::Parcel(parcel) => self.take(parcel).await,
             Order::Place(placement) => {
                 self.placed.insert(placement.piece, *placement);
@@ -183,8 +190,8 @@ impl Screen {
                 Ok(judgement)
             }
             Err(failure) => {
-                self.away = (self.away.0 + 1, failure.to_string());
-                Err(failure.to_string())
+                self.away = (self.away.0 + 1, failure.words.clone());
+                Err(failure.words)
             }
         };
         if self.bodies.contains_key(&piece) {
@@ -288,6 +295,7 @@ impl Screen {
 
     async fn commit(&mut self, mut reply: oneshot::Sender<Vec<Receipt>>) -> Result<(), Failure> {
         self.spool.batch();
+        self.over = self.away.0 >= IN_A_ROW && self.judge.settings().when_away == WhenAway::Delay;
         let main = (Arc::clone(&self.main), self.main.commit().await?);
         let junk = match &self.junk {
             Some((landing, _)) => Some((Arc::clone(landing), landing.commit().await?)),

@@ -31,8 +31,8 @@ impl Sorting {
     /// What becomes of a message that begins with `head` and has so many octets; the directory, if it is another
     /// than the usual one.
     pub fn decide(&self, head: &[u8], octets: u64) -> (Option<&str>, Actions) {
-        // What cannot be read as a message has no fields.
-        let message = MessageParser::new().parse_headers(head).unwrap_or_default();
+        // What cannot be read as a message has no fields; the parser's own empty message cannot be asked for any.
+        let message = MessageParser::new().parse_headers(head);
         let actions = decide(&self.rules, &Envelope { message, octets });
         let directory = actions.folder.as_ref().and_then(|folder| self.places.get(folder));
         (directory.map(String::as_str), actions)
@@ -40,14 +40,14 @@ impl Sorting {
 }
 
 struct Envelope<'m> {
-    message: Message<'m>,
+    message: Option<Message<'m>>,
     octets: u64,
 }
 
 impl Envelope<'_> {
     fn values(&self, field: &str) -> impl Iterator<Item = &HeaderValue<'_>> {
-        self.message
-            .headers()
+        let headers = self.message.as_ref().map(Message::headers).unwrap_or_default();
+        headers
             .iter()
             .filter(move |header| header.name.as_str().eq_ignore_ascii_case(field))
             .map(|header| &header.value)

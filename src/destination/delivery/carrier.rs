@@ -49,15 +49,16 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
             connection: None,
             trail: Trail::default(),
             later: 0,
+            put_off: None,
             proved: false,
             leaving: Arc::default(),
         };
         let carried = carrier.carry(work).await;
-        if let Some(connection) = carrier.connection.take() {
-            connection.session.close().await;
-        }
-        if let Err(failure) = carried {
-            fate.is(failure);
+        match (carried, carrier.connection.take()) {
+            (Ok(()), Some(connection)) => connection.session.close().await,
+            (Ok(()), None) => {}
+            // In the middle of something nobody says goodbye.
+            (Err(failure), _) => fate.is(failure),
         }
         // The spool ends by itself: nobody takes its errands any more.
         let taken = taking.await.unwrap_or_else(|e| {
@@ -77,6 +78,8 @@ struct Carrier {
     trail: Trail,
     /// So many messages in a row were not taken now.
     later: u32,
+    /// Why.
+    put_off: Option<String>,
     /// The server took something.
     proved: bool,
     /// Nobody waits for the rest of the batch any more.
@@ -109,6 +112,11 @@ impl Carrier {
                     let _ = reply.send(Ok(opened));
                 }
                 Errand::Batch(batch, mut reply) => {
+                    if let Some(words) = self.put_off.take().filter(|_| self.later >= IN_A_ROW) {
+                        // The source need not give more of what nobody takes.
+                        let words = format!("the destination takes nothing now: {words}");
+                        return Err(Failure::new(Kind::Destination, words, "it is tried again"));
+                    }
                     let leaving = Arc::clone(&self.leaving);
                     let left = async {
                         reply.closed().await;
@@ -189,6 +197,11 @@ impl Carrier {
                     }
                 }
             };
+            match &verdict {
+                Verdict::Later(words) if self.put_off.is_none() => self.put_off = Some(words.clone()),
+                Verdict::Later(_) => {}
+                _ => self.put_off = None,
+            }
             self.proved |= verdict == Verdict::Taken;
             self.later = if matches!(verdict, Verdict::Later(_)) { self.later + 1 } else { 0 };
             if let Some(Next { waiting, .. }) = queue.pop_front() {
