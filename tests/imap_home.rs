@@ -281,13 +281,19 @@ fn killed(what: &str, more: &str) {
     eprintln!("{what}: MAILHAUL_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let (mut moved, mut last) = (0, 0);
-    for _ in 0..kills() {
+    for round in 0..kills() {
         if source.put.len() < last + 500 {
             FOLDERS.iter().for_each(|folder| source.add(folder, 1000 / FOLDERS.len()));
         }
         daemon.start();
         daemon.ctl(&["start", NAME]);
-        sleep(Duration::from_millis(random.random_range(50..1500)));
+        // What was in doubt at the last kill is waited for: half of the kills come after that.
+        if round % 2 == 0 {
+            eventually("some have come", Duration::from_secs(120), || (count(&root) > last).then_some(()));
+            sleep(Duration::from_millis(random.random_range(0..400)));
+        } else {
+            sleep(Duration::from_millis(random.random_range(50..1500)));
+        }
         daemon.kill();
         let here = count(&root);
         moved += usize::from(here > last && here < source.put.len());

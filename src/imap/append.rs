@@ -52,6 +52,8 @@ pub enum Appended {
     Stored(Option<(u32, u32)>),
     /// The server does not take this message: in words.
     Refused(String),
+    /// It was sent as a whole, and the connection ended before the answer.
+    Unanswered,
 }
 
 /// The flags that a folder keeps, as APPEND has them, and the keywords that it does not keep.
@@ -111,6 +113,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             results: vec![None; letters.len()],
         };
         let ended = work.run().await;
+        for flight in std::mem::take(&mut work.flights) {
+            work.results.get_mut(flight.letters).unwrap_or_default().fill(Some(Appended::Unanswered));
+        }
         (work.results, ended)
     }
 }
@@ -274,8 +279,9 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         }
         let mut ended = Ok(());
         while self.flights.len() > left {
+            let Some(tag) = self.flights.front().map(|flight| flight.tag.clone()) else { break };
+            let done = self.session.finish(&tag, |_| {}).await?;
             let Some(flight) = self.flights.pop_front() else { break };
-            let done = self.session.finish(&flight.tag, |_| {}).await?;
             // The others are heard to the end: what they stored is stored.
             ended = ended.and(self.judge(&done, flight.letters));
         }

@@ -145,7 +145,8 @@ impl Carrier {
         let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
         let eight_bit: BTreeMap<MessageRef, Body> =
             eight_bit.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
-        let mut sending = Sending { first: open.next, waiting: batch, nameless: Vec::new(), receipts };
+        let mut sending =
+            Sending { first: open.next, waiting: batch, late: Vec::new(), nameless: Vec::new(), receipts };
         let mut tries = 0;
         loop {
             let before = sending.waiting.len();
@@ -162,7 +163,7 @@ impl Carrier {
                 Err(failure) => return Err(failure),
             };
             tries = if sending.waiting.len() < before { 0 } else { tries + 1 };
-            let late = Late::now(sending.waiting.iter().map(|waiting| waiting.body.octets).collect());
+            let late = Late::now(std::mem::take(&mut sending.late));
             tracing::debug!("the connection to the destination is made anew: {failure}");
             tokio::time::sleep(PAUSE * (1 << tries)).await;
             *session = self.server.connect().await?;
@@ -213,6 +214,8 @@ struct Sending {
     first: u32,
     /// Without an answer.
     waiting: Vec<Waiting>,
+    /// The sizes of those that may come all the same.
+    late: Vec<u64>,
     /// Stored, and the server has not said under which UID.
     nameless: Vec<(usize, Waiting)>,
     receipts: Vec<Receipt>,
@@ -243,7 +246,10 @@ impl Sending {
                     }
                 }
                 Some(Appended::Refused(words)) => receipt.refused = Some(words),
-                None => {
+                unanswered => {
+                    if unanswered.is_some() {
+                        self.late.push(waiting.body.octets);
+                    }
                     self.waiting.push(waiting);
                     continue;
                 }
