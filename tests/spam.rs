@@ -23,7 +23,7 @@ use dovecot::Dovecot;
 use fake_lmtp::{ALL, FakeLmtp};
 use fake_pop3::{FakePop3, Mail, mails};
 use maildir::{Tree, sha};
-use rspamd::{Asked, FakeRspamd, GTUBE, Rspamd, Say, action, json};
+use rspamd::{Asked, FakeRspamd, GTUBE, Hook, Rspamd, Say, action, json};
 use serde_json::Value;
 
 const NAME: &str = "alice-old";
@@ -217,7 +217,7 @@ fn a_large_message_is_judged_and_handed_over_in_little_memory() {
 }
 
 /// What an rspamd may do instead of judging, and words of what is made of it.
-fn habits() -> Vec<(&'static str, Box<dyn Fn(&Asked) -> Say + Send + Sync>)> {
+fn habits() -> Vec<(&'static str, Box<Hook>)> {
     let raw = |octets: &'static [u8]| move |_: &Asked| Some(octets.to_vec());
     vec![
         ("status 500", Box::new(raw(b"HTTP/1.1 500 Internal\r\nContent-Length: 0\r\n\r\n"))),

@@ -101,7 +101,8 @@ pub struct Asked {
 /// What it is told, as octets; `None`: nothing, until it goes.
 pub type Say = Option<Vec<u8>>;
 
-type Hook = dyn Fn(&Asked) -> Say + Send + Sync;
+/// What it does instead of judging, or not.
+pub type Hook = dyn Fn(&Asked) -> Say + Send + Sync;
 
 /// An answer with this action.
 pub fn action(action: &str) -> Say {
