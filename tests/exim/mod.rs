@@ -47,7 +47,7 @@ impl Exim {
         let who = User::from_uid(uid).unwrap().unwrap().name;
         for (from, to) in [(certificate.chain(), "chain.pem"), (certificate.key(), "key.pem")] {
             fs::copy(from, root.join(to)).unwrap();
-            chown(&root.join(to), Some(uid.as_raw()), Some(gid.as_raw())).unwrap();
+            chown(root.join(to), Some(uid.as_raw()), Some(gid.as_raw())).unwrap();
         }
         fs::write(root.join("conf"), configuration(root, port, &who, login)).unwrap();
         fs::set_permissions(root.join("conf"), fs::Permissions::from_mode(0o644)).unwrap();

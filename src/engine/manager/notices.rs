@@ -178,9 +178,11 @@ async fn deliver(means: &Means, account: &Account, notice: &Notice) -> Result<()
         .message(means.settings.daemon.language, now() / 1000)
         .map_err(|e| Failure::new(Kind::Destination, format!("the notice cannot be written: {e}"), ""))?;
     // Each account's notices come from a place of their own, so that two at once do not clear up each other.
-    let mark = Origin::pop3(&format!("{NAME}{}", account.name)).account;
-    let origin = Origin::pop3(NAME);
+    let own = Origin::pop3(&format!("{NAME}{}", account.name));
+    let mark = own.account;
     let home = means.open_home_of(&account.member, &account.destination, mark).await?;
+    // In a Maildir the name of its file says what it is.
+    let origin = if home.maildir().is_some() { Origin::pop3(NAME) } else { own };
     let inbox = super::super::maildrop::directory_of(&home.naming().await?, &["INBOX".to_owned()]);
     let id = format!("{} {} {:?}", notice.name, notice.run, notice.about);
     let id =
