@@ -305,6 +305,41 @@ fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
     daemon.stop();
 }
 
+/// A program of the administrator's: it gets the order, and its last words are shown.
+#[test]
+fn a_command_makes_the_mailbox() {
+    let (_old, _new, mut daemon) = two_servers(2);
+    let program = daemon.path().join("make-mailbox");
+    let orders = daemon.path().join("orders");
+    fs::write(
+        &program,
+        format!(
+            "#!/bin/sh\nread order\ncase $order in *k1@*) echo trying; echo 'no licence is left' >&2; exit 7;; esac\n\
+             echo \"$order\" >> {}\n",
+            orders.display()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    daemon.destination(&daemon.path().join("mail/{local}/Maildir").display().to_string());
+    daemon.settings(&format!("[provisioning]\ncommand = [{program:?}]\n"));
+    daemon.start();
+    let row = |n: usize| format!("old;user{n};{PASSWORD};k{n}@example.com;{NEW}\n");
+    ctl(&daemon, &(row(0) + &row(1)), &["bulk", "add", "-", "--format", "konsoleh"]).code(0);
+    daemon.migrate("k0-example.com");
+    let order: serde_json::Value = serde_json::from_str(&fs::read_to_string(&orders).unwrap()).unwrap();
+    assert_eq!((&order["member"], &order["password"]), (&"k0@example.com".into(), &NEW.into()));
+    assert!(daemon.maildir("k0").join("cur").is_dir());
+    daemon.ctl(&["start", "k1-example.com"]).code(0);
+    let migration = daemon.migration_in("k1-example.com", &["retrying", "failed"], Duration::from_secs(60));
+    let error = migration["error"].as_str().unwrap();
+    assert!(error.contains("make-mailbox failed") && error.contains("no licence is left"), "{error}");
+    daemon.ctl(&["cancel", "k1-example.com"]).code(0);
+    assert!(!daemon.maildir("k1").exists());
+    daemon.stop();
+    silent(&daemon.path().join("log"), &[PASSWORD, NEW]);
+}
+
 #[test]
 fn policy_denies_puts_back_and_wipes() {
     let (_old, _new, mut daemon) = two_servers(2);
