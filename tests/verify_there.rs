@@ -50,14 +50,15 @@ fn a_migration() {
     let mut source = Corpus::at(&dovecot.maildir("alice"));
     source.fill(400);
     let mut daemon = Daemon::homing(there_server.imap, "login = \"home-{local}\"", HOME.1);
-    daemon.more_settings("[notices]\nto_member = true\n");
+    daemon.more_settings("[migrations]\nprogress_notice = 0\n[notices]\nto_member = true\n");
     daemon.define("alice", &there(&imap_migrate(NAME, "alice", dovecot.imap, LOGIN, "")));
     daemon.start();
     numbers(&verify(&daemon, 1, &[]), &[("not_brought", 400)]);
     daemon.migrate(NAME);
     let mut view = View::open(there_server.imap, "", HOME);
-    daemon::eventually("the notice has come", std::time::Duration::from_secs(30), || {
-        (view.tree().count() == 401).then_some(())
+    // At the beginning and at the end.
+    daemon::eventually("the notices have come", std::time::Duration::from_secs(30), || {
+        (view.tree().count() == 402).then_some(())
     });
     let good = verify(&daemon, 0, &[]);
     numbers(&good, &[]);
