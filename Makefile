@@ -16,7 +16,7 @@ PACKAGES = cyrus-imapd dnsmasq-base dovecot-imapd dovecot-lmtpd dovecot-pop3d do
 
 help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'
-	@echo 'make test       runs every test (installs Dovecot if root; it is not started as a service)'
+	@echo 'make test       runs every test (installs Dovecot and others if root; no service is started)'
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make soak       1000 kill -9 each of two polls, a migration and a rollback (an hour); KILLS='
 	@echo 'make fuzz       each of the targets in tests/fuzz 10 million times; EXECUTIONS=100000 for fewer'
