@@ -94,7 +94,73 @@ impl Mark {
     }
 }
 
+/// A system flag or a keyword (RFC 9051, 2.3.2).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    /// One that every mail store keeps.
+    System(Mark),
+    /// Any other.
+    Keyword(Keyword),
+}
+
+/// A keyword. Capital and small letters are the same.
+#[derive(Debug, Clone)]
+pub struct Keyword(String);
+
+impl Keyword {
+    /// A longer one is not carried; octets.
+    const LONGEST: usize = 128;
+
+    /// `None`: no store takes it, since it is no atom (RFC 9051, 9: `flag-keyword`) or over 128 octets long.
+    pub fn new(word: &str) -> Option<Keyword> {
+        let fits = !word.is_empty()
+            && word.len() <= Keyword::LONGEST
+            && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b));
+        fits.then(|| Keyword(word.to_owned()))
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Ord for Keyword {
+    fn cmp(&self, other: &Keyword) -> std::cmp::Ordering {
+        let small = |word: &'_ Keyword| word.0.to_ascii_lowercase();
+        small(self).cmp(&small(other))
+    }
+}
+
+impl PartialOrd for Keyword {
+    fn partial_cmp(&self, other: &Keyword) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Keyword {
+    fn eq(&self, other: &Keyword) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Keyword {}
+
 impl Flags {
+    /// Those that are set and can be carried.
+    pub fn each(&self) -> impl Iterator<Item = Flag> {
+        let marks = Mark::ALL.into_iter().filter(|mark| self.has(*mark)).map(Flag::System);
+        marks.chain(self.keywords.iter().filter_map(|word| Keyword::new(word)).map(Flag::Keyword))
+    }
+
+    /// Whether a flag or keyword is set.
+    pub fn carries(&self, flag: &Flag) -> bool {
+        match flag {
+            Flag::System(mark) => self.has(*mark),
+            Flag::Keyword(word) => self.keywords.iter().any(|w| w.eq_ignore_ascii_case(word.as_str())),
+        }
+    }
+
     /// Sets more of them.
     pub fn add(&mut self, marks: &BTreeSet<Mark>, keywords: Vec<String>) {
         for mark in marks {

@@ -79,6 +79,52 @@ fn flags_of_the_source_and_of_the_member() {
 }
 
 #[test]
+fn keywords_of_the_source_and_of_the_member() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5)], honest);
+    server.change(|boxes| boxes[0].mails.iter_mut().for_each(|mail| mail.flags = "$Work".to_owned()));
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("old", "alice", server.port, LOGIN, ""));
+    daemon.start();
+    daemon.migrate("old");
+    let home = daemon.maildir("alice");
+    let of = || -> Vec<String> {
+        let tree = Tree::read(&home);
+        let bodies: Vec<String> = (0..5).map(|n| maildir::sha(&server.boxes()[0].mails[n].body)).collect();
+        let find = |sha: &String| tree.folders[""].iter().find(|mail| mail.sha == *sha).unwrap();
+        let words = |sha: &String| find(sha).keywords.iter().cloned().collect::<Vec<_>>().join(" ");
+        bodies.iter().map(words).collect()
+    };
+    assert_eq!(of(), ["$Work"; 5]);
+    // At the source 0 loses it, 1 gets another, 4 gets thirty; here the member took it from 2 and 3.
+    let many: Vec<String> = (0..30).map(|n| format!("word{n:02}")).collect();
+    server.change(|boxes| {
+        boxes[0].mails[0].flags = String::new();
+        boxes[0].mails[1].flags = "$work Later".to_owned();
+        boxes[0].mails[2].flags = "$WORK a/b".to_owned();
+        boxes[0].mails[4].flags = format!("$Work {}", many.join(" "));
+    });
+    for sha in [2, 3].map(|n| maildir::sha(&server.boxes()[0].mails[n].body)) {
+        let file = file_of(&home, "", &sha);
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        fs::rename(&file, file.with_file_name(name.strip_suffix('a').unwrap())).unwrap();
+    }
+    daemon.ctl(&["start", "old", "--delta", "--wait"]).code(0);
+    let now = of();
+    assert_eq!(now[..4], ["", "$Work Later", "a/b", ""]);
+    assert_eq!(
+        now[4].split(' ').count(),
+        24,
+        "a Maildir has letters for 26, two of which others have: {now:?}"
+    );
+    let shown = daemon.show("old");
+    let note = "1 messages have keywords that do not fit into this folder";
+    assert!(shown.to_string().contains(note), "{shown:#}");
+    daemon.migrate("old");
+    assert_eq!(of(), now);
+    daemon.stop();
+}
+
+#[test]
 fn a_delta_that_fails_puts_flags_back_too() {
     let closed = Arc::new(AtomicBool::new(false));
     let is_closed = Arc::clone(&closed);
@@ -103,6 +149,7 @@ fn a_delta_that_fails_puts_flags_back_too() {
     server.change(|boxes| {
         boxes[0].mails[0].flags = "\\Seen \\Flagged".to_owned();
         boxes[0].mails[1].flags = "\\Answered".to_owned();
+        boxes[0].mails[2].flags = "$Work later".to_owned();
         let mut more = boxes[1].mails[0].clone();
         (more.uid, more.body) = (9, b"Subject: new\r\n\r\nnew\r\n".to_vec());
         boxes[1].mails.push(more);

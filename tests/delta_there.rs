@@ -101,6 +101,45 @@ fn flags_of_the_source_and_of_the_member() {
 }
 
 #[test]
+fn keywords_of_the_source_and_of_the_member() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 4)], fake_imap::honest);
+    server.change(|boxes| {
+        for (n, mail) in boxes[0].mails.iter_mut().enumerate() {
+            mail.body = format!("Subject: {}\r\n\r\nx\r\n", "y".repeat(n + 1)).into_bytes();
+            mail.flags = "$Work".to_owned();
+        }
+    });
+    let dovecot = Dovecot::start(&[HOME]);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.define("alice", &there(&imap_migrate("old", "alice", server.port, LOGIN, "")));
+    daemon.start();
+    daemon.migrate("old");
+    let mut view = View::open(dovecot.imap, "", HOME);
+    let of = |view: &mut View| -> Vec<String> {
+        let mut mails = view.tree().folders.remove("").unwrap();
+        mails.retain(|mail| mail.keywords.iter().all(|word| !word.contains("mailhaul")));
+        mails.sort_by_key(|mail| mail.name.split('.').nth(1).unwrap().parse::<u32>().unwrap());
+        mails.iter().map(|mail| mail.keywords.iter().cloned().collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(of(&mut view), ["$Work"; 4]);
+    // At the source 0 loses it, 1 gets another, 3 changes nothing; there the member took it from 2 and 3, and gave
+    // 0 one of her own.
+    server.change(|boxes| {
+        boxes[0].mails[0].flags = String::new();
+        boxes[0].mails[1].flags = "$Work Later".to_owned();
+        boxes[0].mails[2].flags = "$WORK a/b".to_owned();
+    });
+    view.ask("SELECT INBOX");
+    view.ask("UID STORE 3:4 -FLAGS ($Work)");
+    view.ask("UID STORE 1 +FLAGS (mine)");
+    daemon.ctl(&["start", "old", "--delta", "--wait"]).code(0);
+    assert_eq!(of(&mut view), ["mine", "$Work Later", "a/b", ""]);
+    daemon.migrate("old");
+    assert_eq!(of(&mut view), ["mine", "$Work Later", "a/b", ""]);
+    daemon.stop();
+}
+
+#[test]
 fn a_delta_that_fails_puts_flags_back_too() {
     let closed = Arc::new(AtomicBool::new(false));
     let is_closed = Arc::clone(&closed);
@@ -132,6 +171,7 @@ fn a_delta_that_fails_puts_flags_back_too() {
     server.change(|boxes| {
         boxes[0].mails[0].flags = "\\Seen \\Flagged".to_owned();
         boxes[0].mails[1].flags = "\\Answered".to_owned();
+        boxes[0].mails[2].flags = "$Work later".to_owned();
         let mut more = boxes[1].mails[0].clone();
         (more.uid, more.body) = (9, b"Subject: new\r\n\r\nnew\r\n".to_vec());
         boxes[1].mails.push(more);
@@ -139,7 +179,7 @@ fn a_delta_that_fails_puts_flags_back_too() {
     closed.store(true, Ordering::SeqCst);
     daemon.ctl(&["start", "old", "--delta"]).code(0);
     daemon.migration_in("old", &["rolled-back"], Duration::from_secs(120));
-    assert!(daemon.log().contains("2 messages got the flags"), "flags were carried before it failed");
+    assert!(daemon.log().contains("3 messages got the flags"), "flags were carried before it failed");
     same("after the rollback", &before.facts(), &view.tree().facts());
     closed.store(false, Ordering::SeqCst);
     let migration = daemon.migrate("old");

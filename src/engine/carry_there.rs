@@ -5,23 +5,15 @@
 use std::collections::BTreeMap;
 
 use super::at_server::AtServer;
+use super::carry::{Carried, remember};
 use super::folder::Progress;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Reflag;
 use crate::destination::server::{Reflags, Server};
 use crate::failure::Failure;
 use crate::imap::{Detail, Examined, Session};
-use crate::journal::{Changes, Journal, Side};
-use crate::message::{Flags, Mark, UidSet};
-
-/// What became of changes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Carried {
-    /// Messages that got them.
-    pub(super) done: u64,
-    /// Messages that have size and date in common with another one, so that nobody knows whose the flags are.
-    pub(super) doubtful: u64,
-}
+use crate::journal::{Changes, Journal, Turn};
+use crate::message::{Flag, Flags};
 
 /// Changes the flags of a folder's copies, so that it can be undone.
 ///
@@ -58,12 +50,12 @@ pub(super) async fn carry(
         };
         let default = Flags::default();
         let flags = copy.flags.as_ref().unwrap_or(&default);
-        let on = change.on.into_iter().filter(|mark| !flags.has(*mark)).map(|mark| (mark, true));
-        let off = change.off.into_iter().filter(|mark| flags.has(*mark)).map(|mark| (mark, false));
-        let left: Vec<(Mark, bool)> = on.chain(off).collect();
+        let on = change.on.into_iter().filter(|flag| !flags.carries(flag)).map(|flag| (flag, true));
+        let off = change.off.into_iter().filter(|flag| flags.carries(flag)).map(|flag| (flag, false));
+        let left: Vec<(Flag, bool)> = on.chain(off).collect();
         carried.done += u64::from(!left.is_empty());
         for what in left {
-            from.entry(what).or_default().insert(uid);
+            from.entry(what.clone()).or_default().insert(uid);
             to.entry(what).or_default().insert(copy.uid);
         }
     }
@@ -71,31 +63,12 @@ pub(super) async fn carry(
         return Ok(carried);
     }
     let mut changes = Changes::default();
-    for ((mark, on), uids) in &from {
-        let side = if *on { Side::On(*mark) } else { Side::Off(*mark) };
-        add(journal, account, progress.key, side, uids, &mut changes)?;
-    }
-    for ((mark, on), uids) in &to {
-        let side = if *on { Side::OnThere(*mark) } else { Side::OffThere(*mark) };
-        add(journal, account, progress.key, side, uids, &mut changes)?;
-    }
+    let folder = (account, progress.key);
+    remember(journal, folder, (Turn::On, Turn::Off), &from, &mut changes)?;
+    remember(journal, folder, (Turn::OnThere, Turn::OffThere), &to, &mut changes)?;
     journal.commit(changes).await?;
-    server.reflag(directory, progress.record.there, &to).await?;
+    carried.without = server.reflag(directory, progress.record.there, &to).await?;
     Ok(carried)
-}
-
-fn add(
-    journal: &Journal,
-    account: &str,
-    folder: u64,
-    side: Side,
-    uids: &UidSet,
-    changes: &mut Changes,
-) -> Result<(), Failure> {
-    let mut set = journal.uids(account, folder, side)?;
-    set.extend(uids);
-    changes.uids(account, folder, side, &set);
-    Ok(())
 }
 
 /// What a run that is rolled back has to change back at the server.
@@ -104,35 +77,12 @@ fn add(
 /// The journal cannot be read.
 pub(super) fn to_put_back(journal: &Journal, account: &str, folder: u64) -> Result<Reflags, Failure> {
     let mut back = Reflags::new();
-    for mark in Mark::ALL {
-        for (side, on) in [(Side::OnThere(mark), false), (Side::OffThere(mark), true)] {
-            let uids = journal.uids(account, folder, side)?;
-            if !uids.is_empty() {
-                back.insert((mark, on), uids);
-            }
+    for (turn, on) in [(Turn::OnThere, false), (Turn::OffThere, true)] {
+        for (flag, uids) in journal.flags(account, folder, turn)? {
+            back.insert((flag, on), uids);
         }
     }
     Ok(back)
-}
-
-/// Nothing of it can be undone any more, or it was.
-///
-/// # Errors
-/// The journal cannot be read.
-pub(super) fn forget(
-    journal: &Journal,
-    account: &str,
-    folder: u64,
-    changes: &mut Changes,
-) -> Result<(), Failure> {
-    for mark in Mark::ALL {
-        for side in [Side::OnThere(mark), Side::OffThere(mark)] {
-            if !journal.uids(account, folder, side)?.is_empty() {
-                changes.uids(account, folder, side, &UidSet::new());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What two messages have alike: size, and date if that is needed.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::carry::carry;
-use super::carry_there::{self, Carried};
+use super::carry::{Carried, carry};
+use super::carry_there;
 use super::folder::{BATCH, FolderWork, Progress};
 use super::gmail::Home as AtGmail;
 use crate::destination::Home;
@@ -109,15 +109,14 @@ impl FolderWork<'_> {
         let carried = match self.home {
             Home::Maildir(mailbox) => {
                 let place = (progress.record.directory.as_str(), progress.origin, progress.uidvalidity);
-                let done = carry(self.journal, self.account, mailbox, place, wanted).await?;
-                Carried { done, doubtful: 0 }
+                carry(self.journal, self.account, mailbox, place, wanted).await?
             }
             Home::Server(server, _) => {
                 let journal = (self.journal, self.account);
                 carry_there::carry(journal, server, (session, examined), progress, wanted).await?
             }
             // What was handed over cannot be asked for.
-            Home::Delivery(..) => Carried { done: 0, doubtful: 0 },
+            Home::Delivery(..) => Carried::default(),
         };
         if carried.done > 0 {
             tracing::info!(
@@ -125,6 +124,14 @@ impl FolderWork<'_> {
                 FOLDER = progress.record.name,
                 "{} messages got the flags that they have at the source now",
                 carried.done
+            );
+        }
+        progress.lost_keywords += carried.without;
+        if progress.looked.beyond {
+            tracing::warn!(
+                MIGRATION = self.account,
+                FOLDER = progress.record.name,
+                "this folder has too many keywords: those that change at the source are not all carried over"
             );
         }
         if carried.doubtful > 0 {

@@ -8,7 +8,7 @@ use super::refusal::{quote, refusal};
 use super::response::Response;
 use super::session::{Done, Session};
 use crate::failure::{Failure, Kind};
-use crate::message::{Mark, Parcel, UidSet};
+use crate::message::{Flag, Mark, Parcel, UidSet};
 
 /// A folder that is open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,13 +254,14 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     ///
     /// # Errors
     /// [`Kind::Folder`] if the server refuses.
-    pub async fn flag(&mut self, uids: &UidSet, mark: Mark, on: bool) -> Result<(), Failure> {
-        let name = match mark {
-            Mark::Draft => "\\Draft",
-            Mark::Flagged => "\\Flagged",
-            Mark::Answered => "\\Answered",
-            Mark::Seen => "\\Seen",
-            Mark::Deleted => "\\Deleted",
+    pub async fn flag(&mut self, uids: &UidSet, flag: &Flag, on: bool) -> Result<(), Failure> {
+        let name = match flag {
+            Flag::System(Mark::Draft) => "\\Draft",
+            Flag::System(Mark::Flagged) => "\\Flagged",
+            Flag::System(Mark::Answered) => "\\Answered",
+            Flag::System(Mark::Seen) => "\\Seen",
+            Flag::System(Mark::Deleted) => "\\Deleted",
+            Flag::Keyword(word) => word.as_str(),
         };
         let sign = if on { '+' } else { '-' };
         self.mark(uids, &format!("{sign}FLAGS.SILENT ({name})")).await

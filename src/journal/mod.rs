@@ -9,6 +9,7 @@
 mod database;
 mod export;
 mod records;
+mod sets;
 mod side;
 mod standing;
 mod store;
@@ -17,6 +18,6 @@ pub use records::{
     Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,
     SkippedRecord, SourceRecord,
 };
-pub use side::Side;
+pub use side::{Side, Turn};
 pub use standing::Standing;
 pub use store::{Journal, Opened};

@@ -9,7 +9,7 @@
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
-//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there, `U` to `Y` and `u` to `y` who got or lost which flag there |
+//! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there, `U` to `Y` and `u` to `y` who got or lost which flag there; `k:` `n:` `o:` `N:` `O:` and a keyword: the same for keywords |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |
 //! | `h/TIME/ACCOUNT` | a [`MigrationRecord`] that ended |
 
@@ -18,15 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::side::Side;
 use super::store::Journal;
 use crate::failure::Failure;
-use crate::message::UidSet;
 use crate::migration::{Ledger, State};
 
-/// Longest text of a chunk of a set; octets.
-const CHUNK: usize = 900;
-/// Identities in a chunk: 28 of 32 digits stay below [`CHUNK`].
+/// Identities in a chunk: 28 of 32 digits stay below 900 octets.
 const IDENTITIES: usize = 28;
 
 /// Changes that belong together.
@@ -95,26 +91,6 @@ impl Changes {
         self.set_json(format!("f/{account}/{folder:016x}"), record);
     }
 
-    /// A folder's set. Chunks beyond the new end are removed.
-    pub fn uids(&mut self, account: &str, folder: u64, side: Side, set: &UidSet) {
-        let mut chunk = 0u32;
-        let mut text = String::new();
-        for (start, end) in set.ranges() {
-            let range = if start == end { start.to_string() } else { format!("{start}:{end}") };
-            if text.len() + 1 + range.len() > CHUNK {
-                self.set(range_key(account, folder, side, chunk), std::mem::take(&mut text).into_bytes());
-                chunk += 1;
-            }
-            if !text.is_empty() {
-                text.push(',');
-            }
-            text.push_str(&range);
-        }
-        self.set(range_key(account, folder, side, chunk), text.into_bytes());
-        // An empty chunk ends the set: what an earlier, longer set left behind it is not read.
-        self.set(range_key(account, folder, side, chunk + 1), Vec::new());
-    }
-
     /// The identities of a POP3 account, as a whole; returns in how many chunks they lie.
     pub fn identities(&mut self, account: &str, set: &BTreeSet<u128>, chunks_before: usize) -> usize {
         let all: Vec<&u128> = set.iter().collect();
@@ -159,10 +135,6 @@ impl Changes {
     pub fn not_skipped(&mut self, account: &str, folder: u64, id: &str) {
         self.remove(format!("x/{account}/{folder:016x}/{id}"));
     }
-}
-
-fn range_key(account: &str, folder: u64, side: Side, chunk: u32) -> String {
-    format!("r/{account}/{folder:016x}/{}/{chunk:08}", side.letter())
 }
 
 /// What is known of a polled account.
@@ -503,19 +475,6 @@ impl Journal {
             .collect())
     }
 
-    /// A folder's set. A chunk that cannot be read ends it: less known costs a question, more would cost mail.
-    pub fn uids(&self, account: &str, folder: u64, side: Side) -> Result<UidSet, Failure> {
-        let mut set = UidSet::new();
-        for (_, value) in self.scan(&format!("r/{account}/{folder:016x}/{}/", side.letter()))? {
-            let chunk = std::str::from_utf8(&value).ok().and_then(UidSet::parse);
-            match chunk {
-                Some(chunk) if !chunk.is_empty() => set.extend(&chunk),
-                _ => break,
-            }
-        }
-        Ok(set)
-    }
-
     /// The identities of a POP3 account, and in how many chunks they lie.
     pub fn identities(&self, account: &str) -> Result<(BTreeSet<u128>, usize), Failure> {
         let chunks = self.scan(&format!("u/{account}/"))?;
@@ -551,6 +510,8 @@ fn identities(chunks: &[(String, Vec<u8>)]) -> BTreeSet<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Side;
+    use crate::message::UidSet;
 
     #[tokio::test]
     async fn sets_grow_and_shrink_over_chunks() {

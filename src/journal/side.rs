@@ -1,9 +1,9 @@
 //! The sets of UIDs that the journal keeps of a folder. It refuses to say what is in them.
 
-use crate::message::Mark;
+use crate::message::{Flag, Keyword, Mark};
 
 /// Which set of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Side {
     /// What is at the destination.
     Done,
@@ -19,58 +19,76 @@ pub enum Side {
     Taken,
     /// The messages whose flags at the source are known.
     Looked,
-    /// Those that had a flag at the source when it was looked at last.
-    Was(Mark),
-    /// Those that got a flag here in this run, because they got it at the source.
-    On(Mark),
+    /// What became of one flag.
+    Flag(Turn, Flag),
+}
+
+/// What became of a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Messages that had it at the source when it was looked at last.
+    Was,
+    /// Those that got it here in this run, because they got it at the source.
+    On,
     /// Those that lost it.
-    Off(Mark),
+    Off,
     /// Their UIDs at a server: of those that got it.
-    OnThere(Mark),
+    OnThere,
     /// Of those that lost it.
-    OffThere(Mark),
+    OffThere,
+}
+
+impl Turn {
+    /// A letter each for D, F, R, S and T of the Maildir, and one for keywords, which stand behind it.
+    fn letters(self) -> [char; 6] {
+        match self {
+            Turn::Was => ['D', 'F', 'R', 'S', 'T', 'k'],
+            Turn::On => ['1', '2', '3', '4', '5', 'n'],
+            Turn::Off => ['6', '7', '8', '9', '0', 'o'],
+            Turn::OnThere => ['U', 'V', 'W', 'X', 'Y', 'N'],
+            Turn::OffThere => ['u', 'v', 'w', 'x', 'y', 'O'],
+        }
+    }
+
+    fn system(self, mark: Mark) -> char {
+        let [draft, flagged, answered, seen, deleted, _] = self.letters();
+        match mark {
+            Mark::Draft => draft,
+            Mark::Flagged => flagged,
+            Mark::Answered => answered,
+            Mark::Seen => seen,
+            Mark::Deleted => deleted,
+        }
+    }
+
+    /// What the names of sets for keywords begin with.
+    pub(super) fn keywords(self) -> String {
+        let [.., keyword] = self.letters();
+        format!("{keyword}:")
+    }
 }
 
 impl Side {
-    pub(super) fn letter(self) -> char {
+    /// Its name within a key; no two have the same, and none has a slash.
+    pub(super) fn name(&self) -> String {
         match self {
-            Side::Done => 'd',
-            Side::Before => 'b',
-            Side::Adopted => 'a',
-            Side::Placed => 'p',
-            Side::PlacedBefore => 'q',
-            Side::Taken => 't',
-            Side::Looked => 'l',
-            // D, F, R, S and T of the Maildir in five alphabets.
-            Side::Was(mark) => mark.letter(),
-            Side::On(mark) => match mark {
-                Mark::Draft => '1',
-                Mark::Flagged => '2',
-                Mark::Answered => '3',
-                Mark::Seen => '4',
-                Mark::Deleted => '5',
-            },
-            Side::Off(mark) => match mark {
-                Mark::Draft => '6',
-                Mark::Flagged => '7',
-                Mark::Answered => '8',
-                Mark::Seen => '9',
-                Mark::Deleted => '0',
-            },
-            Side::OnThere(mark) => match mark {
-                Mark::Draft => 'U',
-                Mark::Flagged => 'V',
-                Mark::Answered => 'W',
-                Mark::Seen => 'X',
-                Mark::Deleted => 'Y',
-            },
-            Side::OffThere(mark) => match mark {
-                Mark::Draft => 'u',
-                Mark::Flagged => 'v',
-                Mark::Answered => 'w',
-                Mark::Seen => 'x',
-                Mark::Deleted => 'y',
-            },
+            Side::Done => "d".to_owned(),
+            Side::Before => "b".to_owned(),
+            Side::Adopted => "a".to_owned(),
+            Side::Placed => "p".to_owned(),
+            Side::PlacedBefore => "q".to_owned(),
+            Side::Taken => "t".to_owned(),
+            Side::Looked => "l".to_owned(),
+            Side::Flag(turn, Flag::System(mark)) => turn.system(*mark).to_string(),
+            // No keyword has a per cent sign.
+            Side::Flag(turn, Flag::Keyword(word)) => {
+                format!("{}{}", turn.keywords(), word.as_str().to_ascii_lowercase().replace('/', "%"))
+            }
         }
     }
+}
+
+/// The keyword in the name of a set, behind what [`Turn::keywords`] says.
+pub(super) fn keyword(name: &str) -> Option<Keyword> {
+    Keyword::new(&name.replace('%', "/"))
 }

@@ -14,12 +14,11 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use super::folder::{Folder, entries};
 use super::mailbox::Mailbox;
 use crate::failure::{Failure, Kind};
+use crate::message::Keyword;
 
 const FILE: &str = "dovecot-keywords";
 const LOCK: &str = "dovecot-uidlist.lock";
 const NEW: &str = "dovecot-keywords.mailhaul";
-/// A keyword longer than this is not carried; octets.
-const LONGEST: usize = 128;
 /// The file is ours and Dovecot's; more than this in it is damage.
 const LARGEST_FILE: u64 = 64 * 1024;
 
@@ -51,12 +50,14 @@ impl Keywords {
             self.names = read(mailbox, folder)?;
             self.read = true;
         }
-        if wanted.iter().any(|w| carried(w) && self.position(w).is_none()) && self.names.len() < 26 {
+        if wanted.iter().any(|w| Keyword::new(w).is_some() && self.position(w).is_none())
+            && self.names.len() < 26
+        {
             self.add(mailbox, folder, wanted)?;
         }
         let (mut letters, mut left) = (Vec::new(), Vec::new());
         for word in wanted {
-            match self.position(word).filter(|_| carried(word)) {
+            match self.position(word).filter(|_| Keyword::new(word).is_some()) {
                 Some(at) => letters.push(char::from(b'a' + at)),
                 None => left.push(word.clone()),
             }
@@ -75,7 +76,7 @@ impl Keywords {
         let _lock = Lock::take(mailbox, folder)?;
         self.names = read(mailbox, folder)?;
         for word in wanted {
-            if carried(word) && self.position(word).is_none() && self.names.len() < 26 {
+            if Keyword::new(word).is_some() && self.position(word).is_none() && self.names.len() < 26 {
                 self.names.push(word.clone());
             }
         }
@@ -96,13 +97,6 @@ fn write(mailbox: &Mailbox, folder: &Folder, names: &[String]) -> Result<(), Fai
         .and_then(|()| file.sync_all())
         .map_err(|e| mailbox.trouble(FILE, errno(&e)))?;
     renameat(dir, NEW, dir, FILE).and_then(|()| nix::unistd::fsync(dir)).map_err(|e| mailbox.trouble(FILE, e))
-}
-
-/// RFC 3501, `flag-keyword`: an atom.
-fn carried(word: &str) -> bool {
-    !word.is_empty()
-        && word.len() <= LONGEST
-        && word.bytes().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\]".contains(&b))
 }
 
 /// The words behind a folder's letters, in the order of the letters; an empty one is a free letter.
@@ -154,11 +148,6 @@ pub(super) fn give_back(mailbox: &Mailbox, folder: &Folder, before: u32) -> Resu
         };
     }
     write(mailbox, folder, &names)
-}
-
-/// Whether a Maildir can carry a keyword at all.
-pub(crate) fn fits(word: &str) -> bool {
-    carried(word)
 }
 
 fn errno(error: &std::io::Error) -> Errno {

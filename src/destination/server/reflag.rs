@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::home::{Server, at_home};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Detail, Session};
-use crate::message::{Mark, Parcel, UidSet};
+use crate::message::{Flag, Parcel, UidSet};
 
 /// Flags that are set (`true`) or taken away, and from which messages.
-pub type Reflags = BTreeMap<(Mark, bool), UidSet>;
+pub type Reflags = BTreeMap<(Flag, bool), UidSet>;
 
 impl Server {
     /// What is in a folder. `None`: it is not there, or another one has its name.
@@ -29,15 +29,16 @@ impl Server {
         Ok(details)
     }
 
-    /// Changes flags; what is not there any more is no trouble.
+    /// Changes flags; what is not there any more is no trouble. Returns how many messages were to get a
+    /// keyword that the server does not take.
     ///
     /// # Errors
     /// The server refuses.
-    pub async fn reflag(&self, name: &str, uidvalidity: u32, reflags: &Reflags) -> Result<(), Failure> {
+    pub async fn reflag(&self, name: &str, uidvalidity: u32, reflags: &Reflags) -> Result<u64, Failure> {
         let mut session: Session<Parcel> = self.connect().await?;
-        change(&mut session, name, uidvalidity, reflags).await.map_err(at_home)?;
+        let without = change(&mut session, name, uidvalidity, reflags).await.map_err(at_home)?;
         session.close().await;
-        Ok(())
+        Ok(without)
     }
 }
 
@@ -50,13 +51,25 @@ pub(super) async fn change(
     name: &str,
     uidvalidity: u32,
     reflags: &Reflags,
-) -> Result<(), Failure> {
-    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(()) };
+) -> Result<u64, Failure> {
+    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(0) };
     if selected.uidvalidity != uidvalidity || selected.exists == 0 {
-        return Ok(());
+        return Ok(0);
     }
-    for ((mark, on), uids) in reflags {
-        session.flag(uids, *mark, *on).await?;
+    let mut without = UidSet::new();
+    for ((flag, on), uids) in reflags {
+        let taken = match flag {
+            Flag::System(_) => session.flag(uids, flag, *on).await.map(|()| true),
+            Flag::Keyword(word) if !selected.keywords.keeps(word.as_str()) => Ok(false),
+            Flag::Keyword(_) => match session.flag(uids, flag, *on).await {
+                // Some have a limit that they do not tell before.
+                Err(refused) if refused.kind == Kind::Folder => Ok(false),
+                done => done.map(|()| true),
+            },
+        };
+        if !taken? && *on {
+            without.extend(uids);
+        }
     }
-    Ok(())
+    Ok(without.len())
 }

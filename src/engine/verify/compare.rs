@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::here::{Copy, Here};
 use super::{Finding, Verified, What};
-use crate::destination::maildir::fits;
-use crate::message::{Flags, MessageRef};
+use crate::message::{Flags, Keyword, MessageRef};
 use crate::mutf7;
 
 /// What the journal says of a message at the source.
@@ -259,8 +258,9 @@ fn differ(there: &Flags, here: &Flags, keeps: Option<&BTreeSet<String>>) -> Opti
             _ => {}
         }
     }
-    let kept =
-        |word: &&str| keeps.map_or_else(|| fits(word), |keeps| keeps.contains(&word.to_ascii_lowercase()));
+    let kept = |word: &&str| {
+        keeps.map_or_else(|| Keyword::new(word).is_some(), |keeps| keeps.contains(&word.to_ascii_lowercase()))
+    };
     let has = |list: &[String], word: &str| list.iter().any(|w| w.eq_ignore_ascii_case(word));
     missing.extend(there.keywords.iter().map(String::as_str).filter(|w| kept(w) && !has(&here.keywords, w)));
     more.extend(
