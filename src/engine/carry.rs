@@ -28,13 +28,23 @@ pub(super) struct Looked {
 }
 
 impl Looked {
-    /// What the journal has of a folder.
+    /// What the journal has of a folder; only the names of the sets, if it is not `known` any more what their
+    /// UIDs stand for.
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub(super) fn read(journal: &Journal, account: &str, folder: u64) -> Result<Looked, Failure> {
-        let at = journal.uids(account, folder, Side::Looked)?;
-        Ok(Looked { at, set: journal.flags(account, folder, Turn::Was)?, beyond: false })
+    pub(super) fn read(
+        journal: &Journal,
+        account: &str,
+        folder: u64,
+        known: bool,
+    ) -> Result<Looked, Failure> {
+        let mut set = journal.flags(account, folder, Turn::Was)?;
+        if !known {
+            set.values_mut().for_each(|set| *set = UidSet::new());
+            return Ok(Looked { set, ..Looked::default() });
+        }
+        Ok(Looked { at: journal.uids(account, folder, Side::Looked)?, set, beyond: false })
     }
 
     /// Writes it.
@@ -167,7 +177,7 @@ pub(super) fn put_back(
     if back.is_empty() {
         return Ok(());
     }
-    let mut looked = Looked::read(&means.journal, account, folder)?;
+    let mut looked = Looked::read(&means.journal, account, folder, true)?;
     for (uid, change) in back {
         for flag in &change.off {
             looked.set.entry(flag.clone()).or_default().remove(*uid);
@@ -213,6 +223,26 @@ mod tests {
         let change = Reflag { on: vec![Flag::System(Mark::Flagged)], off: vec![Flag::System(Mark::Seen)] };
         assert_eq!(looked.look(7, &flagged), change);
         assert_eq!(looked.look(7, &flagged), Reflag::default());
+    }
+
+    #[tokio::test]
+    async fn uids_of_another_time_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap().journal;
+        let old = Flags { seen: true, keywords: vec!["$Work".to_owned()], ..Flags::default() };
+        let mut looked = Looked::default();
+        looked.look(7, &old);
+        let mut changes = Changes::default();
+        looked.write("a", 5, &mut changes);
+        journal.commit(changes).await.unwrap();
+        assert_eq!(Looked::read(&journal, "a", 5, true).unwrap(), looked);
+        let mut anew = Looked::read(&journal, "a", 5, false).unwrap();
+        anew.look(8, &Flags::default());
+        let mut changes = Changes::default();
+        anew.write("a", 5, &mut changes);
+        journal.commit(changes).await.unwrap();
+        let read = Looked::read(&journal, "a", 5, true).unwrap();
+        assert!(read.set.is_empty() && read.at.contains(8) && !read.at.contains(7), "{read:?}");
     }
 
     #[test]

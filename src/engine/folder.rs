@@ -172,8 +172,8 @@ impl FolderWork<'_> {
             there: self.there(key)?,
             there_new: false,
             looked: match self.poll {
-                None if known => Looked::read(self.journal, self.account, key)?,
-                _ => Looked::default(),
+                None => Looked::read(self.journal, self.account, key, known)?,
+                Some(_) => Looked::default(),
             },
             twice: 0,
             fresh: UidSet::new(),
