@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
+mod certificate;
 mod daemon;
+mod dovecot;
 mod fake_imap;
+mod leaky;
 mod maildir;
 
 use std::collections::BTreeSet;
@@ -12,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use daemon::{Daemon, imap_migrate};
+use daemon::{Daemon, imap_migrate, there};
+use dovecot::Dovecot;
 use fake_imap::{Command, FakeImap, Folder, Mail, Reply};
+use leaky::Leaky;
 use maildir::{Tree, same};
 
 const LOGIN: (&str, &str) = ("alice", "secret");
@@ -69,7 +74,7 @@ fn each_body_is_fetched_once() {
     }
     let migration = daemon.migrate("old");
     // 9 in INBOX, 5 and 4 of those in Work, 2 in the trash, 4 in no other folder.
-    assert_eq!(migration["messages_total"], 24, "{migration:#}");
+    assert_eq!(migration["messages_imported"], 24, "{migration:#}");
     assert_eq!(bodies.load(Ordering::SeqCst), 20, "each body was fetched once");
     let home = daemon.maildir("alice");
     let tree = Tree::read(&home);
@@ -101,6 +106,107 @@ fn each_body_is_fetched_once() {
     assert_eq!(migration["messages_imported"], 2, "{migration:#}");
     assert_eq!(bodies.load(Ordering::SeqCst), 1, "only the new one was fetched");
     daemon.ctl(&["verify", "old", "--bodies"]).code(0);
+    daemon.stop();
+}
+
+const HOME: (&str, &str) = ("home-alice", "home secret");
+
+/// What is at the source, folder by folder as it is named at the destination.
+fn wanted(server: &FakeImap) -> Vec<String> {
+    let boxes = server.boxes();
+    let of = |at: usize| boxes[at].mails.iter().map(|mail| maildir::sha(&mail.body));
+    let elsewhere: BTreeSet<String> = [3, 5, 6].into_iter().flat_map(of).collect();
+    let in_folder =
+        |name: &str, at: usize| -> Vec<String> { of(at).map(|sha| format!("{name} {sha}")).collect() };
+    let mut all = [in_folder("", 5), in_folder(".Work", 6), in_folder(".[Gmail].Papierkorb", 3)].concat();
+    all.extend(of(0).filter(|sha| !elsewhere.contains(sha)).map(|sha| format!(".Archive {sha}")));
+    all.sort();
+    all
+}
+
+fn found(root: &std::path::Path) -> Vec<String> {
+    let tree = Tree::read(root);
+    let mut all: Vec<String> =
+        tree.messages().map(|(folder, message)| format!("{folder} {}", message.sha)).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn each_body_is_sent_to_a_server_once() {
+    let bodies = Arc::new(AtomicUsize::new(0));
+    let server = FakeImap::with_capability(GMAIL, mailbox(), counting(&bodies));
+    let home = Dovecot::start(&[HOME]);
+    let mut daemon = Daemon::homing(home.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.more_settings("[notices]\nto_member = false\n");
+    daemon.define("alice", &there(&imap_migrate("old", "alice", server.port, LOGIN, "")));
+    daemon.start();
+    let migration = daemon.migrate("old");
+    assert_eq!(migration["messages_imported"], 24, "{:#}", daemon.show("old"));
+    assert_eq!(bodies.load(Ordering::SeqCst), 20, "each body was fetched once");
+    let root = home.maildir(HOME.0);
+    same("what is there", &wanted(&server), &found(&root));
+    let tree = Tree::read(&root);
+    for message in &tree.folders[".Work"] {
+        let same = tree.folders[""].iter().find(|other| other.sha == message.sha);
+        if let Some(inbox) = same {
+            assert_eq!((&message.flags, message.mtime), (&inbox.flags, inbox.mtime));
+        }
+    }
+    daemon.ctl(&["verify", "old", "--bodies"]).code(0);
+    let before = Tree::files(&root);
+    daemon.migrate("old");
+    same("the files after a second run", &before, &Tree::files(&root));
+    // One more label: where it is at the server is not remembered from run to run.
+    server.change(|boxes| {
+        let mut labelled = boxes[5].mails[8].clone();
+        labelled.uid = 40;
+        boxes[6].mails.push(labelled);
+    });
+    let migration = daemon.migrate("old");
+    assert_eq!(migration["messages_imported"], 1, "{migration:#}");
+    same("what is there then", &wanted(&server), &found(&root));
+    daemon.stop();
+}
+
+#[test]
+fn copies_at_a_server_survive_kills_and_lost_answers() {
+    let mut boxes = mailbox();
+    let (inbox, rest) = (Folder::new("INBOX", 300).mails, Folder::new("Work", 60).mails);
+    let work: Vec<Mail> = inbox[50..250].iter().chain(&rest).cloned().collect();
+    let all: Vec<Mail> = inbox.iter().chain(&rest).cloned().collect();
+    boxes[0] = label("[Gmail]/Alle Nachrichten", "\\All", &all);
+    boxes[5] = label("INBOX", "", &inbox);
+    boxes[6] = label("Work", "", &work);
+    let server = FakeImap::with_capability(GMAIL, boxes, fake_imap::honest);
+    let home = Dovecot::start(&[HOME]);
+    let leaky = Leaky::start(home.imap, 3);
+    let mut daemon = Daemon::homing(leaky.port, "login = \"home-{local}\"", HOME.1);
+    daemon.more_settings("[migrations]\nconnections = 2\n[notices]\nto_member = false\n");
+    daemon.define("alice", &there(&imap_migrate("old", "alice", server.port, LOGIN, "")));
+    daemon.start();
+    let root = home.maildir(HOME.0);
+    let here = || maildir::count(&root);
+    let more_than = |count: usize| {
+        daemon::eventually("more has come", Duration::from_secs(120), || (here() > count).then_some(()));
+    };
+    daemon.ctl(&["start", "old"]);
+    more_than(320);
+    daemon.ctl(&["cancel", "old"]).code(0);
+    daemon.migration_in("old", &["cancelled"], Duration::from_secs(120));
+    assert_eq!(here(), 0, "everything is as it was");
+    daemon.ctl(&["start", "old"]);
+    for some in [10, 310, 400] {
+        more_than(some);
+        daemon.kill();
+        daemon.start();
+    }
+    daemon.migration_in("old", &["completed"], Duration::from_secs(120));
+    assert!(leaky.lost() > 0, "no answer was lost");
+    same("what is there", &wanted(&server), &found(&root));
+    let before = Tree::files(&root);
+    daemon.migrate("old");
+    same("the files after a further run", &before, &Tree::files(&root));
     daemon.stop();
 }
 

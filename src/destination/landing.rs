@@ -24,7 +24,8 @@ pub enum Order {
     Parcel(Parcel),
     /// Opens the folder that placements go to from now on.
     Open(Box<Opening>, oneshot::Sender<Result<Opened, Failure>>),
-    /// Takes a message that is in the mailbox for a complete one, by a second name of its file.
+    /// Takes a message that is in the mailbox for a complete one: by a second name of its file, or as one that
+    /// the server copies by itself.
     Copy {
         /// Its number from now on.
         piece: u64,
@@ -67,6 +68,8 @@ pub struct Opening {
     pub special: Option<String>,
     /// The member's rules, which may put a message into another folder.
     pub sorting: Option<Arc<Sorting>>,
+    /// UIDs at the source of messages that other folders get, too.
+    pub shared: UidSet,
 }
 
 impl Opening {
@@ -80,6 +83,7 @@ impl Opening {
             there: There::default(),
             special: None,
             sorting: None,
+            shared: UidSet::new(),
         }
     }
 }

@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::fingerprint::{Fingerprint, Print};
 use super::landing::{Opened, Opening, Order, Placement, Receipt};
+use super::maildir::FileName;
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
-use crate::message::Parcel;
+use crate::message::{Flags, Parcel};
 
 /// Octets of a message are written to the file in pieces of this size.
 const WRITE_AT: usize = 256 * 1024;
@@ -26,7 +27,29 @@ pub(super) enum Errand {
     /// The folder that messages go to from now on.
     Open(Box<Opening>, oneshot::Sender<Result<Opened, Failure>>),
     /// A batch, and who waits for what becomes of it.
-    Batch(Vec<Waiting>, oneshot::Sender<Vec<Receipt>>),
+    Batch(Batch, oneshot::Sender<Vec<Receipt>>),
+}
+
+/// What was placed before a commit.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Messages in the spool.
+    pub(super) waiting: Vec<Waiting>,
+    /// Messages that the server has in another folder.
+    pub(super) copies: Vec<(Placement, Sent)>,
+}
+
+/// A message that was sent to a server.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// The folder's name there.
+    pub(super) folder: Vec<u8>,
+    pub(super) uidvalidity: u32,
+    pub(super) uid: u32,
+    pub(super) print: Print,
+    /// As it was sent.
+    pub(super) flags: Flags,
+    pub(super) received: Option<i64>,
 }
 
 /// A message in the spool.
@@ -78,7 +101,7 @@ struct Staged {
     eight_bit: bool,
 }
 
-/// Takes orders until there are no more.
+/// Takes orders until there are no more. `sent` tells where the server has a message already.
 ///
 /// # Errors
 /// The spool cannot be written, or whoever carries the messages on has stopped: `Ok(false)`.
@@ -86,6 +109,7 @@ pub(super) fn take_in(
     directory: &Path,
     mut inbox: mpsc::Receiver<Order>,
     errands: &mpsc::Sender<Errand>,
+    sent: impl Fn(&FileName) -> Option<Sent>,
 ) -> Result<bool, Failure> {
     let mut spool = Spool::new(directory.to_owned());
     while let Some(order) = inbox.blocking_recv() {
@@ -100,11 +124,13 @@ pub(super) fn take_in(
             }
             Order::Drop(piece) => {
                 spool.complete.remove(&piece);
+                spool.copied.remove(&piece);
                 continue;
             }
-            Order::Copy { reply, .. } => {
-                // A server has no second names: it is fetched once more.
-                let _ = reply.send(false);
+            Order::Copy { piece, from, reply, .. } => {
+                let sent = sent(&from);
+                let _ = reply.send(sent.is_some());
+                spool.copied.extend(sent.map(|sent| (piece, sent)));
                 continue;
             }
             Order::Open(opening, reply) => Errand::Open(opening, reply),
@@ -137,7 +163,8 @@ pub(super) struct Spool {
     file: Option<(Arc<File>, u64)>,
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Body>,
-    ready: Vec<Waiting>,
+    copied: BTreeMap<u64, Sent>,
+    ready: Batch,
 }
 
 impl Spool {
@@ -191,9 +218,13 @@ impl Spool {
     }
 
     fn place(&mut self, placement: Placement) -> Result<(), Failure> {
+        if let Some(sent) = self.copied.remove(&placement.piece) {
+            self.ready.copies.push((placement, sent));
+            return Ok(());
+        }
         match self.complete.remove(&placement.piece) {
             Some(body) => {
-                self.ready.push(Waiting { placement, body });
+                self.ready.waiting.push(Waiting { placement, body });
                 Ok(())
             }
             None => Err(Failure::new(Kind::Protocol, "a message was named that never came", "")),
@@ -201,7 +232,7 @@ impl Spool {
     }
 
     /// What was placed; what comes next goes into another file, so that this one can end with its batch.
-    pub(super) fn batch(&mut self) -> Vec<Waiting> {
+    pub(super) fn batch(&mut self) -> Batch {
         self.file = None;
         std::mem::take(&mut self.ready)
     }
@@ -242,7 +273,7 @@ pub(crate) fn nameless(directory: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use crate::destination::maildir::Origin;
-    use crate::message::{Flags, MessageRef};
+    use crate::message::MessageRef;
 
     fn placement(piece: u64) -> Placement {
         Placement {
@@ -275,7 +306,7 @@ mod tests {
         spool.place(placement(1)).unwrap();
         // The third is not complete when the batch ends.
         send(&mut spool, 3, b"th");
-        let first = spool.batch();
+        let first = spool.batch().waiting;
         spool.take(Parcel::Data(b"ree".to_vec())).unwrap();
         spool.take(Parcel::End).unwrap();
         send(&mut spool, 4, b"four");
@@ -283,7 +314,7 @@ mod tests {
         spool.place(placement(3)).unwrap();
         spool.place(placement(4)).unwrap();
         assert!(spool.place(placement(2)).is_err());
-        let second = spool.batch();
+        let second = spool.batch().waiting;
         assert_eq!(first.len(), 1);
         assert!(octets(&first[0].body).ends_with(b"one\nbare"));
         assert_eq!(first[0].body.arrival, Some(9));

@@ -121,7 +121,13 @@ impl FolderWork<'_> {
     /// [`Kind::Folder`] for this folder alone; anything else ends the connection's work. What landed before is
     /// recorded.
     pub(super) async fn bring(&self, session: &mut Session<Order>, part: &Part) -> Result<Brought, Failure> {
-        let (folder, record) = (&part.folder, part.record.clone());
+        let folder = &part.folder;
+        // An earlier go of this run may have brought some of it.
+        let earlier = self.journal.folder(self.account, Origin::imap(self.account, &folder.wire).folder)?;
+        let record = match earlier.filter(|record| record.run == self.run) {
+            Some(record) => FolderRecord { note: part.record.note.clone(), ..record },
+            None => part.record.clone(),
+        };
         let examined = session.examine(&folder.wire).await?;
         let since = match &part.listing {
             Listing::Since { uidnext, again } if record.uidvalidity == examined.uidvalidity => {
@@ -195,11 +201,11 @@ impl FolderWork<'_> {
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);
-        let there = progress.there.known(&progress.record.standing());
-        let special = special_use(folder);
-        let sorting = self.poll.and_then(sorting);
+        let (there, special) = (progress.there.known(&progress.record.standing()), special_use(folder));
         let usual = Opening::new(&progress.record.directory, origin);
-        let opening = Opening { look, orphans, there, special, sorting, ..usual };
+        let shared = self.gmail.map(|map| map.shared(key)).unwrap_or_default();
+        let opening =
+            Opening { look, orphans, there, special, shared, sorting: self.poll.and_then(sorting), ..usual };
         let opened = self.landing.open(opening).await?;
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();
@@ -508,53 +514,7 @@ impl FolderWork<'_> {
         Ok(())
     }
 
-    async fn finish(&self, progress: &mut Progress) -> Result<(), Failure> {
-        while let Some(answer) = progress.waiting.pop_front() {
-            let receipts = self.landing.settled(answer).await?;
-            self.receive(progress, receipts).await?;
-        }
-        if !progress.record.ledger.adds_up() {
-            return Err(Failure::new(
-                Kind::Protocol,
-                format!(
-                    "the numbers of folder {} do not add up: {:?}",
-                    progress.record.name, progress.record.ledger
-                ),
-                "it is tried again; tell the makers of Mailhaul if it stays",
-            ));
-        }
-        progress.record.open = false;
-        progress.record.state = FolderState::Done;
-        let told = [
-            (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
-            (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
-            (
-                progress.altered,
-                "messages have 8-bit characters in their headers, and the destination replaced those",
-            ),
-        ];
-        for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
-            let words = format!("{count} {what}");
-            let note = progress.record.note.take();
-            progress.record.note = Some(note.map_or(words.clone(), |note| format!("{note}; {words}")));
-        }
-        self.save(progress).await?;
-        let ledger = &progress.record.ledger;
-        tracing::debug!(
-            MIGRATION = self.account,
-            FOLDER = progress.record.name,
-            "folder done: {} seen, {} imported, {} already here, {} failed, {} vanished",
-            ledger.seen,
-            ledger.imported,
-            ledger.already_there,
-            ledger.failed,
-            ledger.vanished
-        );
-        self.tell(progress, true);
-        Ok(())
-    }
-
-    fn tell(&self, progress: &Progress, done: bool) {
+    pub(super) fn tell(&self, progress: &Progress, done: bool) {
         let numbers = FolderNumbers {
             ledger: progress.record.ledger,
             bytes_total: progress.record.bytes_total,

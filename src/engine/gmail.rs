@@ -112,6 +112,12 @@ impl Map {
         self.archived.get(&folder).is_none_or(|own| own.contains(uid))
     }
 
+    /// The messages of a folder whose bodies go to others, too.
+    pub(super) fn shared(&self, folder: u64) -> UidSet {
+        let homes = self.homes.values().flat_map(BTreeMap::values);
+        homes.filter(|home| home.folder == folder).map(|home| home.uid).collect()
+    }
+
     /// Where the body of a message is fetched, if not in this folder.
     pub(super) fn home(&self, folder: u64, uid: u32) -> Option<Home> {
         self.homes.get(&folder)?.get(&uid).copied()

@@ -11,6 +11,7 @@ mod board;
 mod budget;
 mod carry;
 mod carry_there;
+mod closing;
 mod copies;
 mod drain;
 mod folder;

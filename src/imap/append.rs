@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::date;
 use super::refusal::{quote, refusal};
+use super::response::every;
 use super::session::{Done, Session};
 use super::shelf::{Permitted, is_missing, says, written};
 use crate::failure::{Failure, Kind};
@@ -291,11 +292,10 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
     fn judge(&mut self, done: &Done, letters: Range<usize>) -> Result<(), Failure> {
         if done.ok {
             let uids: Vec<(u32, u32)> = match &done.said.appended {
+                // A number of UIDs that does not fit says nothing.
                 Some((validity, ranges)) => {
-                    let count: u64 = ranges.iter().map(|(s, e)| u64::from(*e) - u64::from(*s) + 1).sum();
-                    let all = ranges.iter().flat_map(|(s, e)| *s..=*e).map(|uid| (*validity, uid));
-                    // A number of UIDs that does not fit says nothing.
-                    if count == letters.len() as u64 { all.collect() } else { Vec::new() }
+                    let all = every(ranges, letters.len() as u64).unwrap_or_default();
+                    all.into_iter().map(|uid| (*validity, uid)).collect()
                 }
                 None => Vec::new(),
             };

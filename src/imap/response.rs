@@ -42,6 +42,9 @@ pub(super) enum Status {
     Trouble,
 }
 
+/// Ranges of UIDs, first and last, in the order in which the server tells them.
+pub(super) type Ranges = Vec<(u32, u32)>;
+
 /// The text and the codes of a status response.
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -53,7 +56,9 @@ pub(super) struct Said {
     /// PERMANENTFLAGS
     pub(super) permanent: Option<Vec<String>>,
     /// APPENDUID (RFC 4315): the folder's UIDVALIDITY, and the new UIDs in order as ranges.
-    pub(super) appended: Option<(u32, Vec<(u32, u32)>)>,
+    pub(super) appended: Option<(u32, Ranges)>,
+    /// COPYUID (RFC 4315): the other folder's UIDVALIDITY, and the UIDs here and there in order as ranges.
+    pub(super) copied: Option<(u32, Ranges, Ranges)>,
     /// TRYCREATE: there is no such folder.
     pub(super) try_create: bool,
     pub(super) modseq: Option<u64>,
@@ -108,20 +113,31 @@ fn said(outcome: &Outcome<'_>) -> Said {
         Some(ResponseCode::PermanentFlags(list)) => {
             said.permanent = Some(list.iter().map(ToString::to_string).collect());
         }
-        Some(ResponseCode::AppendUid(validity, set)) => {
-            let ranges = set.iter().map(|member| match member {
-                UidSetMember::Uid(uid) => (*uid, *uid),
-                // Ranges may be written either way round (RFC 4315, 3).
-                UidSetMember::UidRange(range) => {
-                    ((*range.start()).min(*range.end()), (*range.start()).max(*range.end()))
-                }
-            });
-            said.appended = Some((*validity, ranges.collect()));
+        Some(ResponseCode::AppendUid(validity, set)) => said.appended = Some((*validity, ranges(set))),
+        Some(ResponseCode::CopyUid(validity, here, there)) => {
+            said.copied = Some((*validity, ranges(here), ranges(there)));
         }
         Some(ResponseCode::HighestModSeq(value)) => said.modseq = Some(*value),
         _ => {}
     }
     said
+}
+
+fn ranges(set: &[UidSetMember]) -> Ranges {
+    let range = |member: &UidSetMember| match member {
+        UidSetMember::Uid(uid) => (*uid, *uid),
+        // Ranges may be written either way round (RFC 4315, 3).
+        UidSetMember::UidRange(range) => {
+            ((*range.start()).min(*range.end()), (*range.start()).max(*range.end()))
+        }
+    };
+    set.iter().map(range).collect()
+}
+
+/// The UIDs of ranges in order, if there are `count` of them.
+pub(super) fn every(ranges: &Ranges, count: u64) -> Option<Vec<u32>> {
+    let all: u64 = ranges.iter().map(|(first, last)| u64::from(*last) - u64::from(*first) + 1).sum();
+    (all == count).then(|| ranges.iter().flat_map(|(first, last)| *first..=*last).collect())
 }
 
 fn item(attributes: &[AttributeValue<'_>]) -> Item {

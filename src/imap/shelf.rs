@@ -1,11 +1,11 @@
 //! Folders from the side that writes: where they are named, made, subscribed and opened, and messages that
 //! are taken out again. It refuses to expunge a message that somebody else has marked as deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::{pieces, quoted};
 use super::refusal::{quote, refusal};
-use super::response::Response;
+use super::response::{Response, every};
 use super::session::{Done, Session};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flag, Mark, Parcel, UidSet};
@@ -248,6 +248,34 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         Ok(())
+    }
+
+    /// Copies messages of the open folder to another one (RFC 9051, 6.4.7), with flags and dates. Returns the
+    /// UIDVALIDITY there and the new UIDs by the old ones. `None`: the server refuses, and has copied nothing.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if it does not say of each message what its new UID is (RFC 4315, COPYUID): it may have
+    /// been copied, and another try has to look.
+    pub async fn copy(
+        &mut self,
+        uids: &UidSet,
+        to: &[u8],
+    ) -> Result<Option<(u32, BTreeMap<u32, u32>)>, Failure> {
+        let command = [format!("UID COPY {uids} ").as_bytes(), written(to)?.as_slice()].concat();
+        let tag = self.send(&command).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        if !done.ok {
+            return Ok(None);
+        }
+        let told = done.said.copied.and_then(|(validity, here, there)| {
+            let (here, there) = (every(&here, uids.len())?, every(&there, uids.len())?);
+            let new: BTreeMap<u32, u32> = here.into_iter().zip(there).collect();
+            uids.iter().all(|uid| new.contains_key(&uid)).then_some((validity, new))
+        });
+        match told {
+            Some(told) => Ok(Some(told)),
+            None => Err(refusal("the server does not say what it copied", &done.text, Kind::Folder, "")),
+        }
     }
 
     /// Sets a flag of messages of the open folder, or takes it away.

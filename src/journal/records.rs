@@ -463,6 +463,11 @@ impl Journal {
         Ok(found)
     }
 
+    /// One folder; `folder` is the hash of its name.
+    pub fn folder(&self, account: &str, folder: u64) -> Result<Option<FolderRecord>, Failure> {
+        self.record(&format!("f/{account}/{folder:016x}"))
+    }
+
     /// The folders of a migration, by the hashes of their names.
     pub fn folders(&self, account: &str) -> Result<BTreeMap<u64, FolderRecord>, Failure> {
         Ok(self

@@ -1,5 +1,5 @@
-//! A wire between the daemon and a server that loses every so many-th answer to APPEND: the server has the
-//! message, and nobody hears of it. It refuses to lose anything else.
+//! A wire between the daemon and a server that loses every so many-th answer to APPEND or COPY: the server has the
+//! messages, and nobody hears of it. It refuses to lose anything else.
 
 #![allow(
     dead_code,
@@ -63,7 +63,7 @@ fn answer(
         let text = &chunk[..count];
         // Dovecot's words, and those of any server with UIDPLUS.
         let says = |words: &[u8]| text.windows(words.len()).any(|said| said.eq_ignore_ascii_case(words));
-        let appended = says(b"Append completed") || says(b"[APPENDUID ");
+        let appended = says(b"Append completed") || says(b"[APPENDUID ") || says(b"[COPYUID ");
         if appended && (answers.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every) {
             lost.fetch_add(1, Ordering::Relaxed);
             break;

@@ -41,7 +41,7 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
     // One batch may wait while another one is being sent.
     let (errands, work) = mpsc::channel(1);
     let directory = spool.clone();
-    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands));
+    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |_| None));
     landings.spawn(async move {
         let mut carrier = Carrier {
             to,
@@ -124,7 +124,7 @@ impl Carrier {
                         tokio::time::sleep(GRACE).await;
                     };
                     let receipts = tokio::select! {
-                        receipts = self.batch(batch) => receipts.map_err(at_home)?,
+                        receipts = self.batch(batch.waiting) => receipts.map_err(at_home)?,
                         () = left => return Err(stopped()),
                     };
                     let _ = reply.send(receipts);

@@ -11,14 +11,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::copies::Sends;
 use super::home::{Server, at_home};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
 use super::prints::prints;
 use crate::destination::fingerprint::{Fingerprint, Print};
-use crate::destination::landing::{Landing, Opened, Opening, Receipt, There};
-use crate::destination::spool::{Body, Errand, Waiting, take_in};
+use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt, There};
+use crate::destination::spool::{Batch, Body, Errand, Sent, Waiting, take_in};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Appended, Letter, Selected, Session, written_flags};
 use crate::message::{MessageRef, Parcel, UidSet};
@@ -35,7 +36,9 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
     // One batch may wait while another one is being sent.
     let (errands, work) = mpsc::channel(1);
     let directory = spool.clone();
-    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands));
+    let sends = Arc::clone(&server);
+    let taking =
+        landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |from| sends.sends.of(from)));
     landings.spawn(async move {
         let mut carrier = Carrier { server, spool: directory, session: None, open: None };
         let carried = carrier.carry(work).await;
@@ -64,13 +67,15 @@ struct Carrier {
 }
 
 /// The folder that messages go to.
-struct Open {
-    name: Vec<u8>,
-    selected: Selected,
+pub(super) struct Open {
+    pub(super) name: Vec<u8>,
+    pub(super) selected: Selected,
     /// The UID that the next message gets, as far as is known.
-    next: u32,
-    likes: Likenesses,
+    pub(super) next: u32,
+    pub(super) likes: Likenesses,
     intent: Intent,
+    /// Messages that other folders get, too; by UID at the source.
+    shared: UidSet,
 }
 
 impl Carrier {
@@ -128,19 +133,27 @@ impl Carrier {
             Likenesses::default()
         };
         let place = Some((selected.uidvalidity, selected.uidnext));
-        self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent });
+        let shared = opening.shared;
+        self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent, shared });
         Ok(Opened { there: place, ..Opened::default() })
     }
 
     /// Everything of the batch is there, or refused, when this returns. An answer that is lost with its
     /// connection costs another connection, and a look at what has come.
-    async fn batch(&mut self, batch: Vec<Waiting>) -> Result<Vec<Receipt>, Failure> {
-        if batch.is_empty() {
+    async fn batch(&mut self, batch: Batch) -> Result<Vec<Receipt>, Failure> {
+        let Batch { waiting: batch, copies } = batch;
+        if batch.is_empty() && copies.is_empty() {
             return Ok(Vec::new());
         }
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
-        let (batch, receipts) = open.recognise(session, batch).await?;
-        open.intend(&batch).await?;
+        let copied = open.copy(session, copies).await?;
+        let (batch, mut receipts) = open.recognise(session, batch).await?;
+        receipts.extend(copied);
+        let prints = prints_of(&batch).await?;
+        let shared = open.shared(&batch, &prints);
+        if !prints.is_empty() {
+            open.intend(prints).await?;
+        }
         let intended = !batch.is_empty();
         let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
         let eight_bit: BTreeMap<MessageRef, Body> =
@@ -153,10 +166,10 @@ impl Carrier {
             let failure = match sending.send(session, open).await {
                 Ok(()) => {
                     if intended {
-                        let intent = open.intent.clone();
-                        on_disk(move || intent.answered()).await?;
+                        open.answered().await?;
                     }
                     look_back(session, &eight_bit, &mut sending.receipts).await?;
+                    open.remember(&self.server.sends, shared, &sending.receipts);
                     return Ok(sending.receipts);
                 }
                 Err(failure) if may_pass(&failure) && tries < TRIES => failure,
@@ -323,18 +336,42 @@ fn may_pass(failure: &Failure) -> bool {
 
 impl Open {
     /// Durable before anything of it is sent.
-    async fn intend(&self, batch: &[Waiting]) -> Result<(), Failure> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
+    pub(super) async fn intend(&self, batch: Vec<Print>) -> Result<(), Failure> {
         let intent = self.intent.clone();
-        on_disk(move || {
-            let prints = bodies.iter().map(|body| body.print(Fingerprint::lenient()));
-            intent.add(&prints.collect::<io::Result<Vec<_>>>()?)
-        })
-        .await?;
-        Ok(())
+        on_disk(move || intent.add(&batch)).await
+    }
+
+    /// What was intended last is there, or refused.
+    pub(super) async fn answered(&self) -> Result<(), Failure> {
+        let intent = self.intent.clone();
+        on_disk(move || intent.answered()).await
+    }
+
+    /// What other folders get, too; its UID is not known yet.
+    fn shared(&self, batch: &[Waiting], prints: &[Print]) -> BTreeMap<MessageRef, (u64, Sent)> {
+        let sent = |(waiting, print): (&Waiting, &Print)| {
+            let Placement { message, origin, flags, received, .. } = &waiting.placement;
+            let MessageRef::Imap { uid, .. } = message else { return None };
+            let sent = Sent {
+                folder: self.name.clone(),
+                uidvalidity: self.selected.uidvalidity,
+                uid: 0,
+                print: *print,
+                flags: flags.clone(),
+                received: *received,
+            };
+            self.shared.contains(*uid).then_some((*message, (origin.folder, sent)))
+        };
+        batch.iter().zip(prints).filter_map(sent).collect()
+    }
+
+    /// Of those, what is there as it was sent can be copied.
+    fn remember(&self, sends: &Sends, mut shared: BTreeMap<MessageRef, (u64, Sent)>, receipts: &[Receipt]) {
+        for receipt in receipts.iter().filter(|receipt| !receipt.adopted && !receipt.altered) {
+            if let (Some((folder, sent)), Some(uid)) = (shared.remove(&receipt.message), receipt.uid) {
+                sends.remember(folder, receipt.message, Sent { uid, ..sent });
+            }
+        }
     }
 
     /// What is there already needs not be sent.
@@ -369,6 +406,11 @@ impl Open {
     }
 }
 
+async fn prints_of(batch: &[Waiting]) -> Result<Vec<Print>, Failure> {
+    let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
+    on_disk(move || bodies.iter().map(|body| body.print(Fingerprint::lenient())).collect()).await
+}
+
 async fn print(waiting: &Waiting) -> Result<Print, Failure> {
     let body = waiting.body.clone();
     on_disk(move || body.print(Fingerprint::lenient())).await
@@ -384,6 +426,6 @@ pub(super) async fn on_disk<T: Send + 'static>(
     })
 }
 
-fn lost() -> Failure {
+pub(super) fn lost() -> Failure {
     Failure::new(Kind::Destination, "an answer is missing", "it is tried again")
 }

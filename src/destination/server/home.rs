@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use super::carrier::on_disk;
+use super::copies::Sends;
 use super::intent::Intent;
 use super::moved::{Gap, take_back};
 use super::prints::prints;
@@ -29,6 +30,8 @@ pub struct Server {
     login: Source,
     secret: Arc<Secret>,
     layout: OnceCell<Layout>,
+    /// What was sent since it was opened.
+    pub(super) sends: Sends,
 }
 
 /// What is to be undone in one folder.
@@ -64,7 +67,13 @@ pub struct Arrivals {
 impl Server {
     /// The mailbox behind `login`.
     pub fn new(connector: Connector, login: Source, secret: Secret) -> Server {
-        Server { connector, login, secret: Arc::new(secret), layout: OnceCell::new() }
+        Server {
+            connector,
+            login,
+            secret: Arc::new(secret),
+            layout: OnceCell::new(),
+            sends: Sends::default(),
+        }
     }
 
     /// A connection that is logged in as the member.

@@ -4,6 +4,7 @@
 
 mod before;
 mod carrier;
+mod copies;
 mod home;
 mod intent;
 mod late;
