@@ -4,7 +4,7 @@
 //! destination slows the source and memory stays small. It refuses to go on after a failure: the batch is
 //! dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
@@ -97,6 +97,9 @@ pub struct There {
     pub floor: u32,
     /// What is recorded: brought, or found there.
     pub recorded: UidSet,
+    /// What is recorded may be found once more, for the source may have other names for it now: of messages of
+    /// each size all but so many.
+    pub kept: Option<BTreeMap<u64, usize>>,
 }
 
 /// The answer to [`Order::Open`].

@@ -14,6 +14,8 @@ pub(super) struct AtServer {
     pub(super) placed: UidSet,
     /// Of what was there and found to be what came.
     pub(super) taken: UidSet,
+    /// Of both, those that the source knew by other UIDs, and that have not been found again.
+    loose: UidSet,
 }
 
 impl AtServer {
@@ -25,14 +27,25 @@ impl AtServer {
         Ok(AtServer {
             placed: journal.uids(account, folder, Side::Placed)?,
             taken: journal.uids(account, folder, Side::Taken)?,
+            loose: journal.uids(account, folder, Side::Loose)?,
         })
+    }
+
+    /// The source has numbered its messages anew. Says whether the sets changed.
+    pub(super) fn loosen(&mut self) -> bool {
+        let before = self.loose.len();
+        self.loose.extend(&self.placed);
+        self.loose.extend(&self.taken);
+        self.loose.len() != before
     }
 
     /// What a landing has to know.
     pub(super) fn known(&self, record: &Standing) -> There {
         let mut recorded = self.placed.clone();
         recorded.extend(&self.taken);
-        There { uidvalidity: record.there, floor: if record.open { record.floor } else { 0 }, recorded }
+        recorded.subtract(&self.loose);
+        let floor = if record.open { record.floor } else { 0 };
+        There { uidvalidity: record.there, floor, recorded, kept: None }
     }
 
     /// The folder was opened: UIDVALIDITY, and the UID that comes next. Says whether the sets changed.
@@ -52,17 +65,18 @@ impl AtServer {
 
     /// A message landed. Says whether the sets changed.
     pub(super) fn landed(&mut self, receipt: &Receipt) -> bool {
-        match receipt.uid {
-            Some(uid) if receipt.adopted => self.taken.insert(uid),
-            Some(uid) => self.placed.insert(uid),
-            None => false,
-        }
+        let Some(uid) = receipt.uid else { return false };
+        let found = self.loose.contains(uid);
+        self.loose.remove(uid);
+        let new = if receipt.adopted { self.taken.insert(uid) } else { self.placed.insert(uid) };
+        found || new
     }
 
     /// To be recorded.
     pub(super) fn save(&self, account: &str, folder: u64, changes: &mut Changes) {
         changes.uids(account, folder, Side::Placed, &self.placed);
         changes.uids(account, folder, Side::Taken, &self.taken);
+        changes.uids(account, folder, Side::Loose, &self.loose);
     }
 }
 

@@ -151,6 +151,8 @@ impl FolderWork<'_> {
             // Other UIDs than before: what the old ones say does not count.
             (done, adopted) = (UidSet::new(), UidSet::new());
         }
+        let mut there = self.there(key)?;
+        let there_new = !known && there.loosen();
         let unsure = record.open || !known;
         let mut progress = Progress {
             key,
@@ -175,8 +177,8 @@ impl FolderWork<'_> {
             waiting: VecDeque::new(),
             lost_keywords: 0,
             altered: 0,
-            there: self.there(key)?,
-            there_new: false,
+            there,
+            there_new,
             looked: match self.poll {
                 None => Looked::read(self.journal, self.account, key, known)?,
                 Some(_) => Looked::default(),

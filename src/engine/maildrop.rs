@@ -18,6 +18,7 @@ use super::poll::Outcome;
 use super::recall::{forget, list_skipped, not_taken, remember};
 use super::{Means, blocking, odd};
 use crate::account::Account;
+use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
 use crate::destination::place::{Naming, place};
@@ -148,10 +149,17 @@ pub(super) async fn run(
         };
         let landing = means.land(account, &home, landings).await?;
         let mut at_server = AtServer::read(journal, name, FOLDER)?;
+        let mut there = at_server.known(&outcome.record.standing());
+        let renamed_there = renamed && matches!(home, Home::Server(..));
+        if renamed_there {
+            let mut kept: BTreeMap<u64, usize> = BTreeMap::new();
+            recorded.iter().for_each(|(_, size)| *kept.entry(*size).or_default() += 1);
+            there.kept = Some(kept);
+        }
         let opening = Opening {
-            look: unsure.then_some(recorded),
+            look: (unsure || renamed_there).then_some(recorded),
             orphans: orphans.clone(),
-            there: at_server.known(&outcome.record.standing()),
+            there,
             sorting: work.sorting.clone(),
             ..Opening::new(&work.directory, origin)
         };

@@ -111,6 +111,7 @@ pub(super) async fn roll_back(
         let placed = means.journal.uids(&account.name, key, Side::PlacedBefore)?;
         changes.uids(&account.name, key, Side::Placed, &placed);
         changes.uids(&account.name, key, Side::Taken, &UidSet::new());
+        changes.uids(&account.name, key, Side::Loose, &UidSet::new());
         if let Some((_, _, changed)) = back.get(&key).filter(|(_, _, changed)| !changed.is_empty()) {
             carry::put_back(means, &account.name, key, changed, &mut changes)?;
             record.modseq = 0;

@@ -17,6 +17,8 @@ pub enum Side {
     PlacedBefore,
     /// UIDs at a server that were there, and were found to be what came.
     Taken,
+    /// Of both, UIDs of messages that had other UIDs at the source.
+    Loose,
     /// The messages whose flags at the source are known.
     Looked,
     /// What became of one flag.
@@ -78,6 +80,7 @@ impl Side {
             Side::Placed => "p".to_owned(),
             Side::PlacedBefore => "q".to_owned(),
             Side::Taken => "t".to_owned(),
+            Side::Loose => "g".to_owned(),
             Side::Looked => "l".to_owned(),
             Side::Flag(turn, Flag::System(mark)) => turn.system(*mark).to_string(),
             // No keyword has a per cent sign.

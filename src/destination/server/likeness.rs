@@ -15,6 +15,8 @@ use crate::message::Parcel;
 #[derive(Debug)]
 struct Candidate {
     uid: u32,
+    /// It is known as another message, whose name at the source may be gone.
+    recorded: bool,
     print: Option<Print>,
 }
 
@@ -22,6 +24,8 @@ struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Likenesses {
     by_size: BTreeMap<u64, Vec<Candidate>>,
+    /// How many of those that are recorded may be taken, by size.
+    spare: BTreeMap<u64, usize>,
     floor: u32,
 }
 
@@ -34,13 +38,27 @@ pub(super) struct Found {
 }
 
 impl Likenesses {
-    /// Of `listed`, UIDs and sizes, those that nobody has recorded. Below the `floor` nothing is ours.
+    /// Of `listed`, UIDs and sizes, those that nobody has recorded, or that may be found once more. Below the
+    /// `floor` nothing is ours.
     pub(super) fn of(listed: Vec<(u32, u32)>, there: &There) -> Likenesses {
-        let mut by_size: BTreeMap<u64, Vec<Candidate>> = BTreeMap::new();
-        for (uid, size) in listed.into_iter().filter(|(uid, _)| !there.recorded.contains(*uid)) {
-            by_size.entry(size.into()).or_default().push(Candidate { uid, print: None });
+        let mut spare: BTreeMap<u64, usize> = BTreeMap::new();
+        if let Some(kept) = &there.kept {
+            for (_, size) in listed.iter().filter(|(uid, _)| there.recorded.contains(*uid)) {
+                *spare.entry((*size).into()).or_default() += 1;
+            }
+            for (size, count) in &mut spare {
+                *count = count.saturating_sub(kept.get(size).copied().unwrap_or(0));
+            }
+            spare.retain(|_, count| *count > 0);
         }
-        Likenesses { by_size, floor: there.floor }
+        let mut by_size: BTreeMap<u64, Vec<Candidate>> = BTreeMap::new();
+        for (uid, size) in listed {
+            let (recorded, size) = (there.recorded.contains(uid), u64::from(size));
+            if !recorded || spare.contains_key(&size) {
+                by_size.entry(size).or_default().push(Candidate { uid, recorded, print: None });
+            }
+        }
+        Likenesses { by_size, spare, floor: there.floor }
     }
 
     /// Whether a message of this size may be there.
@@ -77,13 +95,20 @@ impl Likenesses {
 
     /// The message of that content, which is used up by that. Ours come first: they were brought for this.
     pub(super) fn take(&mut self, octets: u64, print: Print) -> Option<Found> {
-        let floor = self.floor;
+        let (floor, spare) = (self.floor, self.spare.get_mut(&octets));
+        let some_left = spare.as_ref().is_some_and(|left| **left > 0);
         let candidates = self.by_size.get_mut(&octets)?;
-        let same = |candidate: &&Candidate| candidate.print == Some(print);
-        let ours = candidates.iter().filter(same).map(|c| c.uid).find(|uid| floor > 0 && *uid >= floor);
-        let uid = ours.or_else(|| candidates.iter().find(same).map(|c| c.uid))?;
+        let same = |c: &&Candidate| c.print == Some(print) && (!c.recorded || some_left);
+        let mut alike = candidates.iter().filter(same);
+        let ours = alike.clone().find(|c| !c.recorded && floor > 0 && c.uid >= floor);
+        let known = || alike.clone().find(|c| c.recorded);
+        let found = ours.or_else(known).or_else(|| alike.next())?;
+        let (uid, recorded, before) = (found.uid, found.recorded, ours.is_none());
         candidates.retain(|candidate| candidate.uid != uid);
-        Some(Found { uid, before: ours.is_none() })
+        if let Some(left) = spare.filter(|_| recorded) {
+            *left -= 1;
+        }
+        Some(Found { uid, before })
     }
 }
 
@@ -93,7 +118,8 @@ mod tests {
 
     #[test]
     fn each_is_used_once_and_ours_first() {
-        let there = There { uidvalidity: 1, floor: 5, recorded: [7].into_iter().collect() };
+        let there =
+            There { uidvalidity: 1, floor: 5, recorded: [7].into_iter().collect(), ..There::default() };
         let mut likes = Likenesses::of(vec![(2, 3), (5, 3), (6, 9), (7, 3)], &there);
         assert!(likes.may_hold(3) && !likes.may_hold(4));
         let print = Fingerprint::of(&b"abc"[..]).unwrap();
@@ -103,6 +129,22 @@ mod tests {
         }
         assert_eq!(likes.take(3, print), Some(Found { uid: 5, before: false }));
         assert_eq!(likes.take(3, print), Some(Found { uid: 2, before: true }));
+        assert_eq!(likes.take(3, print), None);
+    }
+
+    #[test]
+    fn what_is_recorded_is_found_again_if_it_has_lost_its_name() {
+        let recorded = [1, 2, 3].into_iter().collect();
+        // Of two that are as long as the new one, one is still known by its name.
+        let kept = Some(BTreeMap::from([(3, 1)]));
+        let there = There { uidvalidity: 1, recorded, kept, ..There::default() };
+        let mut likes = Likenesses::of(vec![(1, 3), (2, 3), (3, 4), (4, 3)], &there);
+        let print = Fingerprint::of(&b"abc"[..]).unwrap();
+        for candidate in likes.by_size.get_mut(&3).unwrap() {
+            candidate.print = Some(print);
+        }
+        assert_eq!(likes.take(3, print), Some(Found { uid: 1, before: true }));
+        assert_eq!(likes.take(3, print), Some(Found { uid: 4, before: true }), "the other one is taken");
         assert_eq!(likes.take(3, print), None);
     }
 }
