@@ -55,6 +55,22 @@ impl Home {
         Ok(placed.map(|placed| placed.directory).unwrap_or_default())
     }
 
+    /// The folders that are there for a special use (RFC 6154), by its name in lower case. A Maildir does not tell.
+    ///
+    /// # Errors
+    /// The server does not list its folders.
+    pub async fn special_uses(&self) -> Result<BTreeMap<String, Vec<FolderPath>>, Failure> {
+        let mut uses: BTreeMap<String, Vec<FolderPath>> = BTreeMap::new();
+        if let Home::Server(server, _) = self {
+            for folder in server.folders().await? {
+                for name in folder.uses {
+                    uses.entry(name).or_default().push(folder.path.clone());
+                }
+            }
+        }
+        Ok(uses)
+    }
+
     /// Starts a landing; `account` marks what it makes. Whoever must know that nothing is being written any
     /// more waits for `landings`.
     pub fn land(&self, account: u64, landings: &TaskTracker) -> Landing {

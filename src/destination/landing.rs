@@ -70,6 +70,8 @@ pub struct Opening {
     pub sorting: Option<Arc<Sorting>>,
     /// UIDs at the source of messages that other folders get, too.
     pub shared: UidSet,
+    /// If it has to be made, it is subscribed.
+    pub subscribe: bool,
 }
 
 impl Opening {
@@ -84,6 +86,7 @@ impl Opening {
             special: None,
             sorting: None,
             shared: UidSet::new(),
+            subscribe: false,
         }
     }
 }

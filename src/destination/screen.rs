@@ -276,8 +276,13 @@ impl Screen {
         };
         self.junk = Some((Arc::clone(&landing), name.clone()));
         let origin = self.origin_there(origin);
-        let opening =
-            Opening { look, orphans, special: Some("Junk".to_owned()), ..Opening::new(&name, origin) };
+        let opening = Opening {
+            look,
+            orphans,
+            special: Some("Junk".to_owned()),
+            subscribe: true,
+            ..Opening::new(&name, origin)
+        };
         let opened = landing.open(opening).await?;
         if let Some((_, _, is_open)) = &mut self.open {
             *is_open = true;

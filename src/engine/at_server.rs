@@ -1,11 +1,13 @@
 //! What the journal knows of our messages in a folder of a server: their UIDs there. It refuses to take a UID
 //! of a folder that is no longer the same.
 
+use std::collections::BTreeMap;
+
 use crate::destination::landing::{Receipt, There};
 use crate::failure::Failure;
 use crate::imap::SourceFolder;
 use crate::journal::{Changes, Journal, Side, Standing};
-use crate::message::UidSet;
+use crate::message::{FolderPath, UidSet};
 
 /// UIDs in one folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,12 +84,61 @@ impl AtServer {
 
 /// The special use that a folder is made for at the destination (RFC 6154).
 pub(super) fn special_use(folder: &SourceFolder) -> Option<String> {
-    let known = [
-        ("sent", "Sent"),
-        ("drafts", "Drafts"),
-        ("trash", "Trash"),
-        ("junk", "Junk"),
-        ("archive", "Archive"),
-    ];
-    known.iter().find(|(name, _)| folder.uses.contains(*name)).map(|(_, special)| (*special).to_owned())
+    let special = USES.iter().find(|special| folder.uses.contains(&special.to_ascii_lowercase()));
+    special.map(|special| (*special).to_owned())
+}
+
+const USES: [&str; 5] = ["Sent", "Drafts", "Trash", "Junk", "Archive"];
+
+/// Folders of a special use that go where the destination has its own for that, by their names on the wire: one
+/// each, and none where another folder goes by its name.
+pub(super) fn special_places(
+    folders: &[SourceFolder],
+    there: &BTreeMap<String, Vec<FolderPath>>,
+) -> BTreeMap<Vec<u8>, FolderPath> {
+    let mut used: Vec<&FolderPath> = folders.iter().map(|folder| &folder.path).collect();
+    let mut places = BTreeMap::new();
+    for folder in folders {
+        let special = special_use(folder).and_then(|special| there.get(&special.to_ascii_lowercase()));
+        let Some(theirs) = special.filter(|theirs| !theirs.contains(&folder.path)) else { continue };
+        if let Some(path) = theirs.iter().find(|path| !used.contains(path)) {
+            places.insert(folder.wire.clone(), path.clone());
+            used.push(path);
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_uses_meet() {
+        let path = |name: &str| FolderPath(name.split('/').map(str::to_owned).collect());
+        let folder = |name: &str, uses: &[&str]| SourceFolder {
+            wire: name.as_bytes().to_vec(),
+            path: path(name),
+            uses: uses.iter().map(|name| (*name).to_owned()).collect(),
+            subscribed: true,
+            note: None,
+            broken: None,
+        };
+        let folders = [
+            folder("Gesendet", &["sent"]),
+            folder("Gesendete Objekte", &["sent"]),
+            folder("Papierkorb", &["trash"]),
+            folder("Trash", &[]),
+            folder("Drafts", &["drafts"]),
+            folder("Ablage", &["archive"]),
+        ];
+        let there = [
+            ("sent", vec![path("INBOX/Sent")]),
+            ("trash", vec![path("Trash")]),
+            ("drafts", vec![path("Entwurf"), path("Drafts")]),
+        ];
+        let there = there.into_iter().map(|(name, paths)| (name.to_owned(), paths)).collect();
+        let places = special_places(&folders, &there);
+        assert_eq!(places, BTreeMap::from([(b"Gesendet".to_vec(), path("INBOX/Sent"))]));
+    }
 }

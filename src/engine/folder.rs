@@ -204,10 +204,19 @@ impl FolderWork<'_> {
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);
         let (there, special) = (progress.there.known(&progress.record.standing()), special_use(folder));
+        let sorting = self.poll.and_then(sorting);
         let usual = Opening::new(&progress.record.directory, origin);
         let shared = self.gmail.map(|map| map.shared(key)).unwrap_or_default();
-        let opening =
-            Opening { look, orphans, there, special, shared, sorting: self.poll.and_then(sorting), ..usual };
+        let opening = Opening {
+            look,
+            orphans,
+            there,
+            special,
+            shared,
+            sorting,
+            subscribe: self.poll.is_some(),
+            ..usual
+        };
         let opened = self.landing.open(opening).await?;
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();

@@ -46,6 +46,7 @@ pub(super) fn arrange(
             let note = "All Mail: what no other folder has is put into Archive";
             folder.note = Some(folder.note.map_or_else(|| note.to_owned(), |old| format!("{old}; {note}")));
             folder.path = FolderPath(vec!["Archive".to_owned()]);
+            folder.uses.insert("archive".to_owned());
             last.push(folder);
         } else if beside && folder.uses.is_empty() {
             aside.push((folder.path, "Gmail keeps its chats there, which are no mail"));

@@ -161,6 +161,7 @@ pub(super) async fn run(
             orphans: orphans.clone(),
             there,
             sorting: work.sorting.clone(),
+            subscribe: moving.is_none(),
             ..Opening::new(&work.directory, origin)
         };
         let opened = landing.open(opening).await?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio_util::task::TaskTracker;
 
 use super::arrival::arrived;
+use super::at_server::{special_places, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::folder::{Brought, Cares, FolderWork, Listing};
@@ -89,7 +90,7 @@ pub(super) async fn migrate(
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
     let naming = home.naming().await?;
-    let parts = folders_of(&means, &account, &naming, folders, work, run)?;
+    let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;
     let map = if gmail {
         let keys =
@@ -98,9 +99,11 @@ pub(super) async fn migrate(
     } else {
         None
     };
+    // Whoever subscribes nothing has readers that show everything; here not all of them do.
+    let subscribes = parts.iter().any(|part| part.folder.subscribed && !part.folder.path.is_inbox());
     let subscribed: Vec<(u64, String)> = parts
         .iter()
-        .filter(|part| part.folder.subscribed)
+        .filter(|part| part.folder.subscribed || (!subscribes && part.record.made))
         .map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, part.record.directory.clone()))
         .collect();
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
@@ -193,20 +196,24 @@ pub(super) fn arranged(folders: Vec<SourceFolder>, gmail: bool, account: &Accoun
     folders
 }
 
-/// Gives every folder its place; a place that an earlier run gave is kept.
+/// Gives every folder its place; a place that an earlier run gave is kept. `there`: see [`Home::special_uses`].
 pub(super) fn folders_of(
     means: &Means,
     account: &Account,
-    naming: &Naming,
+    (naming, there): (&Naming, BTreeMap<String, Vec<FolderPath>>),
     folders: Vec<SourceFolder>,
     work: &Migrate,
     run: i64,
 ) -> Result<VecDeque<Part>, Failure> {
     let mut records = means.journal.folders(&account.name)?;
     let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire).folder;
+    let special = if work.into.is_empty() { special_places(&folders, &there) } else { BTreeMap::new() };
     let paths: Vec<(u64, FolderPath)> = folders
         .iter()
         .map(|folder| {
+            if let Some(path) = special.get(&folder.wire) {
+                return (key(folder), path.clone());
+            }
             let mut levels = work.into.clone();
             if levels.is_empty() || !folder.path.is_inbox() {
                 levels.extend(folder.path.0.iter().cloned());
@@ -223,7 +230,9 @@ pub(super) fn folders_of(
     let mut parts = VecDeque::new();
     for folder in folders {
         let Some(placed) = places.remove(&key(&folder)) else { continue };
-        let note = match (&folder.note, placed.note) {
+        let moved = special.get(&folder.wire).zip(special_use(&folder));
+        let moved = moved.map(|(path, special)| format!("\\{special} is {path} at the destination"));
+        let note = match (&folder.note, placed.note.or(moved)) {
             (Some(a), Some(b)) => Some(format!("{a}; {b}")),
             (a, b) => b.or_else(|| a.clone()),
         };

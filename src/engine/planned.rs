@@ -2,7 +2,7 @@
 //! would come, what this source and this destination cannot carry. It makes nothing at the destination, changes
 //! nothing at the source, and refuses to guess a speed: only a provider's known limits are counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::migrate::{arranged, folders_of};
 use super::{Means, Place, blocking, gmail};
@@ -128,7 +128,11 @@ async fn mailbox(
     drop(secret);
     let is_gmail = session.can(gmail::CAPABILITY);
     let folders = arranged(session.folders().await?, is_gmail, account);
-    let parts = folders_of(means, account, naming, folders, work, 0)?;
+    let there = match naming {
+        Naming::Server(_) => means.open_home(account).await?.special_uses().await?,
+        Naming::Maildir => BTreeMap::new(),
+    };
+    let parts = folders_of(means, account, (naming, there), folders, work, 0)?;
     let wanted: BTreeSet<String> = parts.iter().map(|part| part.record.directory.clone()).collect();
     let missing = missing(means, account, wanted).await?;
     let mut planned = Planned::default();

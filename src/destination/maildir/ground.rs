@@ -131,9 +131,9 @@ impl Ground {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open(opening, reply) => {
-                    let Opening { directory, origin, look, orphans, sorting, .. } = *opening;
+                    let Opening { directory, origin, look, orphans, sorting, subscribe, .. } = *opening;
                     (self.orphans, self.sorting) = (orphans, sorting);
-                    let opened = self.open(&directory, origin, look.as_deref())?;
+                    let opened = self.open(&directory, origin, look.as_deref(), subscribe)?;
                     let _ = reply.send(Ok(opened));
                 }
                 Order::Copy { piece, directory, from, reply } => {
@@ -160,9 +160,13 @@ impl Ground {
         directory: &str,
         origin: Origin,
         look: Option<&[(MessageRef, u64)]>,
+        listed: bool,
     ) -> Result<Opened, Failure> {
         let folder = Folder::open(&self.mailbox, directory)?;
         let made = folder.made();
+        if made && listed && !directory.is_empty() {
+            subscribe(&self.mailbox, &[directory.to_owned()])?;
+        }
         let mut holds = BTreeSet::new();
         self.twins = Twins::default();
         if let Some(recorded) = look.filter(|_| !made) {

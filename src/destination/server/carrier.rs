@@ -108,6 +108,11 @@ impl Carrier {
             Some(selected) => selected,
             None => {
                 session.create(&name, opening.special.as_deref()).await?;
+                if opening.subscribe
+                    && let Some(words) = session.subscribe(&name, true).await?
+                {
+                    tracing::warn!("the destination does not subscribe a folder: {words}");
+                }
                 session.select(&name).await?.ok_or_else(|| {
                     Failure::new(Kind::Folder, "the folder was made and cannot be opened", "")
                 })?
