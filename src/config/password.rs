@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::{Secret, SecretPlace};
+use crate::secret::{self, Secret, SecretPlace};
 
 use super::Environment;
 use super::text::reason;
@@ -81,10 +81,7 @@ fn from_file(path: &Path, guarded: bool) -> Result<Secret, Failure> {
 
 /// At most one octet more than is allowed, in memory that is zeroed.
 fn capped(from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // The whole capacity at once: growing would leave copies behind.
-    let mut octets = Zeroizing::new(Vec::with_capacity(LONGEST + 64));
-    from.take(LONGEST as u64 + 1).read_to_end(&mut octets)?;
-    Ok(octets)
+    secret::read(from, LONGEST as u64 + 1)
 }
 
 fn first_line(octets: &[u8]) -> Result<Secret, &'static str> {

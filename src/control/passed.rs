@@ -3,13 +3,11 @@
 //! waits for nobody, and more than was agreed on.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::os::fd::OwnedFd;
 
-use zeroize::Zeroizing;
-
 use super::api::Error;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// Octets of a list.
 const LIST: u64 = 64 << 20;
@@ -69,11 +67,8 @@ fn octets(file: OwnedFd, most: u64) -> Result<Secret, Error> {
     if metadata.len() > most {
         return Err(refused(&format!("what was passed has more than {most} octets")));
     }
-    // The whole capacity at once: growing would leave copies behind.
-    let capacity = usize::try_from(metadata.len()).unwrap_or_default() + 1;
-    let mut octets = Zeroizing::new(Vec::with_capacity(capacity));
     file.rewind().map_err(unreadable)?;
-    file.take(metadata.len()).read_to_end(&mut octets).map_err(unreadable)?;
+    let mut octets = secret::read(file, metadata.len()).map_err(unreadable)?;
     Ok(Secret::new(std::mem::take(&mut *octets)))
 }
 

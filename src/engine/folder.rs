@@ -314,7 +314,7 @@ impl FolderWork<'_> {
             Some(budget) => budget.take(todo.iter().map(|(_, size)| u64::from(*size))),
             None => todo.len(),
         };
-        let enough = self.budget.filter(|_| granted < todo.len()).map(Budget::enough);
+        let spent = self.budget.filter(|_| granted < todo.len());
         todo.truncate(granted);
         progress.record.open = true;
         self.save(&mut progress).await?;
@@ -327,8 +327,8 @@ impl FolderWork<'_> {
             self.receive(&mut progress, receipts).await?;
         }
         fetched?;
-        if let Some(enough) = enough {
-            return Err(enough);
+        if let Some(budget) = spent {
+            return Err(budget.enough());
         }
         if later {
             return Ok(Brought::Later);

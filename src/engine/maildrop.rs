@@ -310,12 +310,15 @@ impl Carrier<'_> {
         let mut numbers: Numbers =
             wanted.iter().filter_map(|m| Some((m.id?, (m.number, m.shown.clone())))).collect();
         let mut waiting = None;
-        let mut broken = None;
+        let (mut broken, mut enough) = (None, false);
         for batch in batches(wanted) {
-            if let Some(budget) = &self.budget
-                && budget.take(batch.iter().map(|m| m.size.unwrap_or(0))) < batch.len()
-            {
-                broken = Some(budget.enough());
+            let granted = match &self.budget {
+                Some(budget) => budget.take(batch.iter().map(|m| m.size.unwrap_or(0))),
+                None => batch.len(),
+            };
+            enough = granted < batch.len();
+            let batch = batch.get(..granted).unwrap_or(batch);
+            if batch.is_empty() {
                 break;
             }
             let asked: Vec<u32> = batch.iter().map(|m| m.number).collect();
@@ -379,7 +382,7 @@ impl Carrier<'_> {
                 let receipts = landing.settled(earlier).await?;
                 self.receive(work, receipts, &numbers, skipped).await?;
             }
-            if broken.is_some() {
+            if broken.is_some() || enough {
                 break;
             }
         }
@@ -387,7 +390,8 @@ impl Carrier<'_> {
             let receipts = landing.settled(last).await?;
             self.receive(work, receipts, &numbers, skipped).await?;
         }
-        Ok(broken)
+        // Only now is it known how much was used, and so, how long it takes.
+        Ok(broken.or_else(|| self.budget.as_ref().filter(|_| enough).map(Budget::enough)))
     }
 
     /// A message that had to be fetched to be known, and was known: it is dropped.

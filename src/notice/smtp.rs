@@ -35,7 +35,8 @@ pub struct Outbox<'a> {
 /// Hands a message over; `secret` is the login's password.
 ///
 /// # Errors
-/// [`Kind::Destination`] with the server's words, where no server takes it.
+/// [`Kind::Destination`] with the server's words, if it is taken for none of the recipients. What is refused for
+/// some of them is told in the log.
 pub async fn send(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -> Result<(), Failure> {
     let sent = tokio::time::timeout(LIMIT, hand_over(smtp, secret, message)).await;
     sent.unwrap_or_else(|_| Err(Failure::new(Kind::Stalled, format!("{} takes too long", smtp.host), "")))
@@ -48,8 +49,7 @@ async fn hand_over(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -
             .map_err(|error| refused(format!("{written}: {error}"), "look at [notices]"))
     };
     let to = message.to.iter().map(address).collect::<Result<Vec<_>, _>>()?;
-    let envelope = Envelope::new(Some(address(&message.from.to_owned())?), to)
-        .map_err(|error| refused(error.to_string(), "look at [notices]"))?;
+    let from = address(&message.from.to_owned())?;
     let name = message.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
     let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host)
         .port(smtp.port)
@@ -64,11 +64,23 @@ async fn hand_over(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -
         let password = String::from_utf8_lossy(secret.expose()).into_owned();
         transport = transport.credentials(Credentials::new(login.clone(), password));
     }
-    let sent = transport.build().send_raw(&envelope, message.octets).await;
-    sent.map(|_| ()).map_err(|error| {
-        let words: String = said(&error).chars().filter(|c| !c.is_control()).take(300).collect();
-        refused(format!("{}:{}: {words}", smtp.host, smtp.port), "look at smtp in [notices]")
-    })
+    let transport = transport.build();
+    let (mut taken, mut failed) = (false, None);
+    // One by one: an address that the server refuses takes nothing from the others.
+    for recipient in to {
+        let envelope = Envelope::new(Some(from.clone()), vec![recipient.clone()])
+            .map_err(|error| refused(error.to_string(), "look at [notices]"))?;
+        match transport.send_raw(&envelope, message.octets).await {
+            Ok(_) => taken = true,
+            Err(error) => {
+                let words: String = said(&error).chars().filter(|c| !c.is_control()).take(300).collect();
+                tracing::warn!("no notice goes to {recipient}: {}:{}: {words}", smtp.host, smtp.port);
+                let words = format!("{}:{}: {words}", smtp.host, smtp.port);
+                failed = Some(refused(words, "look at smtp in [notices]"));
+            }
+        }
+    }
+    failed.filter(|_| !taken).map_or(Ok(()), Err)
 }
 
 /// The error with its causes, which is where lettre keeps a server's words.

@@ -1,7 +1,6 @@
 //! A service account's word for one of its domain's members: a signed assertion (RFC 7523, RS256). It refuses
 //! a key file that others can read, and takes no address from it: who is asked stands in the template.
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::{OAuth2, Secret};
+use crate::secret::{self, OAuth2, Secret};
 
 /// A key file has a few kilobytes.
 const LONGEST: u64 = 64 << 10;
@@ -47,9 +46,7 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         return Err(std::io::Error::other("it is open to others than its owner"));
     }
-    let mut octets = Zeroizing::new(Vec::with_capacity(8 << 10));
-    file.take(LONGEST).read_to_end(&mut octets)?;
-    Ok(octets)
+    secret::read(file, LONGEST)
 }
 
 fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Secret, &'static str> {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 use super::{place, trouble};
 
@@ -89,9 +89,8 @@ pub(super) fn keys(state: &Path, credentials: Option<&Path>) -> Result<Vec<Key>,
 }
 
 fn read(path: &Path) -> Result<Option<Key>, Failure> {
-    let mut octets = Zeroizing::new(Vec::with_capacity(4096));
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    file.and_then(|file| file.take(4096).read_to_end(&mut octets)).map_err(|e| trouble(path, &e))?;
+    let octets = file.and_then(|file| secret::read(file, 4096)).map_err(|e| trouble(path, &e))?;
     if octets.len() < OCTETS {
         return Err(Failure::new(
             Kind::Secret,
