@@ -530,7 +530,7 @@ impl FolderWork<'_> {
             (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
             (
                 progress.altered,
-                "messages have 8-bit characters in their headers, and the destination replaced those",
+                "messages were changed by the destination: 8-bit characters in their headers, or line ends",
             ),
         ];
         for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {

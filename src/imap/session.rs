@@ -145,6 +145,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         self.capabilities.contains(capability)
     }
 
+    /// What the server calls itself.
+    pub fn software(&self) -> Software {
+        self.software
+    }
+
     /// `true`: logged in already (PREAUTH).
     async fn greeting(&mut self) -> Result<bool, Failure> {
         let first = self.response().await.map_err(|failure| self.turned_away(failure))?;

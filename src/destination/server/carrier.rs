@@ -15,12 +15,12 @@ use super::home::{Server, at_home};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
-use super::prints::prints;
+use super::prints::{forgiving, prints};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::landing::{Landing, Opened, Opening, Receipt, There};
 use crate::destination::spool::{Body, Errand, Waiting, take_in};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Appended, Letter, Selected, Session, written_flags};
+use crate::imap::{Appended, Letter, Selected, Session, Software, written_flags};
 use crate::message::{MessageRef, Parcel, UidSet};
 
 /// Connections in a row that bring nothing.
@@ -139,12 +139,14 @@ impl Carrier {
             return Ok(Vec::new());
         }
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
+        let batch = sized(session, batch).await?;
         let (batch, receipts) = open.recognise(session, batch).await?;
-        open.intend(&batch).await?;
+        open.intend(session, &batch).await?;
         let intended = !batch.is_empty();
-        let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
-        let eight_bit: BTreeMap<MessageRef, Body> =
-            eight_bit.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
+        let odd = |waiting: &&Waiting| waiting.body.eight_bit || waiting.body.kept != waiting.body.octets;
+        let odd = batch.iter().filter(odd);
+        let odd: BTreeMap<MessageRef, Body> =
+            odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let mut sending =
             Sending { first: open.next, waiting: batch, late: Vec::new(), nameless: Vec::new(), receipts };
         let mut tries = 0;
@@ -156,7 +158,7 @@ impl Carrier {
                         let intent = open.intent.clone();
                         on_disk(move || intent.answered()).await?;
                     }
-                    look_back(session, &eight_bit, &mut sending.receipts).await?;
+                    look_back(session, &odd, &mut sending.receipts).await?;
                     return Ok(sending.receipts);
                 }
                 Err(failure) if may_pass(&failure) && tries < TRIES => failure,
@@ -178,7 +180,22 @@ impl Carrier {
     }
 }
 
-/// Reads what servers may have changed: Cyrus puts an X for each octet above 127 in a header.
+/// How long each will be at the server: not as long as it is, where the server is known to change that.
+async fn sized(session: &Session<Parcel>, mut batch: Vec<Waiting>) -> Result<Vec<Waiting>, Failure> {
+    if session.software() != Software::Courier {
+        return Ok(batch);
+    }
+    on_disk(move || {
+        for Waiting { body, .. } in &mut batch {
+            body.kept = body.print(Fingerprint::of_lines())?.octets;
+        }
+        Ok(batch)
+    })
+    .await
+}
+
+/// Reads what servers may have changed: Cyrus puts an X for each octet above 127 in a header, Courier ends the last
+/// line and drops carriage returns that stand alone.
 async fn look_back(
     session: &mut Session<Parcel>,
     sent: &BTreeMap<MessageRef, Body>,
@@ -190,10 +207,8 @@ async fn look_back(
             wanted.insert(uid, (at, body.clone()));
         }
     }
-    let asked: Vec<(u32, u32)> = wanted
-        .iter()
-        .map(|(uid, (_, body))| (*uid, u32::try_from(body.octets).unwrap_or(u32::MAX)))
-        .collect();
+    let asked: Vec<(u32, u32)> =
+        wanted.iter().map(|(uid, (_, body))| (*uid, u32::try_from(body.kept).unwrap_or(u32::MAX))).collect();
     if asked.is_empty() {
         return Ok(());
     }
@@ -248,7 +263,7 @@ impl Sending {
                 Some(Appended::Refused(words)) => receipt.refused = Some(words),
                 unanswered => {
                     if unanswered.is_some() {
-                        self.late.push(waiting.body.octets);
+                        self.late.push(waiting.body.kept);
                     }
                     self.waiting.push(waiting);
                     continue;
@@ -272,7 +287,7 @@ impl Sending {
         let listed = session.sizes_from(self.first).await?;
         let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
         let nameless = std::mem::take(&mut self.nameless);
-        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.octets);
+        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.kept);
         if self.waiting.is_empty() && listed.iter().map(|(_, size)| u64::from(*size)).eq(sizes) {
             for ((at, _), (uid, _)) in nameless.iter().zip(&listed) {
                 self.found(*at, *uid);
@@ -281,14 +296,14 @@ impl Sending {
         }
         let mut likes = Likenesses::of(listed, &There::default());
         let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
-        likes.read(session, all.map(|waiting| waiting.body.octets)).await?;
+        likes.read(session, all.map(|waiting| waiting.body.kept)).await?;
         for (at, waiting) in nameless {
-            if let Some(uid) = like(&mut likes, &waiting).await? {
+            if let Some(uid) = like(session, &mut likes, &waiting).await? {
                 self.found(at, uid);
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {
-            match like(&mut likes, &waiting).await? {
+            match like(session, &mut likes, &waiting).await? {
                 Some(uid) => {
                     let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
                     self.receipts.push(Receipt { uid: Some(uid), ..landed });
@@ -307,12 +322,16 @@ impl Sending {
 }
 
 /// The UID of a message that is there, which is used up by that.
-async fn like(likes: &mut Likenesses, waiting: &Waiting) -> Result<Option<u32>, Failure> {
-    let octets = waiting.body.octets;
+async fn like(
+    session: &Session<Parcel>,
+    likes: &mut Likenesses,
+    waiting: &Waiting,
+) -> Result<Option<u32>, Failure> {
+    let octets = waiting.body.kept;
     if !likes.may_hold(octets) {
         return Ok(None);
     }
-    Ok(likes.take(octets, print(waiting).await?).map(|found| found.uid))
+    Ok(likes.take(octets, print(waiting, forgiving(session)).await?).map(|found| found.uid))
 }
 
 /// Whether another connection may do better.
@@ -323,14 +342,14 @@ fn may_pass(failure: &Failure) -> bool {
 
 impl Open {
     /// Durable before anything of it is sent.
-    async fn intend(&self, batch: &[Waiting]) -> Result<(), Failure> {
+    async fn intend(&self, session: &Session<Parcel>, batch: &[Waiting]) -> Result<(), Failure> {
         if batch.is_empty() {
             return Ok(());
         }
         let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
-        let intent = self.intent.clone();
+        let (intent, fresh) = (self.intent.clone(), forgiving(session));
         on_disk(move || {
-            let prints = bodies.iter().map(|body| body.print(Fingerprint::lenient()));
+            let prints = bodies.iter().map(|body| body.print(fresh()));
             intent.add(&prints.collect::<io::Result<Vec<_>>>()?)
         })
         .await?;
@@ -344,16 +363,16 @@ impl Open {
         batch: Vec<Waiting>,
     ) -> Result<(Vec<Waiting>, Vec<Receipt>), Failure> {
         let sizes: Vec<u64> =
-            batch.iter().map(|w| w.body.octets).filter(|octets| self.likes.may_hold(*octets)).collect();
+            batch.iter().map(|w| w.body.kept).filter(|octets| self.likes.may_hold(*octets)).collect();
         if sizes.is_empty() {
             return Ok((batch, Vec::new()));
         }
         self.likes.read(session, sizes.into_iter()).await?;
         let (mut rest, mut receipts) = (Vec::new(), Vec::new());
         for waiting in batch {
-            let octets = waiting.body.octets;
+            let octets = waiting.body.kept;
             let found = match self.likes.may_hold(octets) {
-                true => self.likes.take(octets, print(&waiting).await?),
+                true => self.likes.take(octets, print(&waiting, forgiving(session)).await?),
                 false => None,
             };
             match found {
@@ -369,9 +388,9 @@ impl Open {
     }
 }
 
-async fn print(waiting: &Waiting) -> Result<Print, Failure> {
+async fn print(waiting: &Waiting, fresh: fn() -> Fingerprint) -> Result<Print, Failure> {
     let body = waiting.body.clone();
-    on_disk(move || body.print(Fingerprint::lenient())).await
+    on_disk(move || body.print(fresh())).await
 }
 
 /// Runs what may wait for the disk on a thread of its own.

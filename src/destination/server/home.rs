@@ -10,10 +10,9 @@ use tokio::sync::OnceCell;
 use super::carrier::on_disk;
 use super::intent::Intent;
 use super::moved::{Gap, take_back};
-use super::prints::prints;
+use super::prints::{forgiving, prints};
 use super::reflag::{Reflags, change};
 use crate::account::Source;
-use crate::destination::fingerprint::Fingerprint;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
@@ -269,7 +268,7 @@ async fn take_out<'w>(
             .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
             .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
             .collect();
-        for (uid, print) in prints(session, &doubtful, Fingerprint::lenient).await? {
+        for (uid, print) in prints(session, &doubtful, forgiving(session)).await? {
             if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
                 *count -= 1;
                 there.extend(&u32::try_from(uid).into_iter().collect());

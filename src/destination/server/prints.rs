@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::super::fingerprint::{Fingerprint, Print};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Session};
+use crate::imap::{Care, Event, Fetch, Session, Software};
 use crate::message::Parcel;
 
 /// Parcels on their way to the fingerprints: 64 of at most 64 KiB.
@@ -34,6 +34,14 @@ pub fn printer(fresh: fn() -> Fingerprint) -> (mpsc::Sender<Parcel>, JoinHandle<
         prints
     });
     (sender, prints)
+}
+
+/// What begins a print that does not mind what the server changes.
+pub(super) fn forgiving(session: &Session<Parcel>) -> fn() -> Fingerprint {
+    match session.software() {
+        Software::Courier => Fingerprint::of_lines,
+        Software::Cyrus | Software::Other => Fingerprint::lenient,
+    }
 }
 
 /// By UID; what the server does not give is missing. `messages` are UIDs and sizes, ascending; `fresh` begins a
