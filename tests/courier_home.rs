@@ -81,12 +81,10 @@ fn there_and_back() {
     let names = |tree: &Tree| tree.subscriptions.iter().cloned().collect::<Vec<_>>();
     let subscribed: Vec<String> = names(&from).iter().map(|name| name.replace(".&2D3c7A-", "._")).collect();
     same("subscriptions", &subscribed, &names(&to));
-    let folders = shown["migration"]["folders"].as_array().unwrap();
-    let told =
-        folders.iter().filter_map(|folder| folder["note"].as_str()?.split_once(" messages were changed"));
-    let told: usize =
-        told.map(|(count, _)| count.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
-    assert!(changed > 5 && told == changed, "{told} of {changed}: {shown:#}");
+    let shown = daemon.ctl(&["show", NAME]).code(0).out;
+    let told = shown.lines().filter_map(|line| line.split_once(" messages were changed by the destination"));
+    let told: usize = told.map(|(line, _)| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    assert!(changed > 5 && told == changed, "{told} of {changed}: {shown}");
     daemon.migrate(NAME);
     same("after a further run", &places(&to), &places(&view.tree()));
 
@@ -184,7 +182,7 @@ fn as_a_source() {
     source.directory(".Neu");
     source.put(".Neu", 5001, &corpus::message(501), &Marks { new: true, ..Marks::default() });
     view.ask("SELECT INBOX.Sent");
-    view.ask("STORE 1:3 FLAGS.SILENT (\\Seen \\Flagged)");
+    view.ask("STORE 1:3 +FLAGS.SILENT (\\Flagged)");
     daemon.ctl(&["start", NAME, "--delta", "--wait"]).code(0);
     let done = daemon.migration(NAME);
     assert_eq!(done["messages_imported"], 2, "{done:#}");
@@ -210,8 +208,7 @@ fn polled_and_kept_or_deleted() {
         source.deliver("");
         assert_eq!(daemon.poll(NAME)["imported"], 1);
         assert_eq!(count(source.root()), if keep { 121 } else { 0 });
-        let sent: Vec<String> = (0..121).map(|n| maildir::sha(&kept(&corpus::message(n)))).collect();
-        same("octets", &sent, &Tree::read(&daemon.maildir("alice")).contents());
+        same("octets", &source.put, &Tree::read(&daemon.maildir("alice")).contents());
         daemon.stop();
     }
 }

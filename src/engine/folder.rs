@@ -141,6 +141,8 @@ impl FolderWork<'_> {
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
         let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
         let known = record.uidvalidity == examined.uidvalidity;
+        let only_new = !known && matches!(part.listing, Listing::Since { .. });
+        self.board.is_as_listed(key, examined.uidvalidity, !only_new)?;
         if !known {
             // Other UIDs than before: what the old ones say does not count.
             (done, adopted) = (UidSet::new(), UidSet::new());
@@ -528,10 +530,7 @@ impl FolderWork<'_> {
         let told = [
             (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
             (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
-            (
-                progress.altered,
-                "messages were changed by the destination: 8-bit characters in their headers, or line ends",
-            ),
+            (progress.altered, "messages were changed by the destination: 8-bit headers, or line ends"),
         ];
         for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
             let words = format!("{count} {what}");
