@@ -145,6 +145,14 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         self.capabilities.contains(capability)
     }
 
+    /// Asks what came into the open folder: Courier gives nothing of it before (RFC 3501, 5.2).
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.run("NOOP").await.map(drop)
+    }
+
     /// What the server calls itself.
     pub fn software(&self) -> Software {
         self.software

@@ -212,6 +212,7 @@ async fn look_back(
     if asked.is_empty() {
         return Ok(());
     }
+    session.refresh().await?;
     let there = prints(session, &asked, Fingerprint::default).await?;
     for (uid, (at, body)) in wanted {
         let Some(theirs) = there.get(&u64::from(uid)) else { continue };
