@@ -34,6 +34,8 @@ enum Item {
     Stray(u64),
     /// A message went meanwhile.
     Vanished,
+    /// The connection broke: what was coming does not come, and what has come unnamed comes again.
+    Broken,
     /// There is no more.
     End,
 }
@@ -102,20 +104,40 @@ async fn fetch(
             details.iter().filter_map(|d| d.flags.as_ref()).flat_map(|f| f.keywords.clone()).collect();
         let begins = Item::Folder(folder.path.clone(), keywords.into_iter().collect());
         items.send(begins).await.map_err(gone)?;
-        let wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
+        let mut wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
         let mut care = Care::default();
-        let mut fetch = Fetch::start(&mut session, &wanted, items.clone(), &mut care);
-        while let Some(event) = fetch.next().await? {
-            let item = match event {
-                Event::Message(message) => {
-                    let (flags, received) = (message.flags, message.received);
-                    Item::Message(message.piece, Box::new(Letter { folder: None, flags, received }))
-                }
-                Event::Stray(piece) => Item::Stray(piece),
-            };
-            items.send(item).await.map_err(gone)?;
-        }
-        for (_, left) in fetch.left() {
+        // A message may break each connection that asks for it: the others come over the next one.
+        let left = loop {
+            let (mut came, mut ended) = (BTreeSet::new(), Ok(()));
+            let mut fetch = Fetch::start(&mut session, &wanted, items.clone(), &mut care);
+            loop {
+                let item = match fetch.next().await {
+                    Ok(Some(Event::Message(message))) => {
+                        let (flags, received) = (message.flags, message.received);
+                        came.insert(message.uid);
+                        Item::Message(message.piece, Box::new(Letter { folder: None, flags, received }))
+                    }
+                    Ok(Some(Event::Stray(piece))) => Item::Stray(piece),
+                    Ok(None) => break,
+                    Err(failure) => {
+                        ended = Err(failure);
+                        break;
+                    }
+                };
+                items.send(item).await.map_err(gone)?;
+            }
+            let left = fetch.left();
+            let Err(failure) = ended else { break left };
+            care.again(came.len(), failure)?;
+            wanted.retain(|(uid, _)| !came.contains(uid));
+            items.send(Item::Broken).await.map_err(gone)?;
+            session = server.connect().await?;
+            if session.examine(&folder.wire).await?.uidvalidity != examined.uidvalidity {
+                let words = format!("the server has just numbered the messages of {} anew", folder.path);
+                return Err(Failure::new(Kind::Unavailable, words, "try again"));
+            }
+        };
+        for (_, left) in left {
             match left {
                 Left::Vanished => items.send(Item::Vanished).await.map_err(gone)?,
                 Left::Refused(words) => {
@@ -204,6 +226,10 @@ fn packed(
                 told(&sum);
             }
             Item::Stray(piece) => drop(complete.remove(&piece)),
+            Item::Broken => {
+                complete.clear();
+                current = None;
+            }
             Item::Vanished => sum.vanished += 1,
             Item::End => {
                 pack.finish().map_err(|e| failed(&e))?;
