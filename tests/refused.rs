@@ -115,7 +115,8 @@ fn the_quota_is_used_up_in_the_middle_of_a_group() {
         assert!(error.contains("the mailbox is full") && error.contains("[OVERQUOTA]"), "{waiting:#}");
         let half = Tree::read(&home.maildir(HOME.0)).count();
         assert!(half > 0 && half <= 350, "{half}");
-        assert_eq!(waiting["messages_done"], half, "what is there is counted: {waiting:#}");
+        // Of the batch that was cut off nothing is counted yet; it is recognised later.
+        assert!(waiting["messages_done"].as_u64().unwrap() as usize <= half, "{half}: {waiting:#}");
         let report = daemon.ctl(&["report", NAME]).code(0).out;
         assert!(report.contains("the mailbox is full"), "{report}");
         assert_eq!(daemon.show(NAME)["skipped"].as_array().map(Vec::len), Some(0), "no message is to blame");

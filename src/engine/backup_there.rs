@@ -1,6 +1,6 @@
 //! A backup of a mailbox at a server: fetched as a source is, and packed as it comes. A message waits in memory, or
-//! in a file without a name if it is long, until it is complete. It refuses to set a flag there, and to call a
-//! file complete that lacks a message the server has.
+//! in a file without a name if it is long, until it is complete. It refuses to set a flag there, and to
+//! leave out a message that the server has without naming it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,6 +23,9 @@ const ITEMS: usize = 64;
 /// A longer message waits in a file.
 const IN_MEMORY: usize = 1024 * 1024;
 
+/// Messages that are listed as not given.
+const MOST_LISTED: usize = 1000;
+
 /// What the file is made of, in order.
 enum Item {
     Parcel(Parcel),
@@ -34,6 +37,8 @@ enum Item {
     Stray(u64),
     /// A message went meanwhile.
     Vanished,
+    /// The server does not give it: folder and UID, and why.
+    Unread(String, String),
     /// The connection broke: what was coming does not come, and what has come unnamed comes again.
     Broken,
     /// There is no more.
@@ -91,7 +96,6 @@ async fn fetch(
     }
     folders.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
     let gone = |_| Failure::new(Kind::Disconnected, "the file is not written any more", "");
-    let (mut refused, mut why) = (0u64, String::new());
     for folder in folders {
         let examined = match session.examine(&folder.wire).await {
             Ok(examined) => examined,
@@ -137,23 +141,16 @@ async fn fetch(
                 return Err(Failure::new(Kind::Unavailable, words, "try again"));
             }
         };
-        for (_, left) in left {
-            match left {
-                Left::Vanished => items.send(Item::Vanished).await.map_err(gone)?,
-                Left::Refused(words) => {
-                    refused += 1;
-                    why = words;
-                }
-            }
+        for (uid, left) in left {
+            let item = match left {
+                Left::Vanished => Item::Vanished,
+                Left::Refused(words) => Item::Unread(format!("{} {uid}", folder.path), words),
+            };
+            items.send(item).await.map_err(gone)?;
         }
     }
     session.close().await;
-    items.send(Item::End).await.map_err(gone)?;
-    if refused > 0 {
-        let words = format!("{refused} messages are not in the file, the last one because {why}");
-        return Err(Failure::new(Kind::Message, words, "everything else is"));
-    }
-    Ok(())
+    items.send(Item::End).await.map_err(gone)
 }
 
 /// Octets of a message that is coming, or has come.
@@ -231,6 +228,12 @@ fn packed(
                 current = None;
             }
             Item::Vanished => sum.vanished += 1,
+            Item::Unread(what, why) => {
+                sum.unread += 1;
+                if sum.list.len() < MOST_LISTED {
+                    sum.list.push((what, why));
+                }
+            }
             Item::End => {
                 pack.finish().map_err(|e| failed(&e))?;
                 return Ok(sum);

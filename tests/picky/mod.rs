@@ -33,6 +33,7 @@ pub fn picky(port: u16, whim: impl Fn(&[Vec<u8>]) -> Option<String> + Send + Syn
 
 /// One command after the other, whatever is in flight. `None`: one of the two has gone.
 fn carry(client: &TcpStream, server: &TcpStream, whim: &Whim) -> Option<()> {
+    client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).ok()?;
     let (mut from, mut answers) = (BufReader::new(client), BufReader::new(server));
     let (mut back, mut to) = (client, server);
     back.write_all(&line(&mut answers)?).ok()?;

@@ -38,12 +38,12 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
     let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands));
     landings.spawn(async move {
         let mut carrier = Carrier { server, spool: directory, session: None, open: None };
-        let carried = carrier.carry(work).await;
+        // Before the goodbye, which may take its time: somebody waits to hear why.
+        if let Err(failure) = carrier.carry(work).await {
+            fate.is(failure);
+        }
         if let Some(session) = carrier.session.take() {
             session.close().await;
-        }
-        if let Err(failure) = carried {
-            fate.is(failure);
         }
         // The spool ends by itself: nobody takes its errands any more.
         let taken = taking.await.unwrap_or_else(|e| {
