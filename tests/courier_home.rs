@@ -191,6 +191,24 @@ fn as_a_source() {
     daemon.stop();
 }
 
+/// Courier cannot list such a folder to who does not speak UTF8=ACCEPT, and hangs up.
+#[test]
+fn a_name_that_it_cannot_tell() {
+    let courier = Courier::start(&[LOGIN]);
+    let mut source = Corpus::at(&courier.maildir("alice"));
+    source.add("", 3);
+    source.directory(".📬");
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate(NAME, "alice", courier.imap, LOGIN, ""));
+    daemon.start();
+    daemon.ctl(&["check", NAME]).code(1).says("has a character above U+FFFF");
+    fs::rename(source.root().join(".📬"), source.root().join(".Post")).unwrap();
+    daemon.ctl(&["check", NAME]).code(0);
+    assert_eq!(daemon.migrate(NAME)["messages_done"], 3);
+    assert!(Tree::read(&daemon.maildir("alice")).names().contains(".Post"));
+    daemon.stop();
+}
+
 #[test]
 fn polled_and_kept_or_deleted() {
     for keep in [true, false] {

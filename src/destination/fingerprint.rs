@@ -211,6 +211,25 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn lines_are_as_courier_keeps_them(text in "[ab\r\n]{0,40}", at in 0usize..40) {
+            let text = text.as_bytes();
+            let (one, other) = text.split_at(at.min(text.len()));
+            let of_lines = |parts: &[&[u8]]| {
+                let mut print = Fingerprint::of_lines();
+                parts.iter().for_each(|part| print.push(part));
+                print.finish()
+            };
+            let mut kept: Vec<u8> = text.iter().copied().filter(|octet| *octet != b'\r').collect();
+            if !kept.is_empty() && !kept.ends_with(b"\n") {
+                kept.push(b'\n');
+            }
+            prop_assert_eq!(of_lines(&[text]), of_lines(&[one, other]));
+            prop_assert_eq!(of_lines(&[text]), print(&[&kept]));
+        }
+    }
+
     #[test]
     fn it_is_read_as_it_was_written() {
         let one = print(&[b"a\r\nb"]);
