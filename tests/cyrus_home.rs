@@ -216,7 +216,7 @@ fn octets_that_it_replaces() {
     let asked = Tree::read(source.root()).contents();
     let changed =
         expected(&source).iter().filter(|fact| !asked.iter().any(|sha| fact.starts_with(sha))).count();
-    let told = format!("{changed} messages have 8-bit characters in their headers");
+    let told = format!("{changed} messages were changed by the destination");
     let shown = daemon.ctl(&["show", NAME]).code(0).out;
     assert!(changed > 5 && shown.contains(&told), "{told}: {shown}");
     // A daemon that knows nothing recognises them all the same.

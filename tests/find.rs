@@ -9,13 +9,18 @@ mod daemon;
 mod dovecot;
 mod maildir;
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use certificate::Certificate;
 use corpus::Corpus;
 use daemon::Daemon;
 use dovecot::Dovecot;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const LOGIN: (&str, &str) = ("alice@old.example", "secret");
 
@@ -152,5 +157,148 @@ fn what_does_not_verify_is_shown_and_not_taken() {
         )),
         "{answer:?}"
     );
+    daemon.stop();
+}
+
+/// What a web server does with the next who ask.
+#[derive(Clone)]
+struct Script {
+    identity: Arc<ServerConfig>,
+    /// `None`: nothing, until the client goes.
+    answer: Option<Vec<u8>>,
+}
+
+/// The web server of `localhost`. Its port is the one that https has: there can be only one, and only for root.
+struct Web {
+    script: Arc<Mutex<Script>>,
+    /// What was asked for, and whether all of the answer could be sent.
+    asked: Arc<Mutex<Vec<(String, bool)>>>,
+}
+
+impl Web {
+    fn start(script: Script) -> Web {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 443))
+            .unwrap_or_else(|error| panic!("this test needs port 443 of 127.0.0.1: {error}"));
+        let web = Web { script: Arc::new(Mutex::new(script)), asked: Arc::default() };
+        let (script, asked) = (Arc::clone(&web.script), Arc::clone(&web.asked));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let script = script.lock().unwrap().clone();
+                let asked = Arc::clone(&asked);
+                std::thread::spawn(move || serve(stream, script, &asked));
+            }
+        });
+        web
+    }
+
+    /// Everybody from now on gets this.
+    fn answers(&self, answer: Option<Vec<u8>>) {
+        self.script.lock().unwrap().answer = answer;
+        self.asked.lock().unwrap().clear();
+    }
+}
+
+fn serve(stream: TcpStream, script: Script, asked: &Mutex<Vec<(String, bool)>>) {
+    let mut stream = StreamOwned::new(ServerConnection::new(script.identity).unwrap(), stream);
+    let mut request = String::new();
+    let mut reader = BufReader::new(&mut stream);
+    // Up to the empty line; a client that does not believe us says nothing.
+    while !request.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request).is_ok_and(|count| count > 0) {
+            continue;
+        }
+        asked.lock().unwrap().push((String::new(), false));
+        return;
+    }
+    let path = request.split(' ').nth(1).unwrap().to_owned();
+    assert!(!request.to_lowercase().contains("alice"), "the address is not sent: {request}");
+    let Some(answer) = script.answer else {
+        asked.lock().unwrap().push((path, false));
+        let _ = stream.read(&mut [0]);
+        return;
+    };
+    let sent = stream.write_all(&answer).and_then(|()| stream.flush()).is_ok();
+    asked.lock().unwrap().push((path, sent));
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+/// A document with more before what it says.
+fn document(before: &str, host: &str, port: u16) -> String {
+    format!(
+        "<?xml version=\"1.0\"?>{before}<clientConfig version=\"1.1\"><emailProvider id=\"localhost\">\
+         <incomingServer type=\"imap\"><hostname>{host}</hostname><port>{port}</port>\
+         <socketType>SSL</socketType></incomingServer></emailProvider></clientConfig>"
+    )
+}
+
+fn found(body: &str) -> Option<Vec<u8>> {
+    Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+}
+
+#[test]
+fn what_a_provider_publishes_is_fetched_and_bounded() {
+    if !nix::unistd::geteuid().is_root() {
+        // The port of https is root's.
+        return;
+    }
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let (good, stranger) = (Certificate::new(), Certificate::new());
+    let names = Names::start(&[]);
+    let mut daemon = Daemon::new(&names.settings());
+    let believed = daemon.path().join("authorities.pem");
+    let authorities = [dovecot.authority(), good.authority()].map(|file| fs::read(file).unwrap());
+    fs::write(&believed, authorities.concat()).unwrap();
+    daemon.environment(vec![("SSL_CERT_FILE".to_owned(), believed.to_str().unwrap().to_owned())]);
+    daemon.start();
+    let plain = document("", "%EMAILDOMAIN%", dovecot.imaps);
+    let web = Web::start(Script { identity: good.server(), answer: found(&plain) });
+
+    let check = || daemon.ctl(&["check", "alice@localhost"]);
+    let path = "/.well-known/autoconfig/mail/config-v1.1.xml";
+    let line = format!("imap localhost:{} (tls), by https://localhost{path}", dovecot.imaps);
+    let answer = check();
+    assert!(answer.code == 0 && answer.out.contains(&line), "{answer:?}\n{}", daemon.log());
+    assert_eq!(web.asked.lock().unwrap().last(), Some(&(path.to_owned(), true)));
+
+    let long = format!("{plain}<!--{}-->", "x".repeat(20 << 20));
+    let bomb: String = (1..9).fold("<!DOCTYPE x [<!ENTITY e0 \"localhost\">".to_owned(), |sum, n| {
+        sum + &format!("<!ENTITY e{n} \"{}\">", format!("&e{};", n - 1).repeat(10))
+    }) + "]>";
+    let redirect = format!("HTTP/1.1 302 Found\r\nLocation: https://localhost{path}\r\nContent-Length: ");
+    let redirect = format!("{redirect}{}\r\n\r\n{plain}", plain.len()).into_bytes();
+    for (what, answer, why) in [
+        ("a redirect", Some(redirect), "the answer is 302"),
+        ("too much", found(&long), "the answer is none, or too long"),
+        (
+            "too much, as long as it comes",
+            Some(format!("HTTP/1.1 200 OK\r\n\r\n{long}").into_bytes()),
+            "no server",
+        ),
+        ("entities", found(&document(&bomb, "&e8;", dovecot.imaps)), "names no server"),
+        ("another page", found("<html><body>Welcome</body></html>"), "names no server"),
+        ("half of it", found(&plain[..plain.len() / 2]), "names no server"),
+        ("no HTTP", Some(b"220 ready\r\n".to_vec()), "the answer is none"),
+        ("silence", None, "did not come in time"),
+    ] {
+        web.answers(answer);
+        let logged = daemon.log().len();
+        let answer = check().code(1).says("no server was found");
+        assert!(!answer.out.contains("config-v1.1.xml"), "{what}: {answer:?}");
+        assert!(answer.out.contains("by a usual name"), "{what}: the next way is tried: {answer:?}");
+        let log = daemon.log().split_off(logged);
+        let told = log.lines().find(|line| line.contains(&format!("https://localhost{path} is of no use")));
+        assert!(told.is_some_and(|line| line.contains(why)), "{what}: {why}: {log}");
+        let asked = web.asked.lock().unwrap().clone();
+        assert!(asked.iter().any(|(asked, _)| asked == path), "{what}: {asked:?}");
+        assert!(!what.starts_with("too much") || asked.iter().all(|(_, sent)| !sent), "{what}: it was read");
+    }
+    web.script.lock().unwrap().identity = stranger.server();
+    web.answers(found(&plain));
+    let logged = daemon.log().len();
+    check().code(1).says("no server was found");
+    let log = daemon.log().split_off(logged);
+    assert!(log.contains("is of no use") && log.contains("certificate"), "{log}");
+    assert!(web.asked.lock().unwrap().iter().all(|(path, _)| path.is_empty()), "it was told nothing");
     daemon.stop();
 }

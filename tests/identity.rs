@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corpus::Corpus;
@@ -69,6 +71,40 @@ fn a_renamed_folder_and_a_moved_message_are_recognised() {
     assert_eq!((&again["messages_imported"], count(&home)), (&0.into(), 76), "{again:#}");
     let verified = daemon.ctl(&["verify", "alice-old"]).code(0);
     assert!(verified.out.contains("76 alike"), "{verified:?}");
+    daemon.stop();
+}
+
+/// Courier does so: between the look at all folders and the fetching from one of them.
+#[test]
+fn a_folder_that_is_numbered_anew_meanwhile_brings_nothing_twice() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&looks);
+    let source = FakeImap::start(folders(), move |command: &Command, reply: &mut Reply| {
+        let opens = command.name == "EXAMINE" && command.rest.windows(4).any(|word| word == b"Work");
+        if opens && seen.fetch_add(1, Ordering::SeqCst) >= 2 {
+            for line in &mut reply.untagged {
+                *line = String::from_utf8_lossy(line)
+                    .replace("[UIDVALIDITY 77]", "[UIDVALIDITY 78]")
+                    .into_bytes();
+            }
+        }
+    });
+    let mut daemon = daemon(&source, "");
+    daemon.start();
+    let home = daemon.maildir("alice");
+    daemon.migrate("alice-old");
+    assert_eq!(looks.load(Ordering::SeqCst), 1);
+    let before = Tree::files(&home);
+    source.change(|boxes| {
+        let mut new = Folder::new("new", 1).mails.remove(0);
+        new.uid = 900;
+        find(boxes, "Work").mails.push(new);
+    });
+    daemon.migrate("alice-old");
+    assert!(looks.load(Ordering::SeqCst) >= 4, "it was numbered anew between two looks");
+    let after = Tree::files(&home);
+    assert!(before.iter().all(|file| after.contains(file)), "nothing is touched");
+    assert_eq!(after.len(), before.len() + 1);
     daemon.stop();
 }
 

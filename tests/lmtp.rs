@@ -561,3 +561,30 @@ fn an_imap_account_is_polled_the_same_way() {
     assert_eq!(there, came);
     daemon.stop();
 }
+
+/// Where there is LMTP alone, nothing can go past the member's filter: it is said, with what to do.
+#[test]
+fn what_cannot_go_past_the_filter() {
+    let lmtp = FakeLmtp::start(ALL, honest);
+    let mut daemon = Daemon::new(&settings(lmtp.port));
+    daemon.define("past", &there(&pop3_poll("past", "alice", 1, LOGIN, "apply_filter = false")));
+    daemon.start();
+    let listed = daemon.listed("past");
+    assert_eq!(listed["state"], "invalid", "{listed:#}");
+    let reason = listed["reason"].as_str().unwrap();
+    for words in [
+        "past.toml:",
+        "account.poll.apply_filter: the destination has LMTP alone",
+        "write apply_filter = true, or set .maildir or .imap beside .lmtp",
+    ] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    let letter = daemon.path().join("letter.eml");
+    std::fs::write(&letter, corpus::message(1)).unwrap();
+    let words =
+        ["upload", "--member", "alice@example.com", "--destination", "there", letter.to_str().unwrap()];
+    let refused = daemon.ctl(&words).code(1).says("the destination is LMTP, which has no folders");
+    assert!(refused.err.contains("set .maildir or .imap beside .lmtp"), "{refused:?}");
+    assert_eq!(lmtp.bodies().len(), 0, "nothing was handed over");
+    daemon.stop();
+}

@@ -132,7 +132,13 @@ pub(super) fn backup(
         let last = match until_gone(&feed, cancel, work).await {
             Ok(sum) => {
                 log.note(None, &format!("{} messages in {} folders", sum.messages, sum.folders));
-                BackedUp { ok: Some(true), ..backed_up(&log.member, &sum) }
+                let left_out = sum.list.iter().map(|(what, why)| LeftOut {
+                    what: what.clone(),
+                    size: None,
+                    reason: why.clone(),
+                });
+                let left_out = left_out.collect();
+                BackedUp { ok: Some(sum.unread == 0), left_out, ..backed_up(&log.member, &sum) }
             }
             Err(failure) => {
                 log.note(Some(&failure), "");
@@ -155,6 +161,7 @@ fn backed_up(member: &str, sum: &engine::BackedUp) -> BackedUp {
         messages: sum.messages,
         bytes: sum.bytes,
         vanished: sum.vanished,
+        unread: sum.unread,
         ..BackedUp::default()
     }
 }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use futures_util::StreamExt;
 
 use crate::archive::pack_maildir;
-use crate::control::api::{BackedUp, Manager, Uploaded};
+use crate::control::api::{BackedUp, LeftOut, Manager, Uploaded};
 
 use super::Outcome;
 use super::args::{BackupArgs, UploadArgs};
@@ -121,15 +121,19 @@ fn packed(sum: &mut Uploaded, packings: Vec<(String, Packing)>) {
     }
 }
 
-fn tell(screen: &mut Screen, sum: &Uploaded, good: bool) {
-    if !sum.left_out.is_empty() {
+fn tell_left_out(screen: &mut Screen, left_out: &[LeftOut]) {
+    if !left_out.is_empty() {
         let mut table = Table::new(&["LEFT OUT", "SIZE", "REASON"]);
-        for out in &sum.left_out {
+        for out in left_out {
             table.row(vec![out.what.clone(), out.size.map(size).unwrap_or_default(), out.reason.clone()]);
         }
         table.print(screen, "");
         screen.line("");
     }
+}
+
+fn tell(screen: &mut Screen, sum: &Uploaded, good: bool) {
+    tell_left_out(screen, &sum.left_out);
     let words = format!(
         "{}: {} imported ({}), {} already there, {} left out",
         sum.member,
@@ -153,7 +157,7 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
     };
     let result = follow(connection, args, file).await;
     let done = match (result, &part) {
-        (Ok(done), Some(part)) if done.ok == Some(true) => {
+        (Ok(done), Some(part)) if done.ok.is_some() && done.error.is_none() => {
             std::fs::rename(part, &args.output)
                 .map_err(|e| unwritable(&args.output.display().to_string(), &e))?;
             done
@@ -169,7 +173,8 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
     if args.output != Path::new("-") {
         if screen.json {
             screen.json(&done)?;
-        } else if good {
+        } else if done.ok.is_some() && done.error.is_none() {
+            tell_left_out(screen, &done.left_out);
             let words = format!(
                 "{}: {} in {}, {}",
                 done.member,
@@ -177,12 +182,20 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
                 count(done.folders, "folder"),
                 size(done.bytes)
             );
-            screen.painted(Meaning::Good, &words);
+            screen.painted(if good { Meaning::Good } else { Meaning::Bad }, &words);
         }
     }
     if !good {
-        screen
-            .failed(&args.member, Some(done.error.as_deref().unwrap_or("the backup has no end; try again")));
+        let lacking = format!(
+            "the server does not give {}; everything else is in the file",
+            count(done.unread, "message")
+        );
+        let words = match (&done.error, done.unread) {
+            (Some(error), _) => error,
+            (None, 1..) => &lacking,
+            (None, 0) => "the backup has no end; try again",
+        };
+        screen.failed(&args.member, Some(words));
     }
     Ok(good)
 }

@@ -1,6 +1,7 @@
 //! What two copies of a message have in common if they are the same: their octets, with every line end
 //! reduced to a line feed, as two stores may differ there. Where it is asked for, octets above 127 in the header
-//! count as X, as Cyrus stores them (`munge8bit`). It refuses to keep the octets.
+//! count as X, as Cyrus stores them (`munge8bit`); or a carriage return without its line feed does not count, and the
+//! last line has an end, as with Courier. It refuses to keep the octets.
 
 use std::io::Read;
 
@@ -16,6 +17,8 @@ pub struct Fingerprint {
     octets: u64,
     /// In the header, whose octets above 127 do not count; how many line ends came last.
     lenient: Option<u8>,
+    /// As Courier stores it. The last octet was not a line feed.
+    lines: Option<bool>,
 }
 
 /// The result: alike for alike messages.
@@ -51,7 +54,7 @@ impl Print {
 
 impl Default for Fingerprint {
     fn default() -> Self {
-        Fingerprint { context: Context::new(&SHA256), held: false, octets: 0, lenient: None }
+        Fingerprint { context: Context::new(&SHA256), held: false, octets: 0, lenient: None, lines: None }
     }
 }
 
@@ -61,13 +64,19 @@ impl Fingerprint {
         Fingerprint { lenient: Some(1), ..Fingerprint::default() }
     }
 
+    /// The same for what Courier makes of a message: carriage returns stay only before line feeds, and a last line
+    /// without an end gets one.
+    pub fn of_lines() -> Fingerprint {
+        Fingerprint { lines: Some(false), ..Fingerprint::default() }
+    }
+
     /// The next octets.
     pub fn push(&mut self, data: &[u8]) {
         let mut rest = data;
         if self.held && !rest.is_empty() {
             self.held = false;
             if rest.first() != Some(&b'\n') {
-                self.add(b"\r");
+                self.bare();
             }
         }
         while let Some(at) = memchr::memchr(b'\r', rest) {
@@ -77,14 +86,24 @@ impl Fingerprint {
             match rest.first() {
                 None => self.held = true,
                 Some(b'\n') => {}
-                Some(_) => self.add(b"\r"),
+                Some(_) => self.bare(),
             }
         }
         self.add(rest);
     }
 
+    /// A carriage return without a line feed.
+    fn bare(&mut self) {
+        if self.lines.is_none() {
+            self.add(b"\r");
+        }
+    }
+
     fn add(&mut self, reduced: &[u8]) {
         let mut rest = reduced;
+        if let (Some(open), Some(last)) = (&mut self.lines, reduced.last()) {
+            *open = *last != b'\n';
+        }
         while let Some(ends) = self.lenient.filter(|_| !rest.is_empty()) {
             // Line by line: the first empty one ends the header.
             let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
@@ -104,7 +123,10 @@ impl Fingerprint {
     /// The end of the message.
     pub fn finish(mut self) -> Print {
         if std::mem::take(&mut self.held) {
-            self.add(b"\r");
+            self.bare();
+        }
+        if self.lines == Some(true) {
+            self.add(b"\n");
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(self.context.finish().as_ref());
@@ -186,6 +208,25 @@ mod tests {
             if simple {
                 prop_assert_eq!(lenient(&[text]), print(&[&plain]));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_as_courier_keeps_them(text in "[ab\r\n]{0,40}", at in 0usize..40) {
+            let text = text.as_bytes();
+            let (one, other) = text.split_at(at.min(text.len()));
+            let of_lines = |parts: &[&[u8]]| {
+                let mut print = Fingerprint::of_lines();
+                parts.iter().for_each(|part| print.push(part));
+                print.finish()
+            };
+            let mut kept: Vec<u8> = text.iter().copied().filter(|octet| *octet != b'\r').collect();
+            if !kept.is_empty() && !kept.ends_with(b"\n") {
+                kept.push(b'\n');
+            }
+            prop_assert_eq!(of_lines(&[text]), of_lines(&[one, other]));
+            prop_assert_eq!(of_lines(&[text]), print(&[&kept]));
         }
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Body {
     pub(super) arrival: Option<i64>,
     /// Its header has octets above 127, which there are servers that do not keep.
     pub(super) eight_bit: bool,
+    /// How long it will be at the destination.
+    pub(super) kept: u64,
 }
 
 impl Body {
@@ -210,7 +212,7 @@ impl Spool {
                     *length = staged.start + staged.written;
                 }
                 let Staged { file, start: offset, written: octets, arrival, eight_bit, .. } = staged;
-                self.complete.insert(piece, Body { file, offset, octets, arrival, eight_bit });
+                self.complete.insert(piece, Body { file, offset, octets, arrival, eight_bit, kept: octets });
             }
             Parcel::Abandon => self.current = None,
         }

@@ -1,6 +1,7 @@
 //! What providers publish for mail programs: Thunderbird's `config-v1.1.xml`, over https alone. The address itself
 //! is not sent. It refuses redirects, plain text, and a document above 64 KiB.
 
+use std::io;
 use std::time::Duration;
 
 use quick_xml::Reader;
@@ -10,9 +11,12 @@ use tokio::time::timeout;
 
 use super::{PLACES, Place, is_host};
 use crate::account::{Protocol, Security};
+use crate::failure::{Failure, Kind};
 use crate::http;
-use crate::net::Connector;
+use crate::net::{Connector, io_failure};
 
+/// Of https.
+const PORT: u16 = 443;
 /// For one document.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Octets of an answer.
@@ -20,32 +24,51 @@ const LONGEST: usize = 64 << 10;
 /// Nesting of elements.
 const DEPTH: usize = 16;
 
-/// The first document that names servers: where it is, and those.
+/// The first document that names servers: where it is, and those. Why one is not taken is logged: a domain without
+/// any is usual, and one that is there and of no use is for somebody to mend.
 pub(super) async fn ask(connector: &Connector, domain: &str) -> Option<(String, Vec<Place>)> {
     for (host, path) in [
         (format!("autoconfig.{domain}"), "/mail/config-v1.1.xml"),
         (domain.to_owned(), "/.well-known/autoconfig/mail/config-v1.1.xml"),
     ] {
-        let found = timeout(PATIENCE, get(connector, &host, 443, path)).await.ok().flatten();
-        if let Some(places) = found.and_then(|body| read(&body, domain)).filter(|places| !places.is_empty()) {
-            return Some((format!("https://{host}{path}"), places));
+        let url = format!("https://{host}{path}");
+        let failure = match timeout(PATIENCE, get(connector, &host, path)).await {
+            Ok(Ok(body)) => match read(&body, domain).filter(|places| !places.is_empty()) {
+                Some(places) => return Some((url, places)),
+                None => unusable("it names no server with encryption"),
+            },
+            Ok(Err(failure)) => failure,
+            Err(_) => unusable("it did not come in time"),
+        };
+        match failure.kind {
+            Kind::Unreachable | Kind::OurNetwork => tracing::debug!("{url}: {}", failure.words),
+            _ => tracing::info!("{url} is of no use: {}", failure.words),
         }
     }
     None
 }
 
-async fn get(connector: &Connector, host: &str, port: u16, path: &str) -> Option<String> {
-    let stream = connector.connect(host, port).await.ok()?;
-    let mut stream = connector.secure(stream, host, None).await.ok()?;
+fn unusable(words: impl Into<String>) -> Failure {
+    Failure::new(Kind::Protocol, words, "")
+}
+
+async fn get(connector: &Connector, host: &str, path: &str) -> Result<String, Failure> {
+    let stream = connector.connect(host, PORT).await?;
+    let mut stream = connector.secure(stream, host, None).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: mailhaul/{}\r\nAccept: text/xml\r\n\
          Connection: close\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
-    stream.write_all(request.as_bytes()).await.ok()?;
-    stream.flush().await.ok()?;
-    let answer = http::answer(stream, LONGEST).await.ok()??;
-    (answer.status == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    let broken = |error: io::Error| io_failure(host, PORT, &error);
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
+    let answer = http::answer(stream, LONGEST).await.map_err(broken)?;
+    let answer = answer.ok_or_else(|| unusable("the answer is none, or too long"))?;
+    match answer.status {
+        200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+        status => Err(unusable(format!("the answer is {status}"))),
+    }
 }
 
 /// The incoming servers with encryption; `None`: it is no such document.

@@ -43,6 +43,10 @@ pub struct BackedUp {
     pub bytes: u64,
     /// Messages that went while the backup ran.
     pub vanished: u64,
+    /// Messages that the server has and does not give.
+    pub unread: u64,
+    /// The first 1,000 of those: folder and UID, and why.
+    pub list: Vec<(String, String)>,
 }
 
 /// What is to be backed up.

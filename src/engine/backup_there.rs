@@ -1,6 +1,6 @@
 //! A backup of a mailbox at a server: fetched as a source is, and packed as it comes. A message waits in memory, or
-//! in a file without a name if it is long, until it is complete. It refuses to set a flag there, and to call a
-//! file complete that lacks a message the server has.
+//! in a file without a name if it is long, until it is complete. It refuses to set a flag there, and to
+//! leave out a message that the server has without naming it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,6 +23,9 @@ const ITEMS: usize = 64;
 /// A longer message waits in a file.
 const IN_MEMORY: usize = 1024 * 1024;
 
+/// Messages that are listed as not given.
+const MOST_LISTED: usize = 1000;
+
 /// What the file is made of, in order.
 enum Item {
     Parcel(Parcel),
@@ -34,6 +37,10 @@ enum Item {
     Stray(u64),
     /// A message went meanwhile.
     Vanished,
+    /// The server does not give it: folder and UID, and why.
+    Unread(String, String),
+    /// The connection broke: what was coming does not come, and what has come unnamed comes again.
+    Broken,
     /// There is no more.
     End,
 }
@@ -89,7 +96,6 @@ async fn fetch(
     }
     folders.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
     let gone = |_| Failure::new(Kind::Disconnected, "the file is not written any more", "");
-    let (mut refused, mut why) = (0u64, String::new());
     for folder in folders {
         let examined = match session.examine(&folder.wire).await {
             Ok(examined) => examined,
@@ -102,36 +108,49 @@ async fn fetch(
             details.iter().filter_map(|d| d.flags.as_ref()).flat_map(|f| f.keywords.clone()).collect();
         let begins = Item::Folder(folder.path.clone(), keywords.into_iter().collect());
         items.send(begins).await.map_err(gone)?;
-        let wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
+        let mut wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
         let mut care = Care::default();
-        let mut fetch = Fetch::start(&mut session, &wanted, items.clone(), &mut care);
-        while let Some(event) = fetch.next().await? {
-            let item = match event {
-                Event::Message(message) => {
-                    let (flags, received) = (message.flags, message.received);
-                    Item::Message(message.piece, Box::new(Letter { folder: None, flags, received }))
-                }
-                Event::Stray(piece) => Item::Stray(piece),
+        // A message may break each connection that asks for it: the others come over the next one.
+        let left = loop {
+            let (mut came, mut ended) = (BTreeSet::new(), Ok(()));
+            let mut fetch = Fetch::start(&mut session, &wanted, items.clone(), &mut care);
+            loop {
+                let item = match fetch.next().await {
+                    Ok(Some(Event::Message(message))) => {
+                        let (flags, received) = (message.flags, message.received);
+                        came.insert(message.uid);
+                        Item::Message(message.piece, Box::new(Letter { folder: None, flags, received }))
+                    }
+                    Ok(Some(Event::Stray(piece))) => Item::Stray(piece),
+                    Ok(None) => break,
+                    Err(failure) => {
+                        ended = Err(failure);
+                        break;
+                    }
+                };
+                items.send(item).await.map_err(gone)?;
+            }
+            let left = fetch.left();
+            let Err(failure) = ended else { break left };
+            care.again(came.len(), failure)?;
+            wanted.retain(|(uid, _)| !came.contains(uid));
+            items.send(Item::Broken).await.map_err(gone)?;
+            session = server.connect().await?;
+            if session.examine(&folder.wire).await?.uidvalidity != examined.uidvalidity {
+                let words = format!("the server has just numbered the messages of {} anew", folder.path);
+                return Err(Failure::new(Kind::Unavailable, words, "try again"));
+            }
+        };
+        for (uid, left) in left {
+            let item = match left {
+                Left::Vanished => Item::Vanished,
+                Left::Refused(words) => Item::Unread(format!("{} {uid}", folder.path), words),
             };
             items.send(item).await.map_err(gone)?;
         }
-        for (_, left) in fetch.left() {
-            match left {
-                Left::Vanished => items.send(Item::Vanished).await.map_err(gone)?,
-                Left::Refused(words) => {
-                    refused += 1;
-                    why = words;
-                }
-            }
-        }
     }
     session.close().await;
-    items.send(Item::End).await.map_err(gone)?;
-    if refused > 0 {
-        let words = format!("{refused} messages are not in the file, the last one because {why}");
-        return Err(Failure::new(Kind::Message, words, "everything else is"));
-    }
-    Ok(())
+    items.send(Item::End).await.map_err(gone)
 }
 
 /// Octets of a message that is coming, or has come.
@@ -204,7 +223,17 @@ fn packed(
                 told(&sum);
             }
             Item::Stray(piece) => drop(complete.remove(&piece)),
+            Item::Broken => {
+                complete.clear();
+                current = None;
+            }
             Item::Vanished => sum.vanished += 1,
+            Item::Unread(what, why) => {
+                sum.unread += 1;
+                if sum.list.len() < MOST_LISTED {
+                    sum.list.push((what, why));
+                }
+            }
             Item::End => {
                 pack.finish().map_err(|e| failed(&e))?;
                 return Ok(sum);

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::blocking;
 use super::folder::Listing;
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap::SourceFolder;
 use crate::journal::FolderRecord;
 use crate::message::{MessageRef, UidSet};
@@ -46,6 +46,8 @@ struct Inner {
     /// Every folder at the source, whether it is migrated or not.
     at_source: BTreeSet<u64>,
     listed: BTreeMap<u64, (u32, UidSet)>,
+    /// The UIDVALIDITY of every folder that was listed.
+    numbering: BTreeMap<u64, u32>,
     adopted: Vec<u64>,
     orphans: Option<Arc<Orphans>>,
 }
@@ -168,12 +170,28 @@ impl Board {
         adopted: impl Iterator<Item = u64>,
     ) {
         let mut inner = self.lock();
+        inner.numbering.insert(folder, uidvalidity);
         if inner.surveying {
             // A folder that is listed once more says the same of these.
             if inner.listed.insert(folder, (uidvalidity, uids)).is_none() {
                 inner.adopted.extend(adopted);
             }
         }
+    }
+
+    /// Demands that a folder has the UIDVALIDITY that it was listed with in this try; `otherwise`: whether one that
+    /// was not listed may have it.
+    ///
+    /// # Errors
+    /// Numbered anew: nobody knows which of the copies here are of its messages before it is listed again.
+    pub(super) fn is_as_listed(&self, folder: u64, uidvalidity: u32, otherwise: bool) -> Result<(), Failure> {
+        let inner = self.lock();
+        let same = inner.numbering.get(&folder).map_or(otherwise, |was| *was == uidvalidity);
+        if same || inner.surveying || self.mailbox.is_none() {
+            return Ok(());
+        }
+        let what = "the server has just numbered the messages of a folder anew";
+        Err(Failure::new(Kind::Unavailable, what, "it is tried again"))
     }
 
     /// Folders that nobody finished.

@@ -30,10 +30,7 @@ impl FolderWork<'_> {
         let told = [
             (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
             (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
-            (
-                progress.altered,
-                "messages have 8-bit characters in their headers, and the destination replaced those",
-            ),
+            (progress.altered, "messages were changed by the destination: 8-bit headers, or line ends"),
         ];
         for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
             let words = format!("{count} {what}");

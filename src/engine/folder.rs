@@ -147,6 +147,8 @@ impl FolderWork<'_> {
         let mut done = self.journal.uids(self.account, key, Side::Done)?;
         let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
         let known = record.uidvalidity == examined.uidvalidity;
+        let only_new = !known && matches!(part.listing, Listing::Since { .. });
+        self.board.is_as_listed(key, examined.uidvalidity, !only_new)?;
         if !known {
             // Other UIDs than before: what the old ones say does not count.
             (done, adopted) = (UidSet::new(), UidSet::new());

@@ -11,7 +11,7 @@ use crate::destination::landing::Order;
 use crate::destination::maildir::{Folder, Mailbox, Origin};
 use crate::destination::place::Naming;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Session, SourceFolder};
+use crate::imap::{Session, Software, SourceFolder};
 use crate::journal::Side;
 use crate::message::{FolderPath, UidSet};
 use crate::pop3;
@@ -79,7 +79,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
     if let Some(daily) = account.source.daily.filter(|daily| *daily > 0) {
         planned.days = Some(planned.new_bytes.div_ceil(daily).max(1));
     }
-    if matches!(&naming, Naming::Server(layout) if layout.is_cyrus()) {
+    if matches!(&naming, Naming::Server(layout) if layout.software == Software::Cyrus) {
         planned.notes.push(
             "the destination is Cyrus: unless munge8bit is off there, 8-bit characters in headers become X"
                 .to_owned(),

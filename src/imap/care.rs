@@ -3,8 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::failure::{Failure, Kind};
+
 /// A message is given up when so many connections broke while it alone was asked for.
 pub(super) const STRIKES: u8 = 3;
+
+/// Connections in a row that may bring nothing: several messages may each be asked for in vain.
+const IN_VAIN: u8 = 12;
 
 /// The care that one folder needs. Kept from connection to connection, as long as the migration runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +18,8 @@ pub struct Care {
     pub(super) halvings: u32,
     /// Messages to be asked for alone, and how many connections broke meanwhile.
     pub(super) alone: BTreeMap<u32, u8>,
+    /// Connections in a row that broke and brought nothing.
+    vain: u8,
 }
 
 impl Care {
@@ -28,6 +35,16 @@ impl Care {
             self.halvings += 1;
             self.alone.entry(uid).or_default();
         }
+    }
+
+    /// After a connection that brought so many messages: another one may bring more.
+    ///
+    /// # Errors
+    /// The failure, if it is of another kind, or came too often.
+    pub fn again(&mut self, brought: usize, failure: Failure) -> Result<(), Failure> {
+        self.vain = if brought > 0 { 0 } else { self.vain.saturating_add(1) };
+        let broke = matches!(failure.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol);
+        if broke && self.vain < IN_VAIN { Ok(()) } else { Err(failure) }
     }
 
     /// Whether nothing is known.
@@ -49,5 +66,16 @@ mod tests {
         care.broke(None, true);
         assert_eq!(care.alone.get(&7), Some(&1));
         assert!(care.is_needed() && !Care::default().is_needed());
+    }
+
+    #[test]
+    fn connections_that_bring_nothing_end() {
+        let failed = |kind| Failure::new(kind, "x", "");
+        let mut care = Care::default();
+        assert!((1..IN_VAIN).all(|_| care.again(0, failed(Kind::Disconnected)).is_ok()));
+        assert!(care.again(1, failed(Kind::Protocol)).is_ok());
+        assert!((1..IN_VAIN).all(|_| care.again(0, failed(Kind::Stalled)).is_ok()));
+        assert!(care.again(0, failed(Kind::Disconnected)).is_err());
+        assert!(Care::default().again(5, failed(Kind::Unreachable)).is_err());
     }
 }

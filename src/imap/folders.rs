@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::answers::{self, ListLine};
 use super::command::quoted;
+use super::layout::Software;
 use super::refusal::refusal;
 use super::session::Session;
 use crate::failure::{Failure, Kind};
@@ -74,7 +75,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             Some(done) => done,
             None => {
                 while self.side_line().is_some() {}
-                self.run("LIST \"\" \"*\"").await?
+                let listed = self.run("LIST \"\" \"*\"").await;
+                listed.map_err(|failure| unlisted(self.software(), failure))?
             }
         };
         if !done.ok {
@@ -287,6 +289,17 @@ fn text(level: &[u8], note: &mut Option<String>) -> String {
     }
     *note = Some("the name is not valid modified UTF-7: it is taken as it stands".to_owned());
     String::from_utf8_lossy(level).into_owned()
+}
+
+/// Courier 5.0 hangs up on the list if it cannot write a name in modified UTF-7.
+fn unlisted(software: Software, failure: Failure) -> Failure {
+    if software != Software::Courier || failure.kind != Kind::Disconnected {
+        return failure;
+    }
+    let words = format!("{}, when it was asked for its folders", failure.words);
+    let mend = "look at the names of folders there: Courier hangs up if one has a character above U+FFFF, such as \
+                an emoji; rename that, then it goes on by itself";
+    Failure { words, mend: mend.to_owned(), ..failure }
 }
 
 /// Whether a pattern of a definition fits a folder: `*` is any text, `?` one character, `\Trash` a special use.

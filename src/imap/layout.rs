@@ -14,6 +14,30 @@ const LONGEST: usize = 230;
 /// What Cyrus 3.6 calls an invalid mailbox name, found by trying every character.
 const NOT_AT_CYRUS: &str = "!\"%;<>\\^`{|}";
 
+/// A server that calls itself so, and what it takes otherwise than others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Software {
+    /// One of the others.
+    #[default]
+    Other,
+    /// Cyrus.
+    Cyrus,
+    /// Courier: 5.0 reads no surrogates in modified UTF-7. Where UTF8=ACCEPT made such a folder all the same, it
+    /// hangs up on everybody else who lists his folders.
+    Courier,
+}
+
+impl Software {
+    /// Whether no folder's name may have this character there.
+    fn refuses(self, c: char) -> bool {
+        match self {
+            Software::Other => false,
+            Software::Cyrus => NOT_AT_CYRUS.contains(c),
+            Software::Courier => c > '\u{FFFF}',
+        }
+    }
+}
+
 /// How a server writes the names of a member's own folders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -21,8 +45,8 @@ pub struct Layout {
     pub delimiter: Option<u8>,
     /// Before every name but the inbox's.
     pub prefix: Vec<u8>,
-    /// Characters that no name may have.
-    pub refused: &'static str,
+    /// What the server is.
+    pub software: Software,
 }
 
 impl Layout {
@@ -31,7 +55,7 @@ impl Layout {
     pub fn level(&self, level: &str) -> String {
         let delimiter = self.delimiter.map(char::from);
         let plain = |c: char| {
-            let bad = Some(c) == delimiter || c == '/' || c.is_control() || self.refused.contains(c);
+            let bad = Some(c) == delimiter || c == '/' || c.is_control() || self.software.refuses(c);
             if bad { '_' } else { c }
         };
         let mut out: String = level.chars().map(plain).collect();
@@ -40,11 +64,6 @@ impl Layout {
             out.insert(0, '_');
         }
         out
-    }
-
-    /// Whether it is that of Cyrus.
-    pub fn is_cyrus(&self) -> bool {
-        self.refused == NOT_AT_CYRUS
     }
 
     /// The longest name that is made, octets.
@@ -111,8 +130,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
         }
         let prefix = self.namespaces.personal.first().cloned().unwrap_or_default();
-        let refused = if self.is_cyrus { NOT_AT_CYRUS } else { "" };
-        Ok(Layout { delimiter, prefix, refused })
+        Ok(Layout { delimiter, prefix, software: self.software })
     }
 
     /// Whether there are folders below a folder.
@@ -144,17 +162,19 @@ mod tests {
 
     #[test]
     fn names_as_servers_have_them() {
-        let plain = Layout { delimiter: Some(b'/'), prefix: Vec::new(), refused: "" };
+        let plain = Layout { delimiter: Some(b'/'), ..Layout::default() };
         assert_eq!(name(&plain, &["INBOX"]), "INBOX");
         assert_eq!(name(&plain, &["Archive", "20/24"]), "Archive/20_24");
         assert_eq!(name(&plain, &["inbox", "Gmail"]), "inbox/Gmail");
-        let courier = Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec(), refused: "" };
+        let courier =
+            Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec(), software: Software::Courier };
         assert_eq!(name(&courier, &["v1.2"]), "INBOX.v1_2");
         assert_eq!(name(&courier, &["INBOX", "Gmail"]), "INBOX.Gmail");
         assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe*");
+        assert_eq!(name(&courier, &["📬 받은"]), "INBOX._ &vBvHQA-");
         assert_eq!(name(&Layout::default(), &["a", "b"]), "a_b");
         assert_eq!(name(&plain, &["..", ""]), "_../_");
-        let cyrus = Layout { refused: NOT_AT_CYRUS, ..plain };
+        let cyrus = Layout { software: Software::Cyrus, ..plain };
         assert_eq!(name(&cyrus, &["50% {net}", "a*b (c)"]), "50_ _net_/a*b (c)");
     }
 
@@ -163,7 +183,7 @@ mod tests {
         let layout = |delimiter, prefix: &[u8]| Layout {
             delimiter: Some(delimiter),
             prefix: prefix.to_vec(),
-            refused: "",
+            software: Software::Other,
         };
         assert_eq!(layout(b'/', b"").above("a/b/c"), ["a/b", "a"]);
         assert_eq!(layout(b'.', b"INBOX.").above("INBOX.a.b"), ["INBOX.a"]);

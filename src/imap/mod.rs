@@ -32,7 +32,7 @@ pub use date::parse as internal_date;
 pub use delete::Deleted;
 pub use fetch::{Event, Fetch, Fetched, Left};
 pub use folders::{SourceFolder, Standing, matches};
-pub use layout::Layout;
+pub use layout::{Layout, Software};
 pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};
 pub use shelf::{Permitted, Selected};

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::answers::{self, Namespaces};
 use super::command::quoted;
+use super::layout::Software;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{SinkGone, Transport};
@@ -29,7 +30,7 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     pub(super) capabilities: BTreeSet<String>,
     pub(super) namespaces: Namespaces,
     /// By its own words.
-    pub(super) is_cyrus: bool,
+    pub(super) software: Software,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) hint: String,
@@ -108,9 +109,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                     "use security = \"tls\" with port 993",
                 ));
             }
+            let software = session.software;
             let stream = session.starttls().await?;
             let stream = connector.secure(stream, host, source.ca_file.as_deref()).await?;
-            session = Self::over(stream, source);
+            session = Session { software, ..Self::over(stream, source) };
             authenticated = false;
         }
         if session.capabilities.is_empty() {
@@ -129,7 +131,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             tags: 0,
             capabilities: BTreeSet::new(),
             namespaces: Namespaces::default(),
-            is_cyrus: false,
+            software: Software::Other,
             host: source.host.clone(),
             port: source.port,
             hint: source.login_hint.clone(),
@@ -143,6 +145,19 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         self.capabilities.contains(capability)
     }
 
+    /// Asks what came into the open folder: Courier gives nothing of it before (RFC 3501, 5.2).
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn refresh(&mut self) -> Result<(), Failure> {
+        self.run("NOOP").await.map(drop)
+    }
+
+    /// What the server calls itself.
+    pub fn software(&self) -> Software {
+        self.software
+    }
+
     /// `true`: logged in already (PREAUTH).
     async fn greeting(&mut self) -> Result<bool, Failure> {
         let first = self.response().await.map_err(|failure| self.turned_away(failure))?;
@@ -150,6 +165,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             return Err(self.broken("does not greet as an IMAP server"));
         };
         self.capabilities = said.capabilities.unwrap_or_default();
+        if says(said.text.as_bytes(), "courier-imap") {
+            self.software = Software::Courier;
+        }
         match status {
             Status::Ok => Ok(false),
             Status::PreAuth => Ok(true),
@@ -224,8 +242,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
             self.run(&command).await?;
             while let Some(line) = self.side_line() {
-                let cyrus = b"cyrus imap";
-                self.is_cyrus |= line.windows(cyrus.len()).any(|word| word.eq_ignore_ascii_case(cyrus));
+                if says(&line, "cyrus imap") {
+                    self.software = Software::Cyrus;
+                }
             }
         }
         if self.can("NAMESPACE") {
@@ -412,4 +431,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             "it is tried again; if it stays, tell the server's administrator",
         )
     }
+}
+
+/// Whether a line has these words, in any case.
+fn says(line: &[u8], words: &str) -> bool {
+    line.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
 }

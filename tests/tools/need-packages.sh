@@ -11,6 +11,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     for package; do
         case $package in
         cyrus-imapd) program=cyrmaster ;;
+        courier-imap) program=couriertcpd ;;
         dovecot-*) program=dovecot ;;
         exim4-*) program=exim4 ;;
         dnsmasq-base) program=dnsmasq ;;
@@ -30,47 +31,67 @@ is_there() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# Cyrus cannot be installed beside Dovecot, and brings a mail server along: its programs are unpacked where
-# nobody else sees them, and only the libraries that they need are installed.
+# Cyrus and Courier cannot be installed beside Dovecot, and Cyrus brings a mail server along: their programs are
+# unpacked where nobody else sees them, and only the libraries that they need are installed.
 cyrus='cyrus-imapd cyrus-common sasl2-bin'
-beside=$(dirname "$0")/../../${CARGO_TARGET_DIR:-target}/cyrus
-case ${CARGO_TARGET_DIR:-} in /*) beside=$CARGO_TARGET_DIR/cyrus ;; esac
+courier='courier-imap courier-pop courier-base courier-authlib courier-authlib-userdb'
+beside=$(dirname "$0")/../../${CARGO_TARGET_DIR:-target}
+case ${CARGO_TARGET_DIR:-} in /*) beside=$CARGO_TARGET_DIR ;; esac
 
-unpack_cyrus() {
-    [ -e "$beside/complete" ] && return
-    rm -rf "$beside"
-    mkdir -p "$beside"
-    echo "Unpacking: $cyrus" >&2
-    # shellcheck disable=SC2086
-    (cd "$beside" && { apt-get download -q $cyrus || { apt-get update -q && apt-get download -q $cyrus; }; }) >&2
-    for archive in "$beside"/*.deb; do
-        dpkg-deb -x "$archive" "$beside"
+# unpack NAME PACKAGE...
+unpack() {
+    place=$beside/$1
+    shift
+    [ -e "$place/complete" ] && return
+    rm -rf "$place"
+    mkdir -p "$place"
+    echo "Unpacking: $*" >&2
+    (cd "$place" && { apt-get download -q "$@" || { apt-get update -q && apt-get download -q "$@"; }; }) >&2
+    for archive in "$place"/*.deb; do
+        dpkg-deb -x "$archive" "$place"
     done
-    rm "$beside"/*.deb
-    touch "$beside/complete"
+    rm "$place"/*.deb
+    touch "$place/complete"
 }
 
-libraries_of_cyrus() {
+unpack_wanted() {
     # shellcheck disable=SC2086
-    apt-cache depends --important $cyrus | sed -n 's/^ *Depends: \(lib[^ <]*\)$/\1/p' | sort -u
+    [ "$wants_cyrus" = no ] || unpack cyrus $cyrus
+    # shellcheck disable=SC2086
+    [ "$wants_courier" = no ] || unpack courier $courier
+}
+
+# Of two that would do, the first. A new machine does not know yet what there is.
+want_libraries_of() {
+    apt-cache show "$1" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt-get update -q >&2
+    for library in $(apt-cache depends --important "$@" |
+        sed -n 's/^[ |]*Depends: \(lib[^ <]*\)$/\1/p' | sort -u); do
+        is_there "$library" || missing="$missing $library"
+    done
 }
 
 missing=
 wants_cyrus=no
+wants_courier=no
 for package; do
     case $package in
     cyrus-imapd)
         is_there cyrus-imapd && continue
         wants_cyrus=yes
-        for library in $(libraries_of_cyrus); do
-            is_there "$library" || missing="$missing $library"
-        done
+        # shellcheck disable=SC2086
+        want_libraries_of $cyrus
+        ;;
+    courier-imap)
+        is_there courier-imap && is_there courier-pop && continue
+        wants_courier=yes
+        # shellcheck disable=SC2086
+        want_libraries_of $courier
         ;;
     *) is_there "$package" || missing="$missing $package" ;;
     esac
 done
 if [ -z "$missing" ]; then
-    [ "$wants_cyrus" = no ] || unpack_cyrus
+    unpack_wanted
     exit 0
 fi
 
@@ -110,4 +131,4 @@ fi
 if [ "$had_dovecot" = no ] && is_there dovecot-core && command -v systemctl >/dev/null 2>&1; then
     systemctl disable dovecot.service dovecot.socket >/dev/null 2>&1 || true
 fi
-[ "$wants_cyrus" = no ] || unpack_cyrus
+unpack_wanted

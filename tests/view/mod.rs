@@ -42,8 +42,13 @@ impl View {
         let mut view =
             View { stream: BufReader::new(stream), tags: 0, prefix: String::new(), delimiter: '/' };
         view.response();
-        let plain = STANDARD.encode(format!("{whom}\0{user}\0{password}"));
-        view.ask(&format!("AUTHENTICATE PLAIN {plain}"));
+        match whom {
+            "" => view.ask(&format!("LOGIN \"{user}\" \"{password}\"")),
+            whom => {
+                let plain = STANDARD.encode(format!("{whom}\0{user}\0{password}"));
+                view.ask(&format!("AUTHENTICATE PLAIN {plain}"))
+            }
+        };
         for line in view.ask("NAMESPACE") {
             if let Some(rest) = line.text.strip_prefix("* NAMESPACE ((\"") {
                 let mut words = rest.split('"');

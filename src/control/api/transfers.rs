@@ -26,10 +26,10 @@ pub struct Uploaded {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Something that was left out of an upload.
+/// Something that was left out of an upload or a backup.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomType)]
 pub struct LeftOut {
-    /// The file, and where in it.
+    /// The file, and where in it; or the folder, and the UID.
     pub what: String,
     /// Octets, where known.
     pub size: Option<u64>,
@@ -42,9 +42,9 @@ pub struct LeftOut {
 pub struct BackedUp {
     /// The member.
     pub member: String,
-    /// Whether the file is complete; null until the end.
+    /// Whether the file has every message; null until the end.
     pub ok: Option<bool>,
-    /// Why it is not.
+    /// Why there is no file that is good for anything.
     pub error: Option<String>,
     /// Folders.
     pub folders: u64,
@@ -54,4 +54,9 @@ pub struct BackedUp {
     pub bytes: u64,
     /// Messages that went while the backup ran.
     pub vanished: u64,
+    /// Messages that the server has and does not give.
+    pub unread: u64,
+    /// Those; at most 1,000 are listed.
+    #[serde(serialize_with = "crate::control::aside::list")]
+    pub left_out: Vec<LeftOut>,
 }

@@ -16,12 +16,12 @@ use super::home::{Server, at_home};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
-use super::prints::prints;
+use super::prints::{forgiving, prints};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt, There};
 use crate::destination::spool::{Batch, Body, Errand, Sent, Waiting, take_in};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Appended, Letter, Selected, Session, written_flags};
+use crate::imap::{Appended, Letter, Selected, Session, Software, written_flags};
 use crate::message::{MessageRef, Parcel, UidSet};
 
 /// Connections in a row that bring nothing.
@@ -41,12 +41,12 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
         landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |from| sends.sends.of(from)));
     landings.spawn(async move {
         let mut carrier = Carrier { server, spool: directory, session: None, open: None };
-        let carried = carrier.carry(work).await;
+        // Before the goodbye, which may take its time: somebody waits to hear why.
+        if let Err(failure) = carrier.carry(work).await {
+            fate.is(failure);
+        }
         if let Some(session) = carrier.session.take() {
             session.close().await;
-        }
-        if let Err(failure) = carried {
-            fate.is(failure);
         }
         // The spool ends by itself: nobody takes its errands any more.
         let taken = taking.await.unwrap_or_else(|e| {
@@ -152,17 +152,19 @@ impl Carrier {
         }
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
         let copied = open.copy(session, copies).await?;
+        let batch = sized(session, batch).await?;
         let (batch, mut receipts) = open.recognise(session, batch).await?;
         receipts.extend(copied);
-        let prints = prints_of(&batch).await?;
+        let prints = prints_of(&batch, forgiving(session)).await?;
         let shared = open.shared(&batch, &prints);
         if !prints.is_empty() {
             open.intend(prints).await?;
         }
         let intended = !batch.is_empty();
-        let eight_bit = batch.iter().filter(|waiting| waiting.body.eight_bit);
-        let eight_bit: BTreeMap<MessageRef, Body> =
-            eight_bit.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
+        let odd = |waiting: &&Waiting| waiting.body.eight_bit || waiting.body.kept != waiting.body.octets;
+        let odd = batch.iter().filter(odd);
+        let odd: BTreeMap<MessageRef, Body> =
+            odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let mut sending =
             Sending { first: open.next, waiting: batch, late: Vec::new(), nameless: Vec::new(), receipts };
         let mut tries = 0;
@@ -173,7 +175,7 @@ impl Carrier {
                     if intended {
                         open.answered().await?;
                     }
-                    look_back(session, &eight_bit, &mut sending.receipts).await?;
+                    look_back(session, &odd, &mut sending.receipts).await?;
                     open.remember(&self.server.sends, shared, &sending.receipts);
                     return Ok(sending.receipts);
                 }
@@ -196,7 +198,22 @@ impl Carrier {
     }
 }
 
-/// Reads what servers may have changed: Cyrus puts an X for each octet above 127 in a header.
+/// How long each will be at the server: not as long as it is, where the server is known to change that.
+async fn sized(session: &Session<Parcel>, mut batch: Vec<Waiting>) -> Result<Vec<Waiting>, Failure> {
+    if session.software() != Software::Courier {
+        return Ok(batch);
+    }
+    on_disk(move || {
+        for Waiting { body, .. } in &mut batch {
+            body.kept = body.print(Fingerprint::of_lines())?.octets;
+        }
+        Ok(batch)
+    })
+    .await
+}
+
+/// Reads what servers may have changed: Cyrus puts an X for each octet above 127 in a header, Courier ends the last
+/// line and drops carriage returns that stand alone.
 async fn look_back(
     session: &mut Session<Parcel>,
     sent: &BTreeMap<MessageRef, Body>,
@@ -208,13 +225,12 @@ async fn look_back(
             wanted.insert(uid, (at, body.clone()));
         }
     }
-    let asked: Vec<(u32, u32)> = wanted
-        .iter()
-        .map(|(uid, (_, body))| (*uid, u32::try_from(body.octets).unwrap_or(u32::MAX)))
-        .collect();
+    let asked: Vec<(u32, u32)> =
+        wanted.iter().map(|(uid, (_, body))| (*uid, u32::try_from(body.kept).unwrap_or(u32::MAX))).collect();
     if asked.is_empty() {
         return Ok(());
     }
+    session.refresh().await?;
     let there = prints(session, &asked, Fingerprint::default).await?;
     for (uid, (at, body)) in wanted {
         let Some(theirs) = there.get(&u64::from(uid)) else { continue };
@@ -266,7 +282,7 @@ impl Sending {
                 Some(Appended::Refused(words)) => receipt.refused = Some(words),
                 unanswered => {
                     if unanswered.is_some() {
-                        self.late.push(waiting.body.octets);
+                        self.late.push(waiting.body.kept);
                     }
                     self.waiting.push(waiting);
                     continue;
@@ -290,7 +306,7 @@ impl Sending {
         let listed = session.sizes_from(self.first).await?;
         let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
         let nameless = std::mem::take(&mut self.nameless);
-        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.octets);
+        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.kept);
         if self.waiting.is_empty() && listed.iter().map(|(_, size)| u64::from(*size)).eq(sizes) {
             for ((at, _), (uid, _)) in nameless.iter().zip(&listed) {
                 self.found(*at, *uid);
@@ -299,14 +315,14 @@ impl Sending {
         }
         let mut likes = Likenesses::of(listed, &There::default());
         let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
-        likes.read(session, all.map(|waiting| waiting.body.octets)).await?;
+        likes.read(session, all.map(|waiting| waiting.body.kept)).await?;
         for (at, waiting) in nameless {
-            if let Some(uid) = like(&mut likes, &waiting).await? {
+            if let Some(uid) = like(session, &mut likes, &waiting).await? {
                 self.found(at, uid);
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {
-            match like(&mut likes, &waiting).await? {
+            match like(session, &mut likes, &waiting).await? {
                 Some(uid) => {
                     let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
                     self.receipts.push(Receipt { uid: Some(uid), ..landed });
@@ -325,12 +341,16 @@ impl Sending {
 }
 
 /// The UID of a message that is there, which is used up by that.
-async fn like(likes: &mut Likenesses, waiting: &Waiting) -> Result<Option<u32>, Failure> {
-    let octets = waiting.body.octets;
+async fn like(
+    session: &Session<Parcel>,
+    likes: &mut Likenesses,
+    waiting: &Waiting,
+) -> Result<Option<u32>, Failure> {
+    let octets = waiting.body.kept;
     if !likes.may_hold(octets) {
         return Ok(None);
     }
-    Ok(likes.take(octets, print(waiting).await?).map(|found| found.uid))
+    Ok(likes.take(octets, print(waiting, forgiving(session)).await?).map(|found| found.uid))
 }
 
 /// Whether another connection may do better.
@@ -386,16 +406,16 @@ impl Open {
         batch: Vec<Waiting>,
     ) -> Result<(Vec<Waiting>, Vec<Receipt>), Failure> {
         let sizes: Vec<u64> =
-            batch.iter().map(|w| w.body.octets).filter(|octets| self.likes.may_hold(*octets)).collect();
+            batch.iter().map(|w| w.body.kept).filter(|octets| self.likes.may_hold(*octets)).collect();
         if sizes.is_empty() {
             return Ok((batch, Vec::new()));
         }
         self.likes.read(session, sizes.into_iter()).await?;
         let (mut rest, mut receipts) = (Vec::new(), Vec::new());
         for waiting in batch {
-            let octets = waiting.body.octets;
+            let octets = waiting.body.kept;
             let found = match self.likes.may_hold(octets) {
-                true => self.likes.take(octets, print(&waiting).await?),
+                true => self.likes.take(octets, print(&waiting, forgiving(session)).await?),
                 false => None,
             };
             match found {
@@ -411,14 +431,14 @@ impl Open {
     }
 }
 
-async fn prints_of(batch: &[Waiting]) -> Result<Vec<Print>, Failure> {
+async fn prints_of(batch: &[Waiting], fresh: fn() -> Fingerprint) -> Result<Vec<Print>, Failure> {
     let bodies: Vec<Body> = batch.iter().map(|waiting| waiting.body.clone()).collect();
-    on_disk(move || bodies.iter().map(|body| body.print(Fingerprint::lenient())).collect()).await
+    on_disk(move || bodies.iter().map(|body| body.print(fresh())).collect()).await
 }
 
-async fn print(waiting: &Waiting) -> Result<Print, Failure> {
+async fn print(waiting: &Waiting, fresh: fn() -> Fingerprint) -> Result<Print, Failure> {
     let body = waiting.body.clone();
-    on_disk(move || body.print(Fingerprint::lenient())).await
+    on_disk(move || body.print(fresh())).await
 }
 
 /// Runs what may wait for the disk on a thread of its own.

@@ -11,10 +11,9 @@ use super::carrier::on_disk;
 use super::copies::Sends;
 use super::intent::Intent;
 use super::moved::{Gap, take_back};
-use super::prints::prints;
+use super::prints::{forgiving, prints};
 use super::reflag::{Reflags, change};
 use crate::account::Source;
-use crate::destination::fingerprint::Fingerprint;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
@@ -278,7 +277,7 @@ async fn take_out<'w>(
             .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
             .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
             .collect();
-        for (uid, print) in prints(session, &doubtful, Fingerprint::lenient).await? {
+        for (uid, print) in prints(session, &doubtful, forgiving(session)).await? {
             if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
                 *count -= 1;
                 there.extend(&u32::try_from(uid).into_iter().collect());

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::fingerprint::{Fingerprint, Print};
+use super::super::fingerprint::Print;
 use super::super::landing::There;
-use super::prints::prints;
+use super::prints::{forgiving, prints};
 use crate::failure::Failure;
 use crate::imap::Session;
 use crate::message::Parcel;
@@ -82,7 +82,7 @@ impl Likenesses {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let mut read = prints(session, &wanted, Fingerprint::lenient).await?;
+        let mut read = prints(session, &wanted, forgiving(session)).await?;
         for candidates in self.by_size.values_mut() {
             for candidate in candidates.iter_mut() {
                 if let Some(print) = read.remove(&u64::from(candidate.uid)) {
@@ -114,6 +114,7 @@ impl Likenesses {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::fingerprint::Fingerprint;
     use super::*;
 
     #[test]

@@ -16,5 +16,5 @@ mod reflag;
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server, at_home};
 pub use intent::forget;
-pub use prints::{printer, prints};
+pub use prints::{all_prints, printer};
 pub use reflag::Reflags;

@@ -9,8 +9,8 @@ use super::before::Before;
 use super::carrier::on_disk;
 use super::home::Leave;
 use super::intent::Intent;
-use super::prints::prints;
-use crate::destination::fingerprint::{Fingerprint, Print};
+use super::prints::{forgiving, prints};
+use crate::destination::fingerprint::Print;
 use crate::failure::{Failure, Kind};
 use crate::imap::Session;
 use crate::message::{Parcel, UidSet};
@@ -95,7 +95,7 @@ async fn ours(
     if listed.is_empty() {
         return Ok(gone);
     }
-    for (uid, print) in prints(session, &listed, Fingerprint::lenient).await? {
+    for (uid, print) in prints(session, &listed, forgiving(session)).await? {
         let same = gaps.iter_mut().zip(&mut brought).find_map(|(gap, brought)| {
             let count = brought.get_mut(&print).filter(|count| **count > 0 && gap.missing > 0)?;
             Some((gap, count))

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::compare::{Known, There};
 use super::here::{Copy, Here};
+use super::reopened;
 use crate::account::{Account, Protocol};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Held;
-use crate::destination::server::{Server, prints};
+use crate::destination::server::{Server, all_prints};
 use crate::engine::Means;
 use crate::engine::at_server::AtServer as Recorded;
 use crate::failure::{Failure, Kind};
@@ -20,6 +21,7 @@ use crate::message::{Flags, MessageRef, Parcel, UidSet};
 
 /// What is in the mailbox.
 pub(super) struct AtServer {
+    server: Arc<Server>,
     session: Session<Parcel>,
     folders: BTreeMap<String, Folder>,
     /// What the account brought, by its folder at the source.
@@ -47,7 +49,7 @@ impl AtServer {
     pub(super) async fn look(
         means: &Means,
         account: &Account,
-        server: &Server,
+        server: Arc<Server>,
         records: &BTreeMap<u64, FolderRecord>,
     ) -> Result<AtServer, Failure> {
         let mut session = server.connect().await?;
@@ -90,7 +92,7 @@ impl AtServer {
             folder.known.extend(&recorded.taken);
             placed.insert(*key, recorded.placed);
         }
-        Ok(AtServer { session, folders, placed })
+        Ok(AtServer { server, session, folders, placed })
     }
 
     /// The keywords of a folder.
@@ -160,10 +162,9 @@ impl AtServer {
         }
         let mut read: BTreeMap<(&str, u64), Print> = BTreeMap::new();
         for (name, mut wanted) in by_folder {
-            self.session.examine(name.as_bytes()).await?;
             wanted.sort_unstable();
             wanted.dedup();
-            let found = prints(&mut self.session, &wanted, Fingerprint::default).await?;
+            let found = self.read(name, &wanted).await?;
             read.extend(found.into_iter().map(|(uid, print)| ((name, uid), print)));
         }
         let print = |copy: &Copy| {
@@ -187,13 +188,19 @@ impl AtServer {
         let mut wanted: Vec<(u32, u32)> =
             by_size.into_values().filter(|same| same.len() > 1).flatten().collect();
         wanted.sort_unstable();
-        self.session.examine(directory.as_bytes()).await?;
-        let read = prints(&mut self.session, &wanted, Fingerprint::default).await?;
+        let read = self.read(directory, &wanted).await?;
         let count = |copy: &Copy| {
             let own = uid_and_size(copy).and_then(|(uid, _)| read.get(&u64::from(uid)));
             own.map_or(1, |own| read.values().filter(|print| *print == own).count() as u64)
         };
         Ok(copies.iter().map(count).collect())
+    }
+
+    async fn read(&mut self, name: &str, wanted: &[(u32, u32)]) -> Result<BTreeMap<u64, Print>, Failure> {
+        let examined = self.session.examine(name.as_bytes()).await?;
+        let server = &self.server;
+        let again = async || reopened(server.connect().await?, name.as_bytes(), examined.uidvalidity).await;
+        all_prints(&mut self.session, wanted, Fingerprint::default, again).await
     }
 
     /// Says goodbye.

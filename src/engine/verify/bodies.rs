@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::destination::fingerprint::{Fingerprint, Print};
+pub(super) use crate::destination::server::all_prints as imap;
 use crate::destination::server::printer;
-pub(super) use crate::destination::server::prints as imap;
 use crate::failure::{Failure, Kind};
 use crate::pop3;
 

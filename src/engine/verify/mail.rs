@@ -45,7 +45,7 @@ impl Mail {
                 let Home::Server(server, _) = means.open_home(account).await? else {
                     return Ok((Mail::Maildir(PathBuf::new()), Here::default()));
                 };
-                let found = AtServer::look(means, account, &server, records).await.map_err(at_home)?;
+                let found = AtServer::look(means, account, server, records).await.map_err(at_home)?;
                 Ok((Mail::Server(Box::new(found)), Here::default()))
             }
             Place::Delivery(_) => Err(Failure::new(

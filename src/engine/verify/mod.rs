@@ -16,7 +16,7 @@ use super::{Means, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
-use crate::failure::{Failure, Reach};
+use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder};
 use crate::journal::Side as Set;
 use crate::message::{FolderPath, MessageRef, Parcel};
@@ -37,7 +37,7 @@ pub enum What {
     Foreign,
     /// It is new at the source since the last run.
     NotBrought,
-    /// The source does not give it, so it could not be compared.
+    /// The source or the destination does not give it, so it could not be compared.
     Unread,
 }
 
@@ -199,7 +199,8 @@ async fn imap(
             let mut wanted: Vec<(u32, u32)> =
                 doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
             wanted.sort_unstable();
-            let theirs = bodies::imap(&mut session, &wanted, Fingerprint::default).await?;
+            let again = async || reopened(means.imap(account).await?, &folder.wire, validity).await;
+            let theirs = bodies::imap(&mut session, &wanted, Fingerprint::default, again).await?;
             let id = |message: MessageRef| match message {
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
@@ -214,6 +215,19 @@ async fn imap(
     mail.close().await;
     finish(here, &mut sum);
     Ok(sum)
+}
+
+/// A connection with a folder open that was read over another one.
+async fn reopened(
+    mut session: Session<Parcel>,
+    wire: &[u8],
+    uidvalidity: u32,
+) -> Result<Session<Parcel>, Failure> {
+    if session.examine(wire).await?.uidvalidity != uidvalidity {
+        let what = "the server has just numbered the messages of a folder anew";
+        return Err(Failure::new(Kind::Unavailable, what, "try again"));
+    }
+    Ok(session)
 }
 
 fn wanted(message: &There) -> Option<(u32, u32)> {
@@ -236,7 +250,7 @@ async fn details(
     skipped: &BTreeSet<String>,
 ) -> Result<(u32, Vec<There>), Failure> {
     if let Some(why) = &folder.broken {
-        return Err(Failure::new(crate::failure::Kind::Folder, why.clone(), ""));
+        return Err(Failure::new(Kind::Folder, why.clone(), ""));
     }
     let examined = session.examine(&folder.wire).await?;
     let listed = session.list_details(examined).await?;
@@ -306,7 +320,13 @@ async fn settle(
             }
             (_, None) => {
                 sum.alike -= u64::from(doubt.counted);
-                tell(sum, side, message, What::Lost, "its file cannot be read".to_owned());
+                let (what, words) = match mail {
+                    Mail::Maildir(_) => (What::Lost, "its file cannot be read"),
+                    Mail::Server(_) => {
+                        (What::Unread, "the destination does not give it, so its octets were not compared")
+                    }
+                };
+                tell(sum, side, message, what, words.to_owned());
             }
         }
     }

@@ -1,0 +1,85 @@
+//! A message that makes the server hang up whenever it is asked for: `verify` and `backup` ask for it once more
+//! alone, name it, and read all the others.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
+
+mod daemon;
+mod fake_imap;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use daemon::{Daemon, imap_migrate};
+use fake_imap::{Command, FakeImap, Folder, Reply, Then};
+
+const ALICE: (&str, &str) = ("alice", "secret");
+const NAME: &str = "alice-old";
+
+/// A server that hangs up over the messages 7 and 8 of INBOX while the switch is on.
+fn server() -> (FakeImap, Arc<AtomicBool>) {
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    let boxes = vec![Folder::new("INBOX", 30), Folder::new("Work", 20)];
+    let server = FakeImap::start(boxes, move |command: &Command, reply: &mut Reply| {
+        if !is_broken.load(Ordering::SeqCst) || !command.wants_bodies() || !command.is_in("INBOX") {
+            return;
+        }
+        if let Some(at) = [7, 8].iter().filter_map(|uid| position(reply, *uid)).min() {
+            reply.untagged.truncate(at);
+            reply.tagged.clear();
+            reply.then = Then::Close;
+        }
+    });
+    (server, broken)
+}
+
+/// Where in an answer a message is.
+fn position(reply: &Reply, uid: u32) -> Option<usize> {
+    let words = format!("(UID {uid} ");
+    reply.untagged.iter().position(|line| String::from_utf8_lossy(line).contains(&words))
+}
+
+#[test]
+fn a_comparison_goes_on() {
+    let (source, broken) = server();
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate(NAME, "alice", source.port, ALICE, ""));
+    daemon.start();
+    daemon.migrate(NAME);
+    let answer = daemon.ctl(&["--json", "verify", NAME, "--bodies"]).code(0).json();
+    assert_eq!((&answer["alike"], &answer["unread"]), (&50.into(), &0.into()), "{answer:#}");
+    broken.store(true, Ordering::SeqCst);
+    let answer = daemon.ctl(&["--json", "verify", NAME, "--bodies"]).code(1).json();
+    assert_eq!((&answer["alike"], &answer["unread"]), (&48.into(), &2.into()), "{answer:#}");
+    let mut named: Vec<(&str, &str)> = Vec::new();
+    for finding in answer["findings"].as_array().unwrap() {
+        assert!(finding["reason"].as_str().unwrap().contains("the source does not give it"), "{finding:#}");
+        named.push((finding["folder"].as_str().unwrap(), finding["id"].as_str().unwrap()));
+    }
+    named.sort_unstable();
+    assert_eq!(named, [("INBOX", "7"), ("INBOX", "8")]);
+    daemon.stop();
+}
+
+#[test]
+fn a_backup_goes_on() {
+    let (home, broken) = server();
+    let mut daemon = Daemon::homing(home.port, "login = \"alice\"", ALICE.1);
+    daemon.start();
+    let file = daemon.path().join("all.zip");
+    let words = ["--json", "backup", "--member", "alice@example.com", "--destination", "there"];
+    let words = [&words[..], &["--format", "zip", "-o", file.to_str().unwrap()]].concat();
+    assert_eq!(daemon.ctl(&words).code(0).json()["messages"], 50);
+    std::fs::remove_file(&file).unwrap();
+    broken.store(true, Ordering::SeqCst);
+    let lacking = daemon.ctl(&words).code(1).says("the server does not give 2 messages").json();
+    let left_out = lacking["left_out"].as_array().unwrap();
+    let mut named: Vec<&str> = left_out.iter().map(|out| out["what"].as_str().unwrap()).collect();
+    named.sort_unstable();
+    assert_eq!((&lacking["messages"], named), (&48.into(), vec!["INBOX 7", "INBOX 8"]), "{lacking:#}");
+    // What it could read is in it, and is good.
+    let uploaded = ["--json", "upload", "--member", "bob@example.com", file.to_str().unwrap()];
+    let came = daemon.ctl(&uploaded).code(0).json();
+    assert_eq!(came["imported"], 48, "{came:#}");
+    daemon.stop();
+}

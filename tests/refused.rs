@@ -1,0 +1,131 @@
+//! An IMAP destination that does not take what it is given: one message that is too large although no limit was
+//! announced, one that meets some other limit, and all of them when the quota is used up in the middle of a
+//! MULTIAPPEND. Everything else arrives, once, and what does not is told.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
+
+mod certificate;
+mod corpus;
+mod daemon;
+mod dovecot;
+mod maildir;
+mod picky;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use corpus::{Corpus, Marks};
+use daemon::{Daemon, adds_up, imap_migrate, there};
+use dovecot::Dovecot;
+use maildir::{Tree, same};
+use picky::picky;
+
+const LOGIN: (&str, &str) = ("alice", "secret");
+const HOME: (&str, &str) = ("home-alice", "home secret");
+const NAME: &str = "alice-old";
+const MARK: &[u8] = b"X-Refused: yes\r\n";
+/// The second one waits for each literal, and knows no UIDs and no groups.
+const SERVERS: [&str; 2] =
+    ["", "imap_capability = IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE NAMESPACE\n"];
+
+fn homing(port: u16, source: &Dovecot) -> Daemon {
+    let mut daemon = Daemon::homing(port, "login = \"home-{local}\"", HOME.1);
+    daemon.define("alice", &there(&imap_migrate(NAME, "alice", source.imap, LOGIN, "")));
+    daemon.start();
+    daemon
+}
+
+/// Two messages that the server refuses in these words, among many.
+fn some_are_refused(words: &'static str) {
+    for capabilities in SERVERS {
+        let source = Dovecot::start(&[LOGIN]);
+        let home = Dovecot::start_with(&[HOME], capabilities);
+        let mut corpus = Corpus::at(&source.maildir("alice"));
+        corpus.fill(200);
+        let taken = Tree::read(corpus.root()).facts();
+        let text = [b"Subject: x\r\n", MARK, b"\r\n", &b"0123456789abcdef\r\n".repeat(3000)[..]].concat();
+        let refused = ["", ".Sent"].map(|folder| {
+            corpus.put(folder, 900, &text, &Marks::default());
+            if folder.is_empty() { "INBOX" } else { "Sent" }
+        });
+        let groups = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&groups);
+        let port = picky(home.imap, move |messages| {
+            seen.fetch_max(messages.len(), Ordering::SeqCst);
+            let bad = messages.iter().any(|text| text.windows(MARK.len()).any(|line| line == MARK));
+            bad.then(|| words.to_owned())
+        });
+        let mut daemon = homing(port, &source);
+        let done = daemon.migrate(NAME);
+        adds_up(&done);
+        assert_eq!((&done["messages_failed"], &done["messages_done"]), (&2.into(), &200.into()), "{done:#}");
+        same("everything else", &taken, &Tree::read(&home.maildir(HOME.0)).facts());
+        assert_eq!(groups.load(Ordering::SeqCst) > 1, capabilities.is_empty(), "groups where it can");
+        let skipped = daemon.show(NAME)["skipped"].clone();
+        let mut folders: Vec<&str> =
+            skipped.as_array().unwrap().iter().map(|message| message["folder"].as_str().unwrap()).collect();
+        folders.sort_unstable();
+        assert_eq!(folders, refused, "{skipped:#}");
+        for message in skipped.as_array().unwrap() {
+            let reason = message["reason"].as_str().unwrap();
+            assert!(reason.contains("does not take it") && reason.contains(words), "{reason}");
+            assert_eq!(message["size"], text.len(), "{message:#}");
+        }
+        let report = daemon.ctl(&["report", NAME]).code(0).out;
+        assert_eq!(report.matches(words).count(), 2, "{report}");
+        // What was refused for good is not sent again, and nothing else either.
+        let files = Tree::files(&home.maildir(HOME.0));
+        daemon.migrate(NAME);
+        same("after a further run", &files, &Tree::files(&home.maildir(HOME.0)));
+        daemon.stop();
+    }
+}
+
+#[test]
+fn messages_above_a_limit_that_was_not_announced() {
+    some_are_refused("[TOOBIG] Message size exceeds the limit");
+}
+
+#[test]
+fn messages_that_meet_some_other_limit() {
+    some_are_refused("[LIMIT] Too many flags on this message");
+}
+
+#[test]
+fn the_quota_is_used_up_in_the_middle_of_a_group() {
+    for capabilities in SERVERS {
+        let source = Dovecot::start(&[LOGIN]);
+        let home = Dovecot::start_with(&[HOME], capabilities);
+        let mut corpus = Corpus::at(&source.maildir("alice"));
+        corpus.fill(200);
+        corpus.add("", 400);
+        let (full, stored) = (Arc::new(AtomicBool::new(true)), AtomicUsize::new(0));
+        let is_full = Arc::clone(&full);
+        let port = picky(home.imap, move |messages| {
+            let stored = stored.fetch_add(messages.len(), Ordering::SeqCst);
+            // The last one of the group is one too many: none of them is stored (RFC 3502).
+            let over = is_full.load(Ordering::SeqCst) && stored + messages.len() > 350;
+            over.then(|| "[OVERQUOTA] Quota exceeded (mailbox for user is full)".to_owned())
+        });
+        let mut daemon = homing(port, &source);
+        daemon.ctl(&["start", NAME]).code(0);
+        let waiting = daemon.migration_in(NAME, &["retrying"], Duration::from_secs(120));
+        let error = waiting["error"].as_str().unwrap();
+        assert!(error.contains("the mailbox is full") && error.contains("[OVERQUOTA]"), "{waiting:#}");
+        let half = Tree::read(&home.maildir(HOME.0)).count();
+        assert!(half > 0 && half <= 350, "{half}");
+        // Of the batch that was cut off nothing is counted yet; it is recognised later.
+        assert!(waiting["messages_done"].as_u64().unwrap() as usize <= half, "{half}: {waiting:#}");
+        let report = daemon.ctl(&["report", NAME]).code(0).out;
+        assert!(report.contains("the mailbox is full"), "{report}");
+        assert_eq!(daemon.show(NAME)["skipped"].as_array().map(Vec::len), Some(0), "no message is to blame");
+        full.store(false, Ordering::SeqCst);
+        let done = daemon.migration_in(NAME, &["completed"], Duration::from_secs(180));
+        adds_up(&done);
+        assert_eq!(done["messages_done"], corpus.put.len(), "{done:#}");
+        let (from, to) = (Tree::read(corpus.root()), Tree::read(&home.maildir(HOME.0)));
+        same("everything, once", &from.facts(), &to.facts());
+        daemon.stop();
+    }
+}
