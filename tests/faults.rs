@@ -34,3 +34,5 @@ mod to_lmtp;
 mod to_maildir;
 #[path = "faults/to_server.rs"]
 mod to_server;
+#[path = "faults/uploads.rs"]
+mod uploads;

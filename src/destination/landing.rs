@@ -65,6 +65,8 @@ pub struct Opening {
     pub there: There,
     /// The special use that it is made for, without the backslash.
     pub special: Option<String>,
+    /// It is subscribed if it is new: whoever is stopped before its first message finds it new again.
+    pub subscribe: bool,
     /// The member's rules, which may put a message into another folder.
     pub sorting: Option<Arc<Sorting>>,
 }
@@ -79,6 +81,7 @@ impl Opening {
             orphans: None,
             there: There::default(),
             special: None,
+            subscribe: false,
             sorting: None,
         }
     }

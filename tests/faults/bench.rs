@@ -53,6 +53,7 @@ type Again = fn(&mut Bench) -> Value;
 
 pub struct Bench {
     pub work: Work,
+    pub to: To,
     pub dovecot: Dovecot,
     pub source: Corpus,
     there: There,
@@ -91,8 +92,20 @@ impl Bench {
             Work::Poll { .. } => poll_again,
             _ => migrate_again,
         };
-        let bench =
-            Bench { work, dovecot, source, there, daemon, shim, template, begun, wanted, again, twice: 0 };
+        let bench = Bench {
+            work,
+            to,
+            dovecot,
+            source,
+            there,
+            daemon,
+            shim,
+            template,
+            begun,
+            wanted,
+            again,
+            twice: 0,
+        };
         bench.define(bench.port());
         bench
     }

@@ -3,6 +3,11 @@
 use crate::bench::{Bench, To, Work};
 use crate::play::{ALL, Scenario, play, run_again};
 
+/// A run that tells of messages that did not come has not failed.
+fn act(bench: &mut Bench) -> bool {
+    bench.once() && !bench.daemon.log().contains("the next run tries again")
+}
+
 #[test]
 fn a_poll_to_lmtp() {
     play(&Scenario {
@@ -10,7 +15,7 @@ fn a_poll_to_lmtp() {
         work: Work::Poll { keep: false },
         to: To::Lmtp,
         before: |bench| bench.source.add("", 8),
-        act: Bench::once,
+        act,
         resume: run_again,
         hows: ALL,
     });
@@ -27,7 +32,7 @@ fn a_second_poll_to_lmtp() {
             assert!(bench.once());
             bench.source.add("", 4);
         },
-        act: Bench::once,
+        act,
         resume: run_again,
         hows: ALL,
     });

@@ -131,8 +131,11 @@ impl Ground {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open(opening, reply) => {
-                    let Opening { directory, origin, look, orphans, sorting, .. } = *opening;
+                    let Opening { directory, origin, look, orphans, sorting, subscribe, .. } = *opening;
                     (self.orphans, self.sorting) = (orphans, sorting);
+                    if subscribe {
+                        subscribe_new(&self.mailbox, &directory)?;
+                    }
                     let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(Ok(opened));
                 }
@@ -398,16 +401,22 @@ fn elsewhere<'g>(
     directory: &str,
 ) -> Result<(&'g mut Arc<Folder>, &'g mut Keywords), Failure> {
     if !open.contains_key(directory) {
+        subscribe_new(mailbox, directory)?;
         let folder = Folder::open(mailbox, directory)?;
-        if folder.made() {
-            subscribe(mailbox, &[directory.to_owned()])?;
-        }
         open.insert(directory.to_owned(), (Arc::new(folder), Keywords::default()));
     }
     match open.get_mut(directory) {
         Some((folder, keywords)) => Ok((folder, keywords)),
         None => Err(Failure::new(Kind::Destination, "a folder is open and cannot be found", "")),
     }
+}
+
+/// Subscribes a folder that is missing, before it is made: whoever is stopped in between does both once more.
+fn subscribe_new(mailbox: &Mailbox, directory: &str) -> Result<(), Failure> {
+    if !Folder::exists(mailbox, directory) {
+        subscribe(mailbox, &[directory.to_owned()])?;
+    }
+    Ok(())
 }
 
 /// Writes the message anew with CRLF: its line ends are not those of mail, so it is kept as it came.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::home::{Server, at_home};
+use super::home::{Server, at_home, subscribe};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
@@ -98,7 +98,7 @@ impl Carrier {
             self.session = Some(self.server.connect().await?);
         }
         let Some(session) = &mut self.session else { return Err(lost()) };
-        let name = opening.directory.into_bytes();
+        let name = opening.directory.clone().into_bytes();
         let mut selected = match session.select(&name).await? {
             Some(selected) => selected,
             None => {
@@ -108,6 +108,10 @@ impl Carrier {
                 })?
             }
         };
+        // Nothing was ever in it.
+        if opening.subscribe && selected.exists == 0 && selected.uidnext <= 1 && name != b"INBOX" {
+            subscribe(session, &opening.directory).await?;
+        }
         let mut there = opening.there;
         if there.uidvalidity != selected.uidvalidity {
             // Another folder of this name: what is recorded is of the old one.
