@@ -24,6 +24,8 @@ mod shim;
 
 #[path = "faults/bench.rs"]
 mod bench;
+#[path = "faults/changes.rs"]
+mod changes;
 #[path = "faults/play.rs"]
 mod play;
 #[path = "faults/putting_back.rs"]

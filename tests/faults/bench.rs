@@ -116,7 +116,7 @@ impl Bench {
     }
 
     fn port(&self) -> u16 {
-        if self.work == Work::Migrate { self.dovecot.imap } else { self.dovecot.pop3 }
+        if matches!(self.work, Work::Poll { .. }) { self.dovecot.pop3 } else { self.dovecot.imap }
     }
 
     /// The account, with its source at that port.
@@ -319,12 +319,19 @@ impl Bench {
                 lines.push(format!("file {shown}"));
             } else if !within("cur") && !within("new") {
                 let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-                lines.push(format!("file {shown}: {text:?}"));
+                lines.push(format!("file {shown}: {:?}", without_hashes(&text)));
             }
         });
-        walk(&self.state().join("spool"), &mut |path| {
-            lines.push(format!("{} in the spool", path.file_name().unwrap().display()));
-        });
+        for place in ["accounts.d", "sealed", "spool"] {
+            walk(&self.state().join(place), &mut |path| {
+                let name = path.file_name().unwrap().to_string_lossy();
+                // A list's file is named by the time.
+                let name = if name.starts_with("bulk-") { "a list" } else { &name };
+                let text =
+                    if place == "accounts.d" { fs::read_to_string(path).unwrap() } else { String::new() };
+                lines.push(format!("{place}: {name} {text:?}"));
+            });
+        }
         lines
     }
 
@@ -422,6 +429,15 @@ fn walk(path: &Path, each: &mut impl FnMut(&Path)) {
             walk(&path, each);
         }
     }
+}
+
+/// A hash is never the same again.
+fn without_hashes(text: &str) -> String {
+    let hidden = |line: &str| match line.split_once(":{SHA512-CRYPT}") {
+        Some((user, rest)) => format!("{user}:...:{}\n", rest.split_once(':').unwrap().1),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(hidden).collect()
 }
 
 fn without_times(value: &mut Value) {

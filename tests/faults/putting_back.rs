@@ -26,7 +26,7 @@ fn half_brought(bench: &mut Bench) {
 }
 
 /// A port where nobody listens.
-const NOWHERE: u16 = 9;
+pub const NOWHERE: u16 = 9;
 
 fn cancel(bench: &mut Bench) -> bool {
     bench.define(NOWHERE);
@@ -41,7 +41,7 @@ fn cancel(bench: &mut Bench) -> bool {
 }
 
 /// Whatever became of the daemon, it is started and cancelled; `false`: it had completed before.
-fn cancel_again(bench: &mut Bench) -> bool {
+pub fn cancel_again(bench: &mut Bench) -> bool {
     bench.define(NOWHERE);
     bench.daemon.start();
     let state = bench.daemon.migration(NAME)["state"].clone();
