@@ -37,6 +37,9 @@ pub(super) async fn serve(
     log_complaints(&loaded.complaints, &loaded.warnings);
     let mut signals = signals::listen().map_err(|e| own("cannot listen for signals", &e))?;
     let (kept, rebuilt) = Kept::open(&loaded.settings, environment)?;
+    if let Err(failure) = kept.settle(&loaded).await {
+        tracing::error!("{failure}");
+    }
     let journal = kept.journal.clone();
     let daemon = loaded.settings.daemon.clone();
     let means = kept.means(loaded.settings, loaded.providers)?;

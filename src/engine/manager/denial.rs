@@ -34,6 +34,7 @@ enum Wiping {
     Failed,
 }
 
+const REMOVED: &str = "it is being removed";
 const MEND: &str = "see [policy] in mailhaul.toml";
 
 impl Manager {
@@ -216,10 +217,29 @@ impl Manager {
         }
     }
 
-    /// Stops an account for good and wipes its secrets and its progress. What came stays.
+    /// Lets nothing new of an account begin: it is about to be removed.
     ///
     /// # Errors
-    /// It is in the queue, or its secrets could not be wiped.
+    /// It is in the queue.
+    pub fn halt(&self, name: &str) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if let Some((_, entry)) = state.migration(name)
+            && entry.record.state.is_open()
+        {
+            return Err(Refusal::Refused(
+                name.to_owned(),
+                format!("its migration is {}", entry.record.state.as_str()),
+                format!("run 'mailhaulctl cancel {name}' first"),
+            ));
+        }
+        self.deny(&mut state, name, Denial { reason: REMOVED.to_owned(), wiping: Wiping::Never });
+        Ok(())
+    }
+
+    /// Stops an account for good that was halted, and wipes its secrets and its progress. What came stays.
+    ///
+    /// # Errors
+    /// Its secrets could not be wiped.
     pub async fn retire(self: &Arc<Self>, name: &str) -> Result<(), Refusal> {
         let mut changes = self.changes();
         let is_there = self.lock().entries.contains_key(name);
@@ -229,20 +249,7 @@ impl Manager {
             let forgotten = journal.forget(name)?;
             return Ok(journal.commit(forgotten).await?);
         }
-        {
-            let mut state = self.lock();
-            if let Some((_, entry)) = state.migration(name)
-                && entry.record.state.is_open()
-            {
-                return Err(Refusal::Refused(
-                    name.to_owned(),
-                    format!("its migration is {}", entry.record.state.as_str()),
-                    format!("run 'mailhaulctl cancel {name}' first"),
-                ));
-            }
-            let reason = "it is being removed".to_owned();
-            self.deny(&mut state, name, Denial { reason, wiping: Wiping::Waiting });
-        }
+        self.deny(&mut self.lock(), name, Denial { reason: REMOVED.to_owned(), wiping: Wiping::Waiting });
         loop {
             self.wipe();
             let wiping = {
