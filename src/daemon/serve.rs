@@ -45,6 +45,7 @@ pub(super) async fn serve(
     let means = kept.means(loaded.settings, loaded.providers)?;
     let manager = Manager::new(means.clone(), false);
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;
+    manager.unseal_ended().await;
 
     let (gate, no_group) = Gate::new(&daemon.control_group);
     if let Some(words) = &no_group {

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// A sealed secret is not longer; octets.
 const LONGEST: u64 = 1 << 20;
@@ -37,6 +38,17 @@ pub(super) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut octets = Vec::new();
     opened.take(LONGEST).read_to_end(&mut octets)?;
     Ok(Some(octets))
+}
+
+/// When a file was written, in milliseconds since 1970; `None`: there is none.
+pub(super) fn written_at(file: &Path) -> io::Result<Option<i64>> {
+    let written = match fs::symlink_metadata(file) {
+        Ok(metadata) => metadata.modified()?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let since = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Files that are to be replaced together, or not at all.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::{blocking, now};
-use super::state::{State, Work};
+use super::state::{Entry, State, Work};
 use super::{Manager, Refusal};
 use crate::audit::{Act, Who};
 use crate::failure::{Failure, Kind};
@@ -275,6 +275,25 @@ impl Manager {
         let (vault, account) = (self.means().vault.clone(), name.to_owned());
         if let Err(failure) = blocking(move || vault.remove_all([account.as_str()])).await {
             tracing::error!(MIGRATION = name, "its password is still kept: {failure}");
+        }
+    }
+
+    /// The same at the start, for all that ended when we were stopped. What was given since stays.
+    pub async fn unseal_ended(&self) {
+        let ended: Vec<(String, i64)> = {
+            let state = self.lock();
+            let end = |(name, entry): (&String, &Entry)| match &entry.work {
+                Work::Migration(migration) if migration.record.is_over() => {
+                    Some((name.clone(), migration.record.finished_at?))
+                }
+                _ => None,
+            };
+            state.entries.iter().filter_map(end).collect()
+        };
+        let vault = self.means().vault.clone();
+        let unseal = move || ended.iter().try_for_each(|(name, end)| vault.remove_before(name, *end));
+        if let Err(failure) = blocking(unseal).await {
+            tracing::error!("passwords of migrations that ended are still kept: {failure}");
         }
     }
 }
