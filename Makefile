@@ -20,7 +20,7 @@ help:
 	@echo 'make build      builds target/release/mailhauld and mailhaulctl'
 	@echo 'make soak       1000 kill -9 each of two polls, a migration and a rollback (an hour); KILLS='
 	@echo 'make fuzz       each of the targets in tests/fuzz 10 million times; EXECUTIONS=100000 for fewer'
-	@echo 'make faults     every call to disk and source fails once, and is once the last (half an hour)'
+	@echo 'make faults     every call to disk and source fails once, and is once the last (ninety minutes)'
 	@echo 'make power-cuts as root: 50 power cuts each of a poll, a migration and a rollback; CUTS='
 	@echo 'make test-systemd'
 	@echo '                as root: the real unit under a real systemd, in a throw-away container'

@@ -11,10 +11,8 @@ mod dovecot;
 mod maildir;
 
 use std::fs;
-use std::io::{Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use corpus::Corpus;
@@ -26,19 +24,7 @@ const NEW: &str = "Neu8-Haus_Tuer.17";
 
 /// `mailhaulctl` with something on its standard input.
 fn ctl(daemon: &Daemon, input: &str, arguments: &[&str]) -> Answer {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(input.as_bytes()).unwrap();
-    file.rewind().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaulctl"));
-    command.env_remove("MAILHAUL_SOCKET").arg("--socket").arg(daemon.path().join("control")).args(arguments);
-    let output = command.stdin(Stdio::from(file)).output().unwrap();
-    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-    Answer {
-        command: arguments.join(" "),
-        code: output.status.code().unwrap_or(-1),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-    }
+    daemon.ctl_told(input, arguments)
 }
 
 /// A server template for the source.
@@ -120,6 +106,9 @@ fn one_account_from_add_to_remove() {
     });
     daemon.ctl(&["check", "bob-old"]).code(1).says("mailhaulctl set bob-old source.password=-");
     ctl(&daemon, &format!("{PASSWORD}\n"), &["set", "bob-old", "password=-"]).code(0);
+    // It was given after the end: a start forgets only what should have been forgotten.
+    daemon.kill();
+    daemon.start();
     assert_eq!(daemon.migrate("bob-old")["messages_done"], 20);
 
     daemon.ctl(&["remove", "bob-old"]).code(0);

@@ -14,13 +14,14 @@ mod targets;
 const LARGEST: u64 = 1 << 20;
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     ("control", targets::control::run),
     ("csv", targets::csv::run),
     ("dates", targets::dates::run),
     ("folders", targets::folders::run),
     ("imap", targets::imap::run),
     ("lines", targets::lines::run),
+    ("lmtp", targets::lmtp::run),
     ("mutf7", targets::mutf7::run),
     ("pop3", targets::pop3::run),
     ("toml", targets::toml::run),

@@ -95,6 +95,30 @@ fn uploads_go_there_as_well() {
     daemon.stop();
 }
 
+/// Each ends for itself: what waits for another one stays.
+#[test]
+fn uploads_of_many_at_once() {
+    let homes: Vec<String> = (0..6).map(|n| format!("home-u{n}")).collect();
+    let logins: Vec<(&str, &str)> = homes.iter().map(|home| (home.as_str(), HOME.1)).chain([LOGIN]).collect();
+    let dovecot = Dovecot::start(&logins);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.fill(60);
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.start();
+    let (from, daemon) = (dovecot.maildir("alice"), &daemon);
+    std::thread::scope(|scope| {
+        for n in 0..homes.len() {
+            let from = from.to_str().unwrap();
+            scope.spawn(move || {
+                let member = format!("u{n}@example.com");
+                daemon.ctl(&["upload", "--member", &member, "--destination", "there", from]).code(0);
+            });
+        }
+    });
+    let facts = Tree::read(source.root()).facts();
+    homes.iter().for_each(|home| same(home, &facts, &Tree::read(&dovecot.maildir(home)).facts()));
+}
+
 #[test]
 fn backups_from_there() {
     let dovecot = Dovecot::start(&[HOME]);

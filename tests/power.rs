@@ -14,12 +14,12 @@ mod maildir;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll, there};
 use disk::Disk;
 use dovecot::Dovecot;
 use maildir::picture::Picture;
@@ -28,6 +28,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const LOGIN: (&str, &str) = ("alice", "secret");
+const HOME: (&str, &str) = ("home-alice", "home secret");
 const NAME: &str = "alice-old";
 /// So many messages, or more, are still to come when the power is on again.
 const PENDING: usize = 1500;
@@ -65,6 +66,8 @@ struct Bench {
     source: Corpus,
     disk: Disk,
     daemon: Daemon,
+    /// The mailbox that mail comes into.
+    home: PathBuf,
     random: StdRng,
 }
 
@@ -75,11 +78,19 @@ impl Bench {
         eprintln!("{what}: MAILHAUL_SEED={seed}");
         let dovecot = Dovecot::start(&[LOGIN]);
         let source = Corpus::at(&dovecot.maildir(LOGIN.0));
-        let disk = Disk::new();
-        let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
-        daemon.state_directory(&disk.path().join("state"));
-        daemon.destination(&format!("{}/mail/{{local}}/Maildir", disk.path().display()));
-        Bench { dovecot, source, disk, daemon, random: StdRng::seed_from_u64(seed) }
+        let (disk, random) = (Disk::new(), StdRng::seed_from_u64(seed));
+        let mut bench =
+            Bench { dovecot, source, disk, daemon: Daemon::new(""), home: PathBuf::new(), random };
+        bench.bring(Daemon::new("[polling]\ninterval = \"24h\"\n"));
+        bench.home = bench.daemon.maildir("alice");
+        bench
+    }
+
+    /// Another daemon on this disk.
+    fn bring(&mut self, mut daemon: Daemon) {
+        daemon.state_directory(&self.disk.path().join("state"));
+        daemon.destination(&format!("{}/mail/{{local}}/Maildir", self.disk.path().display()));
+        self.daemon = daemon;
     }
 
     /// `go` sets to work; `acknowledged` says which messages the mailbox has to hold, or how many.
@@ -92,7 +103,7 @@ impl Bench {
     ) -> Cuts {
         let asked = asked();
         let mut cuts = Cuts::default();
-        let home = self.daemon.maildir("alice");
+        let home = self.home.clone();
         let (mut last, mut longest, mut done) = (0, 600, 0);
         self.disk.on(self.random.random());
         while cuts.cuts < asked {
@@ -136,7 +147,7 @@ impl Bench {
     }
 
     fn judge(&self, what: &str, cuts: &Cuts) {
-        let here = Tree::read(&self.daemon.maildir("alice")).contents();
+        let here = Tree::read(&self.home).contents();
         eprintln!(
             "{what}: {} cuts, {} of them between two messages; {} unsynced files were gone; of the disk's cache {} \
              blocks had reached the medium and {} had not; {} messages, {} acknowledged before the last cut: {} lost, {} altered; {} stores \
@@ -193,9 +204,27 @@ fn a_poll_that_deletes() {
 #[ignore = "needs root and loop devices: make power-cuts"]
 fn a_migration() {
     let what = "migration";
-    let mut bench = Bench::new(what);
-    bench.source.fill(PENDING);
+    let bench = Bench::new(what);
     bench.daemon.define("alice", &imap_migrate(NAME, "alice", bench.dovecot.imap, LOGIN, ""));
+    migrated(what, bench);
+}
+
+/// The other server has power all the time: what it was given is there, known or not.
+#[test]
+#[ignore = "needs root and loop devices: make power-cuts"]
+fn a_migration_to_a_server() {
+    let what = "migration to a server";
+    let home = Dovecot::start(&[HOME]);
+    let mut bench = Bench::new(what);
+    bench.bring(Daemon::homing(home.imap, "login = \"home-{local}\"", HOME.1));
+    bench.home = home.maildir(HOME.0);
+    let definition = imap_migrate(NAME, "alice", bench.dovecot.imap, LOGIN, "");
+    bench.daemon.define("alice", &there(&definition));
+    migrated(what, bench);
+}
+
+fn migrated(what: &str, mut bench: Bench) {
+    bench.source.fill(PENDING);
     let cuts = bench.cut(
         |source, count| {
             for folder in FOLDERS {
@@ -216,12 +245,12 @@ fn a_migration() {
     // Once more, for what came while it ran.
     bench.daemon.migrate(NAME);
     bench.judge(what, &cuts);
-    let (there, here) = (Tree::read(bench.source.root()), Tree::read(&bench.daemon.maildir("alice")));
+    let (there, here) = (Tree::read(bench.source.root()), Tree::read(&bench.home));
     same("folders, octets, flags, keywords and dates", &there.facts(), &here.facts());
     assert_eq!(there.subscriptions, here.subscriptions);
-    let before = Tree::files(&bench.daemon.maildir("alice"));
+    let before = Tree::files(&bench.home);
     bench.daemon.migrate(NAME);
-    same("the files after a further run", &before, &Tree::files(&bench.daemon.maildir("alice")));
+    same("the files after a further run", &before, &Tree::files(&bench.home));
     bench.daemon.stop();
 }
 

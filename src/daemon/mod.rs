@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::audit::Audit;
-use crate::config::{Complaint, Environment, Loaded, Provider};
+use crate::config::{Complaint, Environment, Loaded, Provider, own_definitions};
+use crate::definitions::settle;
 use crate::engine::{Means, Slots, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
@@ -148,6 +149,8 @@ struct Kept {
     vault: Vault,
     tokens: Arc<Tokens>,
     audit: Audit,
+    /// Where definitions that come in are kept.
+    definitions: PathBuf,
 }
 
 impl Kept {
@@ -157,7 +160,15 @@ impl Kept {
         let state = &settings.daemon.state_directory;
         let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
         let (tokens, audit) = (Arc::default(), Audit::new(state));
-        Ok((Kept { environment, journal, vault, tokens, audit }, rebuilt))
+        let definitions = own_definitions(settings);
+        Ok((Kept { environment, journal, vault, tokens, audit, definitions }, rebuilt))
+    }
+
+    /// Ends a change of definitions that was broken off; what cannot be ended now is told, and tried again.
+    async fn settle(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let broken = loaded.broken.iter().filter_map(|broken| broken.name.clone());
+        let defined = loaded.accounts.iter().map(|account| account.name.clone()).chain(broken).collect();
+        settle(&self.definitions, &self.vault, &self.journal, &defined).await
     }
 
     fn means(
@@ -166,7 +177,7 @@ impl Kept {
         providers: Arc<BTreeMap<String, Provider>>,
     ) -> Result<Means, Failure> {
         let connector = Connector::new(settings.daemon.allow_private_hosts)?;
-        let Kept { environment, journal, vault, tokens, audit } = self.clone();
+        let Kept { environment, journal, vault, tokens, audit, .. } = self.clone();
         let slots = Slots::of(&settings);
         Ok(Means { settings, providers, environment, connector, journal, vault, tokens, audit, slots })
     }

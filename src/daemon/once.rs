@@ -15,6 +15,9 @@ pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<boo
     log_complaints(&loaded.complaints, &loaded.warnings);
     let began = Instant::now();
     let (kept, _) = Kept::open(&loaded.settings, environment)?;
+    if let Err(failure) = kept.settle(&loaded).await {
+        tracing::error!("{failure}");
+    }
     let means = kept.means(loaded.settings, loaded.providers)?;
     let journal = kept.journal;
     let manager = Manager::new(means.clone(), true);

@@ -12,8 +12,9 @@ use crate::audit::{Act, Who};
 use crate::config::{Complaint, Loaded};
 use crate::control::Order;
 use crate::control::api::Reloaded;
-use crate::definitions::{Definitions, Known, Wish, Wrong};
+use crate::definitions::{Definitions, Known, Wish, Wrong, settle};
 use crate::engine::{Manager, Refusal, View};
+use crate::failure::Failure;
 use crate::systemd;
 
 /// Who carries it out.
@@ -25,8 +26,8 @@ pub(super) struct Clerk {
 
 impl Clerk {
     pub(super) fn new(config: PathBuf, kept: Kept, manager: Arc<Manager>) -> Clerk {
-        let (environment, vault) = (kept.environment.clone(), kept.vault.clone());
-        Clerk { definitions: Definitions { config, environment, vault }, kept, manager }
+        let Kept { environment, vault, definitions: directory, .. } = kept.clone();
+        Clerk { definitions: Definitions { config, environment, vault, directory }, kept, manager }
     }
 
     /// SIGHUP.
@@ -95,28 +96,44 @@ impl Clerk {
         let unexpected = |e: String| {
             vec![Wrong { place: "mailhauld".to_owned(), what: e, mend: "look at the log".to_owned() }]
         };
+        self.settle().await.map_err(in_the_way)?;
         let (definitions, known) = (self.definitions.clone(), self.known());
         let change = spawn_blocking(move || definitions.prepare(wish, &known)).await;
         let change = change.unwrap_or_else(|e| Err(unexpected(e.to_string())))?;
-        if let Some(name) = removed {
-            // Secrets and progress first: whoever is stopped in between can remove what is left.
-            self.manager.retire(&name).await.map_err(|refusal| vec![in_words(&name, refusal)])?;
+        if let Some(name) = &removed {
+            self.manager.halt(name).map_err(|refusal| vec![in_words(name, refusal)])?;
         }
         let definitions = self.definitions.clone();
         let written = spawn_blocking(move || definitions.commit(&change).map(|()| change)).await;
         let change = match written {
             Ok(Ok(change)) => change,
             Ok(Err(failure)) => {
-                return Err(vec![Wrong {
-                    place: "mailhauld".to_owned(),
-                    what: failure.words,
-                    mend: failure.mend,
-                }]);
+                // What is there counts: it may have been written all the same. What was halted goes on.
+                self.read_again().await;
+                self.end().await;
+                return Err(in_the_way(failure));
             }
             Err(e) => return Err(unexpected(e.to_string())),
         };
+        let retired = match &removed {
+            Some(name) => self.manager.retire(name).await.map_err(|refusal| vec![in_words(name, refusal)]),
+            None => Ok(()),
+        };
         self.take_over(change.loaded).map_err(unexpected)?;
-        Ok(change.names)
+        self.end().await;
+        retired.map(|()| change.names)
+    }
+
+    /// What is left of a change goes, now or later.
+    async fn end(&self) {
+        if let Err(failure) = self.settle().await {
+            tracing::error!("{failure}");
+        }
+    }
+
+    async fn settle(&self) -> Result<(), Failure> {
+        let defined = self.known().into_iter().map(|known| known.name).collect();
+        settle(&self.kept.definitions, &self.kept.vault, &self.kept.journal, &defined).await
     }
 
     /// Every definition that is there, the invalid ones too.
@@ -132,6 +149,10 @@ impl Clerk {
         };
         views.iter().filter_map(of).collect()
     }
+}
+
+fn in_the_way(failure: Failure) -> Vec<Wrong> {
+    vec![Wrong { place: "mailhauld".to_owned(), what: failure.words, mend: failure.mend }]
 }
 
 fn refused(errors: Vec<String>) -> Reloaded {

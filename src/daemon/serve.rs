@@ -37,11 +37,15 @@ pub(super) async fn serve(
     log_complaints(&loaded.complaints, &loaded.warnings);
     let mut signals = signals::listen().map_err(|e| own("cannot listen for signals", &e))?;
     let (kept, rebuilt) = Kept::open(&loaded.settings, environment)?;
+    if let Err(failure) = kept.settle(&loaded).await {
+        tracing::error!("{failure}");
+    }
     let journal = kept.journal.clone();
     let daemon = loaded.settings.daemon.clone();
     let means = kept.means(loaded.settings, loaded.providers)?;
     let manager = Manager::new(means.clone(), false);
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;
+    manager.unseal_ended().await;
 
     let (gate, no_group) = Gate::new(&daemon.control_group);
     if let Some(words) = &no_group {

@@ -9,6 +9,9 @@ use std::path::Path;
 use crate::config::Proposed;
 use crate::failure::{Failure, Kind};
 
+/// Neither its beginning nor its end is one that is read.
+const NEW: &str = ".new";
+
 /// Makes a file what it is to be.
 pub(super) fn write(proposed: &Proposed) -> Result<(), Failure> {
     let written = match (proposed.file.parent(), &proposed.text) {
@@ -16,16 +19,36 @@ pub(super) fn write(proposed: &Proposed) -> Result<(), Failure> {
         (Some(directory), None) => remove(directory, &proposed.file),
         (None, _) => Ok(()),
     };
-    written.map_err(|e| {
-        let words = format!("{} cannot be written: {e}", proposed.file.display());
-        Failure::new(Kind::Journal, words, "look at the state directory, its owner and its disk")
-    })
+    written.map_err(|e| trouble(&proposed.file, &e))
 }
 
-fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
+/// What is in a file; `None`: there is none.
+pub(super) fn read(file: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(trouble(file, &e)),
+    }
+}
+
+/// Removes what a write that was stopped left.
+pub(super) fn clear(directory: &Path) -> Result<(), Failure> {
+    let new = directory.join(NEW);
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(trouble(&new, &e)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn trouble(file: &Path, error: &io::Error) -> Failure {
+    let words = format!("{} cannot be used: {error}", file.display());
+    Failure::new(Kind::Journal, words, "look at the state directory, its owner and its disk")
+}
+
+/// Puts a file in place as a whole; durable on return.
+pub(super) fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Neither its beginning nor its end is one that is read.
-    let new = directory.join(".new");
+    let new = directory.join(NEW);
     let mut opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     opened.write_all(text.as_bytes())?;
     opened.sync_all()?;
@@ -33,7 +56,8 @@ fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn remove(directory: &Path, file: &Path) -> io::Result<()> {
+/// Removes a file, durably; one that is not there is no error.
+pub(super) fn remove(directory: &Path, file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => File::open(directory)?.sync_all(),

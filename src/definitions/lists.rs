@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use ring::digest::{SHA256, digest};
 
 use super::single::{apply, written};
+use super::unfinished::Aim;
 use super::{Bulk, Change, Definitions, Item, Known, Makers, Wrong};
 use crate::account::Account;
 use crate::bulk::{self, Row};
@@ -72,7 +73,7 @@ impl Definitions {
             let mailbox = row.mailbox_password;
             secrets.extend(mailbox.map(|(secret, _)| (name.clone(), Item::MailboxPassword, secret)));
         }
-        Ok(Change { names, loaded, file, secrets, forgotten: Vec::new() })
+        Ok(Change { names, loaded, file, secrets, forgotten: Vec::new(), aim: Aim::Stay })
     }
 }
 

@@ -6,6 +6,9 @@
 mod files;
 mod lists;
 mod single;
+mod unfinished;
+
+pub use unfinished::settle;
 
 use std::path::PathBuf;
 
@@ -16,6 +19,8 @@ use crate::provision::{self, Inventory, Wanted};
 use crate::sealed::{Item, Vault};
 use crate::secret::Secret;
 use crate::settings::{Destination, Settings};
+
+use unfinished::Aim;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -98,6 +103,7 @@ pub struct Change {
     file: Proposed,
     secrets: Vec<(String, Item, Secret)>,
     forgotten: Vec<(String, Item)>,
+    aim: Aim,
 }
 
 /// What it takes to check and to write.
@@ -109,6 +115,8 @@ pub struct Definitions {
     pub environment: Environment,
     /// Where secrets are kept.
     pub vault: Vault,
+    /// Where definitions that come in are kept.
+    pub directory: PathBuf,
 }
 
 impl Definitions {
@@ -125,11 +133,14 @@ impl Definitions {
         }
     }
 
-    /// Writes it: secrets first, so that no definition is without its own.
+    /// Writes it: secrets first, so that no definition is without its own. Whatever becomes of it, [`settle`]
+    /// ends it.
     ///
     /// # Errors
     /// The state directory cannot be written.
     pub fn commit(&self, change: &Change) -> Result<(), Failure> {
+        unfinished::begin(&self.directory, change.aim, &change.names)
+            .map_err(|e| files::trouble(&self.directory, &e))?;
         self.vault
             .put_all(change.secrets.iter().map(|(name, item, secret)| (name.as_str(), *item, secret)))?;
         files::write(&change.file)?;

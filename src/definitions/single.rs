@@ -1,5 +1,6 @@
 //! `add`, `set` and `remove`: one definition. It refuses to rename one: progress belongs to the name.
 
+use super::unfinished::Aim;
 use super::{Change, Definitions, Item, Known, Makers, Single, Wrong, item};
 use crate::config::{Draft, Drafts, Loaded, NotAKey, Proposed, Surroundings, own_definitions};
 use crate::secret::Secret;
@@ -64,7 +65,14 @@ impl Definitions {
             Ok(Proposed { file: place.file.clone(), text })
         })?;
         let forgotten = Item::ALL.map(|item| (name.to_owned(), item)).to_vec();
-        Ok(Change { names: vec![name.to_owned()], loaded, file, secrets: Vec::new(), forgotten })
+        Ok(Change {
+            names: vec![name.to_owned()],
+            loaded,
+            file,
+            secrets: Vec::new(),
+            forgotten,
+            aim: Aim::Go,
+        })
     }
 
     /// What was read has to hold the account, and good.
@@ -109,7 +117,7 @@ impl Definitions {
             .into_iter()
             .filter_map(|(key, secret)| Some((name.clone(), item(&Draft::key(&key))?, secret)))
             .collect();
-        Ok(Change { names: vec![name], loaded, file, secrets, forgotten })
+        Ok(Change { names: vec![name], loaded, file, secrets, forgotten, aim: Aim::Stay })
     }
 }
 

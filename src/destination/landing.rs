@@ -66,12 +66,12 @@ pub struct Opening {
     pub there: There,
     /// The special use that it is made for, without the backslash.
     pub special: Option<String>,
+    /// It is subscribed if it is new: whoever is stopped before its first message finds it new again.
+    pub subscribe: bool,
     /// The member's rules, which may put a message into another folder.
     pub sorting: Option<Arc<Sorting>>,
     /// UIDs at the source of messages that other folders get, too.
     pub shared: UidSet,
-    /// If it has to be made, it is subscribed.
-    pub subscribe: bool,
 }
 
 impl Opening {

@@ -91,7 +91,8 @@ pub(super) async fn run(
     tasks: &TaskTracker,
     told: impl FnMut(&Uploaded) + Send + 'static,
 ) -> Result<Uploaded, Failure> {
-    let origin = Origin::pop3("upload/");
+    // What waits on its way to a server is the mailbox's own: another upload may go on beside this one.
+    let origin = Origin::pop3(&format!("upload/{}/{}", errand.destination, errand.member));
     let home = means.open_home_of(&errand.member, &errand.destination, origin.account).await?;
     if let Home::Delivery(..) = home {
         return Err(Failure::new(
@@ -109,13 +110,11 @@ pub(super) async fn run(
     let carrier = Carrier {
         landing,
         handle: Handle::current(),
-        home: home.clone(),
         naming,
         origin,
         mailbox: errand.mailbox,
         open: None,
         seen: BTreeSet::new(),
-        made: Vec::new(),
         holds: BTreeSet::new(),
         copies: Copies::default(),
         piece: 0,
@@ -140,7 +139,6 @@ pub(super) async fn run(
 struct Carrier {
     landing: Landing,
     handle: Handle,
-    home: Home,
     naming: Naming,
     origin: Origin,
     mailbox: Option<Vec<String>>,
@@ -148,8 +146,6 @@ struct Carrier {
     open: Option<String>,
     /// Folders so far.
     seen: BTreeSet<String>,
-    /// Those that were missing.
-    made: Vec<String>,
     holds: BTreeSet<MessageRef>,
     copies: Copies,
     piece: u64,
@@ -192,8 +188,6 @@ impl Carrier {
             }
             self.finish()?;
         }
-        let made = std::mem::take(&mut self.made);
-        self.handle.block_on(self.home.subscribe(made))?;
         Ok(self.sum)
     }
 
@@ -242,11 +236,9 @@ impl Carrier {
             return Ok(false);
         }
         self.commit()?;
-        if self.seen.insert(directory.clone()) {
-            let missing = self.handle.block_on(self.home.missing(BTreeSet::from([directory.clone()])))?;
-            self.made.extend(missing.into_iter().filter(|name| !name.is_empty()));
-        }
-        let opening = Opening { look: Some(Vec::new()), ..Opening::new(&directory, self.origin) };
+        self.seen.insert(directory.clone());
+        let opening =
+            Opening { look: Some(Vec::new()), subscribe: true, ..Opening::new(&directory, self.origin) };
         let opened = self.handle.block_on(self.landing.open(opening))?;
         self.holds = opened.holds;
         self.copies = Copies::default();

@@ -249,6 +249,13 @@ pub struct MigrationRecord {
     pub told: Told,
 }
 
+impl MigrationRecord {
+    /// It ended and will not begin again by itself: it completed for good, or was cancelled.
+    pub fn is_over(&self) -> bool {
+        matches!((self.state, self.next_try_at), (State::Completed, None) | (State::Cancelled, _))
+    }
+}
+
 /// What a member was told of a run, on the way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

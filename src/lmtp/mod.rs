@@ -4,6 +4,7 @@
 //! take for another one.
 
 mod address;
+mod replay;
 mod reply;
 mod session;
 mod stuff;
@@ -11,5 +12,6 @@ mod verdict;
 mod wire;
 
 pub use address::recipient;
+pub use replay::{Said, replay, stuffed};
 pub use session::{Begun, Envelope, Session};
 pub use verdict::Verdict;

@@ -21,7 +21,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the server can (RFC 5321, 4.1.1.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Offers {
+pub(super) struct Offers {
     pipelining: bool,
     eight_bit: bool,
     utf8: bool,
@@ -290,7 +290,7 @@ async fn hello(wire: &mut Wire) -> Result<Offers, Failure> {
 }
 
 /// The first line is the server's name.
-fn offers(lines: &[String]) -> Offers {
+pub(super) fn offers(lines: &[String]) -> Offers {
     let mut offers = Offers::default();
     for line in lines.iter().skip(1) {
         let mut words = line.split_ascii_whitespace();

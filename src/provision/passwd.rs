@@ -92,13 +92,14 @@ fn change(path: &Path, work: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<
     let mut lock = locked(&path).map_err(trouble)?;
     let mut text = Vec::new();
     lock.read_to_end(&mut text).map_err(trouble)?;
-    let Some(text) = work(text) else { return Ok(()) };
-    let before = lock.metadata().map_err(trouble)?;
     let mut name = path.clone().into_os_string();
     name.push(".mailhaul-new");
     let new = PathBuf::from(name);
+    // Somebody was stopped before it was in place.
+    let _ = fs::remove_file(&new);
+    let Some(text) = work(text) else { return Ok(()) };
+    let before = lock.metadata().map_err(trouble)?;
     let written = (|| {
-        let _ = fs::remove_file(&new);
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
         file.write_all(&text)?;
         let after = file.metadata()?;

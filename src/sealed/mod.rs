@@ -119,6 +119,21 @@ impl Vault {
         self.forget(accounts.into_iter().flat_map(|account| Item::ALL.map(|item| (account, item))))
     }
 
+    /// Forgets what was kept of an account before `time`, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Kind::Secret`]: some of it may still be there.
+    pub fn remove_before(&self, account: &str, time: i64) -> Result<(), Failure> {
+        for item in Item::ALL {
+            let file = self.file(account, item);
+            let written = place::written_at(&file).map_err(|e| trouble(&file, &e))?;
+            if written.is_some_and(|written| written < time) {
+                self.remove(account, item)?;
+            }
+        }
+        Ok(())
+    }
+
     fn forget<'a>(&self, what: impl IntoIterator<Item = (&'a str, Item)>) -> Result<(), Failure> {
         let files = what.into_iter().map(|(account, item)| self.file(account, item));
         place::remove(&self.directory, files).map_err(|e| trouble(&self.directory, &e))
@@ -174,6 +189,10 @@ mod tests {
         std::fs::rename(sealed.join("a=password"), sealed.join("b=password")).unwrap();
         let failure = again.get("b", Item::Password).unwrap_err();
         assert!(failure.words.contains("does not open"), "{failure}");
+        again.remove_before("b", 0).unwrap();
+        assert!(sealed.join("b=password").exists());
+        again.remove_before("b", i64::MAX).unwrap();
+        assert!(!sealed.join("b=password").exists());
         again.remove_all(["a", "b"]).unwrap();
         again.remove("a", Item::Password).unwrap();
         assert_eq!(std::fs::read_dir(&sealed).unwrap().count(), 0);

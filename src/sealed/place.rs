@@ -5,15 +5,26 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// A sealed secret is not longer; octets.
 const LONGEST: u64 = 1 << 20;
 /// So many files and no more are brought to the disk one by one; then all at once.
 const FEW: usize = 8;
 
-/// Makes the directory, for its owner alone.
+/// What a file is called before it is in place.
+const NEW: &str = ".new";
+
+/// Makes the directory, for its owner alone. What was never put in place there goes.
 pub(super) fn make(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().ends_with(NEW.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What is in a file; `None`: there is none.
@@ -29,7 +40,18 @@ pub(super) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(octets))
 }
 
-/// Files that are to be replaced together.
+/// When a file was written, in milliseconds since 1970; `None`: there is none.
+pub(super) fn written_at(file: &Path) -> io::Result<Option<i64>> {
+    let written = match fs::symlink_metadata(file) {
+        Ok(metadata) => metadata.modified()?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let since = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Files that are to be replaced together, or not at all.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     files: Vec<(PathBuf, PathBuf, File)>,
@@ -40,7 +62,7 @@ impl Batch {
     /// Writes a file beside the one that it will replace.
     pub(super) fn put(&mut self, file: PathBuf, octets: &[u8]) -> io::Result<()> {
         let mut name = file.clone().into_os_string();
-        name.push(".new");
+        name.push(NEW);
         let new = PathBuf::from(name);
         let mut opened = OpenOptions::new()
             .create(true)
@@ -49,17 +71,17 @@ impl Batch {
             .mode(0o600)
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&new)?;
-        opened.write_all(octets)?;
+        let written = opened.write_all(octets);
         if self.files.len() < FEW {
             self.files.push((new, file, opened));
         } else {
             self.written.push((new, file));
         }
-        Ok(())
+        written
     }
 
     /// Brings everything to the disk, then puts it in place.
-    pub(super) fn commit(self, directory: &Path) -> io::Result<()> {
+    pub(super) fn commit(mut self, directory: &Path) -> io::Result<()> {
         if self.written.is_empty() {
             for (_, _, file) in &self.files {
                 file.sync_all()?;
@@ -73,7 +95,16 @@ impl Batch {
         for (new, file) in &self.written {
             fs::rename(new, file)?;
         }
+        (self.files, self.written) = (Vec::new(), Vec::new());
         sync(directory)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for new in self.files.iter().map(|(new, ..)| new).chain(self.written.iter().map(|(new, _)| new)) {
+            let _ = fs::remove_file(new);
+        }
     }
 }
 

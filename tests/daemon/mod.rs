@@ -15,7 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -317,9 +317,21 @@ impl Daemon {
 
     /// Runs the client, which must not take longer.
     pub fn ctl_within(&self, limit: Duration, arguments: &[&str]) -> Answer {
+        run(self.client(arguments), limit)
+    }
+
+    /// Runs the client with something on its standard input.
+    pub fn ctl_told(&self, input: &str, arguments: &[&str]) -> Answer {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(input.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        run_told(self.client(arguments), file.into(), COMMAND)
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaulctl"));
         command.env_remove("MAILHAUL_SOCKET").arg("--socket").arg(self.socket()).args(arguments);
-        run(command, limit)
+        command
     }
 
     /// Runs `mailhauld` with these arguments until it ends by itself: `--check`, `--once`.
@@ -454,10 +466,14 @@ fn account(name: &str, local: &str, protocol: &str, port: u16, (user, password):
 }
 
 /// Runs a command with a deadline.
-pub fn run(mut command: Command, limit: Duration) -> Answer {
+pub fn run(command: Command, limit: Duration) -> Answer {
+    run_told(command, Stdio::null(), limit)
+}
+
+fn run_told(mut command: Command, input: Stdio, limit: Duration) -> Answer {
     let words = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
     let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    command.stdin(std::process::Stdio::null());
+    command.stdin(input);
     command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
     let mut child = command.spawn().unwrap();
     let until = Instant::now() + limit;

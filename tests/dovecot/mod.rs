@@ -138,6 +138,27 @@ impl Dovecot {
         read("stderr") + &read("log")
     }
 
+    /// Waits until no session is open any more: what a client that is gone began may still be done.
+    pub fn settle(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.sessions() > 0 {
+            assert!(Instant::now() < until, "a session does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Each has a process of its own (proc_pid_stat(5)).
+    fn sessions(&self) -> usize {
+        let parent = self.child.id().to_string();
+        let is_one = |entry: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            let is_ours = rest.split(' ').nth(1) == Some(&parent);
+            (is_ours && matches!(name, "imap" | "pop3")).then_some(())
+        };
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| is_one(entry.ok()?)).count()
+    }
+
     fn wait(&mut self) {
         let until = Instant::now() + Duration::from_secs(20);
         for port in [self.imap, self.imaps, self.pop3, self.pop3s] {

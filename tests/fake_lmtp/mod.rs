@@ -80,6 +80,7 @@ struct Shared {
     taken: Mutex<Vec<Taken>>,
     said: Mutex<Vec<String>>,
     connections: AtomicUsize,
+    serving: AtomicUsize,
     messages: AtomicUsize,
     stopped: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -102,6 +103,7 @@ impl FakeLmtp {
             taken: Mutex::default(),
             said: Mutex::default(),
             connections: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
             messages: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             open: Mutex::default(),
@@ -114,9 +116,13 @@ impl FakeLmtp {
                 }
                 let number = server.connections.fetch_add(1, Ordering::SeqCst);
                 server.open.lock().unwrap().push(stream.try_clone().unwrap());
+                server.serving.fetch_add(1, Ordering::SeqCst);
                 let server = Arc::clone(&server);
                 // Whoever goes away in the middle ends this thread.
-                thread::spawn(move || serve(&server, &stream, number));
+                thread::spawn(move || {
+                    serve(&server, &stream, number);
+                    server.serving.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         FakeLmtp { port, shared }
@@ -132,6 +138,11 @@ impl FakeLmtp {
         self.shared.taken.lock().unwrap().clone()
     }
 
+    /// Forgets that.
+    pub fn forget(&self) {
+        self.shared.taken.lock().unwrap().clear();
+    }
+
     /// The same, messages only.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.taken().into_iter().map(|taken| taken.body).collect()
@@ -140,6 +151,11 @@ impl FakeLmtp {
     /// Every command so far.
     pub fn said(&self) -> Vec<String> {
         self.shared.said.lock().unwrap().clone()
+    }
+
+    /// Connections that are served now.
+    pub fn open(&self) -> usize {
+        self.shared.serving.load(Ordering::SeqCst)
     }
 
     /// Connections so far.

@@ -31,6 +31,17 @@ impl How {
     }
 }
 
+/// What the shim stands before.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    pub state: PathBuf,
+    pub mail: PathBuf,
+    /// The source's port.
+    pub source: u16,
+    /// The port of the server that is the destination; 0: there is none.
+    pub there: u16,
+}
+
 /// The shim, with the directory for what it writes.
 pub struct Shim {
     directory: TempDir,
@@ -56,20 +67,21 @@ impl Shim {
         self.directory.path().join(name)
     }
 
-    fn variables(&self, state: &Path, mail: &Path, port: u16) -> Vec<(String, String)> {
+    fn variables(&self, watched: &Watched) -> Vec<(String, String)> {
         let text = |path: &Path| path.display().to_string();
         vec![
             ("LD_PRELOAD".to_owned(), text(&self.file("shim.so"))),
-            ("SHIM_STATE".to_owned(), text(state)),
-            ("SHIM_MAIL".to_owned(), text(mail)),
-            ("SHIM_PORT".to_owned(), port.to_string()),
+            ("SHIM_STATE".to_owned(), text(&watched.state)),
+            ("SHIM_MAIL".to_owned(), text(&watched.mail)),
+            ("SHIM_SOURCE".to_owned(), watched.source.to_string()),
+            ("SHIM_THERE".to_owned(), watched.there.to_string()),
         ]
     }
 
     /// The environment in which every point is written down.
-    pub fn listing(&self, state: &Path, mail: &Path, port: u16) -> Vec<(String, String)> {
+    pub fn listing(&self, watched: &Watched) -> Vec<(String, String)> {
         let _ = fs::remove_file(self.file("list"));
-        let mut variables = self.variables(state, mail, port);
+        let mut variables = self.variables(watched);
         variables.push(("SHIM_LIST".to_owned(), self.file("list").display().to_string()));
         variables
     }
@@ -84,9 +96,9 @@ impl Shim {
     }
 
     /// The environment in which something happens at a point.
-    pub fn at(&self, state: &Path, mail: &Path, port: u16, how: How, number: usize) -> Vec<(String, String)> {
+    pub fn at(&self, watched: &Watched, how: How, number: usize) -> Vec<(String, String)> {
         let _ = fs::remove_file(self.file("hit"));
-        let mut variables = self.variables(state, mail, port);
+        let mut variables = self.variables(watched);
         variables.push(("SHIM_HOW".to_owned(), how.word().to_owned()));
         variables.push(("SHIM_AT".to_owned(), number.to_string()));
         variables.push(("SHIM_HIT".to_owned(), self.file("hit").display().to_string()));

@@ -1,11 +1,12 @@
 /* Between mailhauld and the C library, for tests/faults.rs: it numbers, over all threads, the calls that
- * change the store or the mailbox, and those that speak with the source. At number SHIM_AT the call fails
+ * change the store or the mailbox, and those that speak with other servers. At number SHIM_AT the call fails
  * once with a fitting error (SHIM_HOW=error), or the process is gone before the call (kill), or after half
  * of what it would have written (torn). It refuses to touch anything else: the log, the control socket,
  * reads of files.
  *
- * SHIM_STATE, SHIM_MAIL: directories; SHIM_PORT: the source's; SHIM_LIST: gets `NUMBER KIND PATH` of each
- * call; SHIM_HIT: the same of the one that was hit. */
+ * SHIM_STATE, SHIM_MAIL: directories; SHIM_SOURCE, SHIM_THERE: the ports of the source and of the server that
+ * is the destination; SHIM_LIST: gets `NUMBER KIND PATH` of each call; SHIM_HIT: the same of the one that was
+ * hit. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -24,7 +26,7 @@
 #define LONGEST 4096
 
 static long count, at = -1;
-static int port, list = -1;
+static int source, there, list = -1;
 static const char *state, *mail, *hit;
 static enum { ERROR, KILL, TORN } how;
 
@@ -52,7 +54,8 @@ __attribute__((constructor)) static void begin(void)
     state = getenv("SHIM_STATE");
     mail = getenv("SHIM_MAIL");
     hit = getenv("SHIM_HIT");
-    if ((text = getenv("SHIM_PORT"))) port = atoi(text);
+    if ((text = getenv("SHIM_SOURCE"))) source = atoi(text);
+    if ((text = getenv("SHIM_THERE"))) there = atoi(text);
     if ((text = getenv("SHIM_AT"))) at = atol(text);
     if ((text = getenv("SHIM_LIST"))) list = plain_open(text);
 }
@@ -119,19 +122,20 @@ static int our_name(int fd, const char *name, char *shown)
     return ours(path, shown);
 }
 
-static int is_source(const struct sockaddr *address)
+/* Whose address it is; 0: nobody's that matters. */
+static const char *server(const struct sockaddr *address)
 {
-    return address->sa_family == AF_INET && ntohs(((const struct sockaddr_in *)address)->sin_port) == port;
+    int port = address->sa_family == AF_INET ? ntohs(((const struct sockaddr_in *)address)->sin_port) : 0;
+    return !port ? 0 : port == source ? "source" : port == there ? "there" : 0;
 }
 
-static int our_socket(int fd)
+static const char *our_socket(int fd)
 {
     struct sockaddr_storage peer;
     socklen_t length = sizeof peer;
-    int before = errno, found = port && !getpeername(fd, (struct sockaddr *)&peer, &length)
-        && is_source((struct sockaddr *)&peer);
+    int before = errno, found = (source || there) && !getpeername(fd, (struct sockaddr *)&peer, &length);
     errno = before;
-    return found;
+    return found ? server((struct sockaddr *)&peer) : 0;
 }
 
 /* ---- names */
@@ -177,6 +181,7 @@ int link(const char *from, const char *to) NAME(link, "link", AT_FDCWD, to, ENOS
 int linkat(int a, const char *from, int b, const char *to, int flags)
     NAME(linkat, "link", b, to, ENOSPC, a, from, b, to, flags)
 int chmod(const char *path, mode_t mode) NAME(chmod, "chmod", AT_FDCWD, path, EIO, path, mode)
+int chown(const char *path, uid_t uid, gid_t gid) NAME(chown, "chown", AT_FDCWD, path, EIO, path, uid, gid)
 int fchownat(int fd, const char *path, uid_t uid, gid_t gid, int flags)
     NAME(fchownat, "chown", fd, path, EIO, fd, path, uid, gid, flags)
 int utimensat(int fd, const char *path, const struct timespec times[2], int flags)
@@ -199,15 +204,19 @@ int sync_file_range(int fd, off64_t from, off64_t count, unsigned flags)
 int ftruncate(int fd, off_t length) FILE_CALL(ftruncate, "truncate", EIO, fd, length)
 int ftruncate64(int fd, off64_t length) FILE_CALL(ftruncate64, "truncate", EIO, fd, length)
 int futimens(int fd, const struct timespec times[2]) FILE_CALL(futimens, "date", EIO, fd, times)
+int fchmod(int fd, mode_t mode) FILE_CALL(fchmod, "chmod", EIO, fd, mode)
+int fchown(int fd, uid_t uid, gid_t gid) FILE_CALL(fchown, "chown", EIO, fd, uid, gid)
+int flock(int fd, int how) FILE_CALL(flock, "lock", ENOLCK, fd, how)
 
 /* `half` writes the first half of it. */
 #define WRITE(name, half, ...) \
     { \
         char shown[LONGEST]; \
+        const char *whose; \
         int what = 0; \
         REAL(name); \
         if (our_file(fd, shown)) what = point("write", shown, ENOSPC); \
-        else if (our_socket(fd)) what = point("send", "source", ECONNRESET); \
+        else if ((whose = our_socket(fd))) what = point("send", whose, ECONNRESET); \
         if (what < 0) return -1; \
         if (what > 0) { \
             if (half < 0) abort(); \
@@ -223,19 +232,21 @@ ssize_t pwrite64(int fd, const void *data, size_t count, off64_t at)
 ssize_t writev(int fd, const struct iovec *parts, int count)
     WRITE(writev, real(fd, parts, count / 2), fd, parts, count)
 
-/* ---- the source */
+/* ---- other servers */
 
 int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     REAL(connect);
-    if (port && is_source(address) && point("connect", "source", ECONNREFUSED)) return -1;
+    const char *whose = server(address);
+    if (whose && point("connect", whose, ECONNREFUSED)) return -1;
     return real(fd, address, length);
 }
 
 #define SEND(name, ...) \
     { \
         REAL(name); \
-        if (our_socket(fd) && point("send", "source", ECONNRESET)) return -1; \
+        const char *whose = our_socket(fd); \
+        if (whose && point("send", whose, ECONNRESET)) return -1; \
         return real(__VA_ARGS__); \
     }
 ssize_t send(int fd, const void *data, size_t count, int flags) SEND(send, fd, data, count, flags)
@@ -248,7 +259,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) SEND(sendmsg, f
     { \
         REAL(name); \
         ssize_t got = real(__VA_ARGS__); \
-        if (got >= 0 && our_socket(fd) && point("receive", "source", ECONNRESET)) return -1; \
+        const char *whose = got < 0 ? 0 : our_socket(fd); \
+        if (whose && point("receive", whose, ECONNRESET)) return -1; \
         return got; \
     }
 ssize_t recv(int fd, void *data, size_t count, int flags) RECEIVE(recv, fd, data, count, flags)

@@ -50,6 +50,7 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
             trail: Trail::default(),
             later: 0,
             put_off: None,
+            unwritten: None,
             proved: false,
             leaving: Arc::default(),
         };
@@ -80,6 +81,8 @@ struct Carrier {
     later: u32,
     /// Why.
     put_off: Option<String>,
+    /// An answer could not be written down.
+    unwritten: Option<Failure>,
     /// The server took something.
     proved: bool,
     /// Nobody waits for the rest of the batch any more.
@@ -182,7 +185,8 @@ impl Carrier {
             let message = next.waiting.placement.message;
             let strikes = self.trail.strikes(message);
             let verdict = if self.later >= IN_A_ROW {
-                Verdict::Later("the ones before it were not taken either, so it was not tried".to_owned())
+                let why = self.put_off.as_deref().unwrap_or_default();
+                Verdict::Later(format!("it was not tried after those before it: {why}"))
             } else if self.gives_up(strikes) {
                 self.trailed(move |trail| trail.answered(message, false)).await?;
                 Verdict::Refused(given_up(strikes))
@@ -204,6 +208,10 @@ impl Carrier {
             }
             self.proved |= verdict == Verdict::Taken;
             self.later = if matches!(verdict, Verdict::Later(_)) { self.later + 1 } else { 0 };
+            if let Some(failure) = self.unwritten.take() {
+                // What was taken is told, so that it is recorded; nothing more is sent.
+                (self.later, self.put_off) = (IN_A_ROW, Some(failure.words));
+            }
             if let Some(Next { waiting, .. }) = queue.pop_front() {
                 receipts.push(receipt(&waiting, verdict, strikes));
             }
@@ -246,7 +254,7 @@ impl Carrier {
         });
         let verdict = session.end(behind.map(|next| &next.envelope)).await?;
         let taken = verdict == Verdict::Taken;
-        self.trailed(move |trail| trail.answered(message, taken)).await?;
+        self.unwritten = self.trailed(move |trail| trail.answered(message, taken)).await.err();
         Ok(verdict)
     }
 
@@ -256,12 +264,13 @@ impl Carrier {
         write: impl FnOnce(&mut Trail) -> io::Result<()> + Send + 'static,
     ) -> Result<(), Failure> {
         let mut trail = std::mem::take(&mut self.trail);
-        self.trail = on_disk(move || {
-            write(&mut trail)?;
-            Ok(trail)
+        let (trail, written) = on_disk(move || {
+            let written = write(&mut trail);
+            Ok((trail, written))
         })
         .await?;
-        Ok(())
+        self.trail = trail;
+        written.map_err(|e| spoiled(&e))
     }
 }
 
@@ -332,9 +341,11 @@ async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(io::Error::other).and_then(|done| done).map_err(|e| {
-        Failure::new(Kind::Destination, format!("the spool cannot be used: {e}"), "it is tried again")
-    })
+    done.map_err(io::Error::other).and_then(|done| done).map_err(|e| spoiled(&e))
+}
+
+fn spoiled(error: &io::Error) -> Failure {
+    Failure::new(Kind::Destination, format!("the spool cannot be used: {error}"), "it is tried again")
 }
 
 fn stopped() -> Failure {

@@ -133,7 +133,10 @@ impl Ground {
                 Order::Open(opening, reply) => {
                     let Opening { directory, origin, look, orphans, sorting, subscribe, .. } = *opening;
                     (self.orphans, self.sorting) = (orphans, sorting);
-                    let opened = self.open(&directory, origin, look.as_deref(), subscribe)?;
+                    if subscribe {
+                        subscribe_new(&self.mailbox, &directory)?;
+                    }
+                    let opened = self.open(&directory, origin, look.as_deref())?;
                     let _ = reply.send(Ok(opened));
                 }
                 Order::Copy { piece, directory, from, reply } => {
@@ -160,13 +163,9 @@ impl Ground {
         directory: &str,
         origin: Origin,
         look: Option<&[(MessageRef, u64)]>,
-        listed: bool,
     ) -> Result<Opened, Failure> {
         let folder = Folder::open(&self.mailbox, directory)?;
         let made = folder.made();
-        if made && listed && !directory.is_empty() {
-            subscribe(&self.mailbox, &[directory.to_owned()])?;
-        }
         let mut holds = BTreeSet::new();
         self.twins = Twins::default();
         if let Some(recorded) = look.filter(|_| !made) {
@@ -402,16 +401,22 @@ fn elsewhere<'g>(
     directory: &str,
 ) -> Result<(&'g mut Arc<Folder>, &'g mut Keywords), Failure> {
     if !open.contains_key(directory) {
+        subscribe_new(mailbox, directory)?;
         let folder = Folder::open(mailbox, directory)?;
-        if folder.made() {
-            subscribe(mailbox, &[directory.to_owned()])?;
-        }
         open.insert(directory.to_owned(), (Arc::new(folder), Keywords::default()));
     }
     match open.get_mut(directory) {
         Some((folder, keywords)) => Ok((folder, keywords)),
         None => Err(Failure::new(Kind::Destination, "a folder is open and cannot be found", "")),
     }
+}
+
+/// Subscribes a folder that is missing, before it is made: whoever is stopped in between does both once more.
+fn subscribe_new(mailbox: &Mailbox, directory: &str) -> Result<(), Failure> {
+    if !directory.is_empty() && !Folder::exists(mailbox, directory) {
+        subscribe(mailbox, &[directory.to_owned()])?;
+    }
+    Ok(())
 }
 
 /// Writes the message anew with CRLF: its line ends are not those of mail, so it is kept as it came.

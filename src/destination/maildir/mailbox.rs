@@ -48,7 +48,8 @@ impl Mailbox {
             owner,
         };
         let mut fresh = false;
-        for name in ["cur", "new", "tmp"] {
+        // `tmp` says that somebody was here, `cur` that all of it is: they are made first and last.
+        for name in ["tmp", "new", "cur"] {
             fresh |= mailbox.make_directory(mailbox.root.as_fd(), name)?;
         }
         if fresh {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::copies::Sends;
-use super::home::{Server, at_home};
+use super::home::{Server, at_home, subscribe};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
@@ -103,21 +103,20 @@ impl Carrier {
             self.session = Some(self.server.connect().await?);
         }
         let Some(session) = &mut self.session else { return Err(lost()) };
-        let name = opening.directory.into_bytes();
+        let name = opening.directory.clone().into_bytes();
         let mut selected = match session.select(&name).await? {
             Some(selected) => selected,
             None => {
                 session.create(&name, opening.special.as_deref()).await?;
-                if opening.subscribe
-                    && let Some(words) = session.subscribe(&name, true).await?
-                {
-                    tracing::warn!("the destination does not subscribe a folder: {words}");
-                }
                 session.select(&name).await?.ok_or_else(|| {
                     Failure::new(Kind::Folder, "the folder was made and cannot be opened", "")
                 })?
             }
         };
+        // Nothing was ever in it.
+        if opening.subscribe && selected.exists == 0 && selected.uidnext <= 1 && name != b"INBOX" {
+            subscribe(session, &opening.directory).await?;
+        }
         let mut there = opening.there;
         if there.uidvalidity != selected.uidvalidity {
             // Another folder of this name: what is recorded is of the old one.

@@ -151,9 +151,7 @@ impl Server {
         }
         let mut session: Session<Parcel> = self.connect().await?;
         for name in names {
-            if let Some(words) = session.subscribe(name.as_bytes(), true).await.map_err(at_home)? {
-                tracing::warn!(FOLDER = name, "the destination does not subscribe it: {words}");
-            }
+            subscribe(&mut session, name).await.map_err(at_home)?;
         }
         session.close().await;
         Ok(())
@@ -228,6 +226,14 @@ impl Server {
         session.close().await;
         Ok(undone)
     }
+}
+
+/// Subscribes a folder, or says in the log why the server does not.
+pub(super) async fn subscribe(session: &mut Session<Parcel>, name: &str) -> Result<(), Failure> {
+    if let Some(words) = session.subscribe(name.as_bytes(), true).await? {
+        tracing::warn!(FOLDER = name, "the destination does not subscribe it: {words}");
+    }
+    Ok(())
 }
 
 /// Removes a folder that was made, if nothing is in it and below it. `false`: it stays.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::{blocking, now};
-use super::state::{State, Work};
+use super::state::{Entry, State, Work};
 use super::{Manager, Refusal};
 use crate::audit::{Act, Who};
 use crate::failure::{Failure, Kind};
@@ -34,6 +34,7 @@ enum Wiping {
     Failed,
 }
 
+const REMOVED: &str = "it is being removed";
 const MEND: &str = "see [policy] in mailhaul.toml";
 
 impl Manager {
@@ -216,10 +217,29 @@ impl Manager {
         }
     }
 
-    /// Stops an account for good and wipes its secrets and its progress. What came stays.
+    /// Lets nothing new of an account begin: it is about to be removed.
     ///
     /// # Errors
-    /// It is in the queue, or its secrets could not be wiped.
+    /// It is in the queue.
+    pub fn halt(&self, name: &str) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if let Some((_, entry)) = state.migration(name)
+            && entry.record.state.is_open()
+        {
+            return Err(Refusal::Refused(
+                name.to_owned(),
+                format!("its migration is {}", entry.record.state.as_str()),
+                format!("run 'mailhaulctl cancel {name}' first"),
+            ));
+        }
+        self.deny(&mut state, name, Denial { reason: REMOVED.to_owned(), wiping: Wiping::Never });
+        Ok(())
+    }
+
+    /// Stops an account for good that was halted, and wipes its secrets and its progress. What came stays.
+    ///
+    /// # Errors
+    /// Its secrets could not be wiped.
     pub async fn retire(self: &Arc<Self>, name: &str) -> Result<(), Refusal> {
         let mut changes = self.changes();
         let is_there = self.lock().entries.contains_key(name);
@@ -229,20 +249,7 @@ impl Manager {
             let forgotten = journal.forget(name)?;
             return Ok(journal.commit(forgotten).await?);
         }
-        {
-            let mut state = self.lock();
-            if let Some((_, entry)) = state.migration(name)
-                && entry.record.state.is_open()
-            {
-                return Err(Refusal::Refused(
-                    name.to_owned(),
-                    format!("its migration is {}", entry.record.state.as_str()),
-                    format!("run 'mailhaulctl cancel {name}' first"),
-                ));
-            }
-            let reason = "it is being removed".to_owned();
-            self.deny(&mut state, name, Denial { reason, wiping: Wiping::Waiting });
-        }
+        self.deny(&mut self.lock(), name, Denial { reason: REMOVED.to_owned(), wiping: Wiping::Waiting });
         loop {
             self.wipe();
             let wiping = {
@@ -268,6 +275,25 @@ impl Manager {
         let (vault, account) = (self.means().vault.clone(), name.to_owned());
         if let Err(failure) = blocking(move || vault.remove_all([account.as_str()])).await {
             tracing::error!(MIGRATION = name, "its password is still kept: {failure}");
+        }
+    }
+
+    /// The same at the start, for all that ended when we were stopped. What was given since stays.
+    pub async fn unseal_ended(&self) {
+        let ended: Vec<(String, i64)> = {
+            let state = self.lock();
+            let end = |(name, entry): (&String, &Entry)| match &entry.work {
+                Work::Migration(migration) if migration.record.is_over() => {
+                    Some((name.clone(), migration.record.finished_at?))
+                }
+                _ => None,
+            };
+            state.entries.iter().filter_map(end).collect()
+        };
+        let vault = self.means().vault.clone();
+        let unseal = move || ended.iter().try_for_each(|(name, end)| vault.remove_before(name, *end));
+        if let Err(failure) = blocking(unseal).await {
+            tracing::error!("passwords of migrations that ended are still kept: {failure}");
         }
     }
 }

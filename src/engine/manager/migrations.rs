@@ -447,7 +447,7 @@ impl Manager {
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
         } else if result.is_ok() {
-            self.unseal_ended(name).await;
+            self.unseal_if_over(name).await;
         }
         if asks {
             self.tell(account, About::Consent).await;
@@ -456,12 +456,10 @@ impl Manager {
     }
 
     /// The secrets of a migration that completed for good or was cancelled go. One that failed waits to be mended.
-    async fn unseal_ended(&self, name: &str) {
+    async fn unseal_if_over(&self, name: &str) {
         let over = {
             let mut state = self.lock();
-            let record =
-                state.migration(name).map(|(_, entry)| (entry.record.state, entry.record.next_try_at));
-            matches!(record, Some((Stage::Completed, None) | (Stage::Cancelled, _)))
+            state.migration(name).is_some_and(|(_, entry)| entry.record.is_over())
         };
         if over {
             self.unseal(name).await;
@@ -523,7 +521,7 @@ impl Manager {
         if let Err(failure) = written.await {
             tracing::error!(MIGRATION = name, "{failure}");
         } else {
-            self.unseal_ended(name).await;
+            self.unseal_if_over(name).await;
         }
         ended
     }

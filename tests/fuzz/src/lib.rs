@@ -16,6 +16,7 @@ pub mod dates;
 pub mod folders;
 pub mod imap;
 pub mod lines;
+pub mod lmtp;
 pub mod mutf7;
 pub mod pop3;
 pub mod toml;
