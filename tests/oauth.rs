@@ -206,6 +206,40 @@ fn a_token_that_ends_in_the_middle_is_replaced_in_silence() {
     daemon.stop();
 }
 
+/// Others hang up, or say something else, when a token has run out.
+#[test]
+fn a_server_that_hangs_up_when_a_token_runs_out() {
+    let oauth = FakeOauth::start();
+    oauth.tokens(60, 2);
+    let when = |command: &Command| command.is_in("Work") && command.wants_bodies();
+    let (good, began) = (Arc::clone(&oauth.good), std::time::Instant::now());
+    let server = microsoft(at_first(1, when, move |_, reply| {
+        // It is one that keeps the time.
+        while began.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        good.lock().unwrap().clear();
+        reply.untagged.truncate(30);
+        reply.tagged.clear();
+        reply.then = Then::Close;
+    }));
+    server.take_tokens(&oauth.good);
+    let mut daemon = Daemon::new("[migrations]\nconnections = 1\n");
+    let definition = imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), "");
+    daemon.define("alice", &by_token(&definition, &oauth, ""));
+    daemon.start();
+    daemon.ctl(&["authorize", "alice-old"]).code(0);
+    let replies = daemon.ctl(&["--json", "start", "alice-old", "--wait"]).code(0).replies();
+    for reply in &replies {
+        for migration in reply["migrations"].as_array().unwrap() {
+            assert_ne!(migration["state"], "retrying", "{migration:#}");
+        }
+    }
+    assert!(!oauth.asked("refresh_token").is_empty());
+    all_is_here(&daemon, &server);
+    daemon.stop();
+}
+
 #[test]
 fn a_token_is_renewed_ahead_of_its_end() {
     let (oauth, server) = (FakeOauth::start(), microsoft(honest));

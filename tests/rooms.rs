@@ -58,7 +58,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 23] = [
+const NEIGHBOURS: [(&str, &str); 25] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -82,6 +82,9 @@ const NEIGHBOURS: [(&str, &str); 23] = [
     ("destination", "net"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
+    // Whoever reads a secret leaves no copy of it behind.
+    ("config", "sealed"),
+    ("oauth", "sealed"),
     // A rule sets flags, and an account has rules.
     ("filter", "message"),
     ("account", "filter"),

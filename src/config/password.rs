@@ -15,7 +15,8 @@ use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::{self, Secret, SecretPlace};
+use crate::sealed;
+use crate::secret::{Secret, SecretPlace};
 
 use super::Environment;
 use super::text::reason;
@@ -81,7 +82,7 @@ fn from_file(path: &Path, guarded: bool) -> Result<Secret, Failure> {
 
 /// At most one octet more than is allowed, in memory that is zeroed.
 fn capped(from: impl Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    secret::read(from, LONGEST as u64 + 1)
+    sealed::read(from, LONGEST as u64 + 1)
 }
 
 fn first_line(octets: &[u8]) -> Result<Secret, &'static str> {

@@ -7,7 +7,8 @@ use std::io::Seek;
 use std::os::fd::OwnedFd;
 
 use super::api::Error;
-use crate::secret::{self, Secret};
+use crate::sealed;
+use crate::secret::Secret;
 
 /// Octets of a list.
 const LIST: u64 = 64 << 20;
@@ -68,7 +69,7 @@ fn octets(file: OwnedFd, most: u64) -> Result<Secret, Error> {
         return Err(refused(&format!("what was passed has more than {most} octets")));
     }
     file.rewind().map_err(unreadable)?;
-    let mut octets = secret::read(file, metadata.len()).map_err(unreadable)?;
+    let mut octets = sealed::read(file, metadata.len()).map_err(unreadable)?;
     Ok(Secret::new(std::mem::take(&mut *octets)))
 }
 

@@ -132,6 +132,21 @@ impl Means {
         self.fresh(account, oauth2, None).await
     }
 
+    /// Whether the account's last access token is so old that a server may have ended its sessions for that; some
+    /// hang up without a word, or with a wrong one.
+    pub(super) async fn token_ran_out(&self, account: &Account) -> bool {
+        let Some(oauth2) = account.source.password.oauth2() else { return false };
+        let renew_at = match oauth2.grant {
+            Grant::Owner => self.consent(account, oauth2).await.ok().map(|kept| kept.renew_at),
+            Grant::Tenant | Grant::ServiceAccount(_) => {
+                let turn = self.tokens.turn(key_of(account, oauth2));
+                let token = turn.lock().await;
+                token.as_ref().map(|token| token.renew_at)
+            }
+        };
+        renew_at.is_some_and(|at| at <= now())
+    }
+
     /// Another access token than the one that was refused.
     async fn another(&self, account: &Account, used: Secret) -> Result<Secret, Failure> {
         match account.source.password.oauth2() {
@@ -162,14 +177,7 @@ impl Means {
         used: Option<Secret>,
     ) -> Result<Secret, Failure> {
         let username = account.source.username.as_str();
-        let key = match &oauth2.grant {
-            Grant::Owner => format!("owner {}", account.name),
-            Grant::Tenant => format!("tenant {} {} {}", oauth2.token_url, oauth2.client_id, oauth2.scope),
-            Grant::ServiceAccount(key) => {
-                format!("service {} {} {} {username}", key.display(), oauth2.token_url, oauth2.scope)
-            }
-        };
-        let turn = self.tokens.turn(key);
+        let turn = self.tokens.turn(key_of(account, oauth2));
         let mut there = turn.lock().await;
         let kept =
             if oauth2.grant == Grant::Owner { Some(self.consent(account, oauth2).await?) } else { None };
@@ -294,6 +302,18 @@ impl Means {
         let turn = self.tokens.turn(format!("owner {}", account.name));
         let _turn = turn.lock().await;
         self.seal(account, oauth2, refresh, &tokens).await
+    }
+}
+
+/// Whose turn it is: an owner's, or that of all who get the same token.
+fn key_of(account: &Account, oauth2: &OAuth2) -> String {
+    match &oauth2.grant {
+        Grant::Owner => format!("owner {}", account.name),
+        Grant::Tenant => format!("tenant {} {} {}", oauth2.token_url, oauth2.client_id, oauth2.scope),
+        Grant::ServiceAccount(key) => {
+            let username = account.source.username.as_str();
+            format!("service {} {} {} {username}", key.display(), oauth2.token_url, oauth2.scope)
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::{self, OAuth2, Secret};
+use crate::sealed;
+use crate::secret::{OAuth2, Secret};
 
 /// A key file has a few kilobytes.
 const LONGEST: u64 = 64 << 10;
@@ -46,7 +47,7 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         return Err(std::io::Error::other("it is open to others than its owner"));
     }
-    secret::read(file, LONGEST)
+    sealed::read(file, LONGEST)
 }
 
 fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Secret, &'static str> {

@@ -13,8 +13,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::secret::{self, Secret};
+use crate::secret::Secret;
 
+use super::reading::read as read_in;
 use super::{place, trouble};
 
 /// The name of the credential.
@@ -90,7 +91,7 @@ pub(super) fn keys(state: &Path, credentials: Option<&Path>) -> Result<Vec<Key>,
 
 fn read(path: &Path) -> Result<Option<Key>, Failure> {
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    let octets = file.and_then(|file| secret::read(file, 4096)).map_err(|e| trouble(path, &e))?;
+    let octets = file.and_then(|file| read_in(file, 4096)).map_err(|e| trouble(path, &e))?;
     if octets.len() < OCTETS {
         return Err(Failure::new(
             Kind::Secret,

@@ -5,6 +5,9 @@
 
 mod key;
 mod place;
+mod reading;
+
+pub use reading::read;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -192,7 +192,10 @@ impl Manager {
         } else {
             let mut result = self.one_try(&account, &job.cancel).await;
             // A token lasts an hour: the next one is taken, and nobody has to know.
-            while result.as_ref().is_err_and(|f| f.kind == Kind::Expired) && self.has_moved(&name) {
+            while let Err(failure) = &result
+                && self.has_moved(&name)
+                && self.is_for_a_token(&account, failure).await
+            {
                 tracing::debug!(MIGRATION = name, "it goes on with another access token");
                 result = self.one_try(&account, &job.cancel).await;
             }
@@ -250,6 +253,18 @@ impl Manager {
     }
 
     /// Whether the last try brought anything.
+    /// Whether a try ended because its access token did.
+    async fn is_for_a_token(&self, account: &Account, failure: &Failure) -> bool {
+        use Kind::{Disconnected, Expired, InUse, Protocol, Stalled, Throttled, Unavailable};
+        match failure.kind {
+            Expired => true,
+            Disconnected | InUse | Protocol | Stalled | Throttled | Unavailable => {
+                self.means().token_ran_out(account).await
+            }
+            _ => false,
+        }
+    }
+
     fn has_moved(&self, name: &str) -> bool {
         let mut state = self.lock();
         let tally = state.migration(name).and_then(|(_, entry)| entry.tally.clone());
