@@ -75,10 +75,11 @@ fn run_for(words: &[String], wanted: &Wanted, password: &Secret, patience: Durat
     // What it repeats of its input goes into the log of nobody.
     let words = if order.password.is_empty() { words } else { words.replace(order.password, "***") };
     let words: String = words.chars().filter(|c| !c.is_control()).take(300).collect();
+    let words = if words.is_empty() { " and says nothing".to_owned() } else { format!(": {words}") };
     match status {
         Some(status) if status.success() => Ok(()),
-        Some(status) => Err(failed(format!("failed ({status}): {words}"))),
-        None => Err(failed(format!("took longer than {} seconds: {words}", patience.as_secs()))),
+        Some(status) => Err(failed(format!("failed ({status}){words}"))),
+        None => Err(failed(format!("took longer than {} seconds{words}", patience.as_secs()))),
     }
 }
 
