@@ -110,7 +110,9 @@ impl Audit {
         }
         match acts {
             acts if acts.len() > MANY => tell(who, acts.first(), &format!("{} accounts", acts.len())),
-            acts => acts.iter().for_each(|act| tell(who, Some(act), act.account.as_deref().unwrap_or("-"))),
+            acts => {
+                acts.iter().for_each(|act| tell(who, Some(act), act.account.as_deref().unwrap_or_default()))
+            }
         }
     }
 }
@@ -121,12 +123,13 @@ fn tell(who: &Who, act: Option<&Act>, account: &str) {
     tracing::info!(
         MESSAGE_ID,
         ACT = act.act,
-        ACCOUNT = account,
+        ACCOUNT = (!account.is_empty()).then_some(account),
         ACTOR = who.name,
         ACTOR_UID = number(who.uid.map(i64::from)),
         ACTOR_PID = number(who.pid.map(i64::from)),
-        "{} {account}: {}",
+        "{}{}{account}: {}",
         act.act,
+        if account.is_empty() { "" } else { " " },
         act.error.as_deref().unwrap_or("done")
     );
 }
