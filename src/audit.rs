@@ -47,6 +47,8 @@ pub struct Act {
     pub account: Option<String>,
     /// Why it was refused or failed; `None`: it was done.
     pub error: Option<String>,
+    /// It was begun: with an error it failed, and was not refused.
+    pub begun: bool,
     /// The owner's consent was given by whoever did it.
     pub agreed: bool,
     /// What else should be known.
@@ -94,7 +96,11 @@ impl Audit {
                 user: &who.name,
                 act: act.act,
                 account: act.account.as_deref(),
-                result: if act.error.is_some() { "refused" } else { "done" },
+                result: match act.error {
+                    None => "done",
+                    Some(_) if act.begun => "failed",
+                    Some(_) => "refused",
+                },
                 error: act.error.as_deref(),
                 agreed: act.agreed,
                 detail: act.detail.as_deref(),

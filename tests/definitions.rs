@@ -450,6 +450,21 @@ fn policy_denies_puts_back_and_wipes() {
     daemon.ctl(&["start", one]).code(1).says("designated IP addresses");
     assert_eq!(sealed(&daemon).len(), 2, "nothing is wiped");
     assert_eq!(daemon.listed(one)["state"], "denied");
+    let acts = audit(&daemon);
+    assert!(
+        acts.iter().any(|entry| entry["act"] == "designated-ips" && entry["account"] == one),
+        "{acts:#?}"
+    );
+    assert!(!acts.iter().any(|entry| entry["act"] == "deny"), "{acts:#?}");
+    daemon.settings("[policy]\nexternal_import = 5\n");
+    let answer = daemon.ctl(&["reload"]).code(1);
+    assert!(answer.out.contains("everything stays as it was: 2 good definitions, 0 invalid"), "{answer:?}");
+    nix::sys::signal::kill(daemon.pid().unwrap(), nix::sys::signal::Signal::SIGHUP).unwrap();
+    eventually("the audit log has both", Duration::from_secs(20), || {
+        let acts = audit(&daemon);
+        let refused = acts.iter().filter(|act| act["act"] == "reload" && act["result"] == "refused");
+        (refused.count() == 2).then_some(())
+    });
 
     daemon.settings(settings);
     daemon.run(&["--check"]).code(0);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::streams::polled;
+use super::streams::{LOOK, polled};
 use crate::audit::{Act, Audit, Who};
 use crate::engine::{Asked, Manager};
 
@@ -19,7 +19,7 @@ impl Entries {
     fn note(&self, account: &str, error: Option<String>) {
         let (act, account) = (self.act, Some(account.to_owned()));
         let detail = self.detail.map(str::to_owned);
-        self.audit.record(&self.who, &[Act { act, account, error, detail, agreed: false }]);
+        self.audit.record(&self.who, &[Act { act, account, error, detail, begun: true, agreed: false }]);
     }
 }
 
@@ -42,6 +42,7 @@ pub(super) fn note_polls(manager: &Arc<Manager>, asked: &[Asked], entries: Entri
             if left.is_empty() || changes.changed().await.is_err() {
                 return;
             }
+            tokio::time::sleep(LOOK).await;
         }
     });
 }

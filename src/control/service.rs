@@ -82,6 +82,7 @@ impl Service {
             act,
             account,
             error: error.clone(),
+            begun: false,
             agreed: false,
             detail: detail.map(str::to_owned),
         };
@@ -135,7 +136,14 @@ impl Service {
         let (reply, answer) = oneshot::channel();
         self.desk.orders.send(Order::Change(Box::new(wish), reply)).await.map_err(|_| stopping())?;
         let result = answer.await.map_err(|_| stopping())?;
-        let note = |account, error, agreed| Act { act, account, error, agreed, detail: detail.clone() };
+        let note = |account, error, agreed| Act {
+            act,
+            account,
+            error,
+            begun: false,
+            agreed,
+            detail: detail.clone(),
+        };
         let (acts, defined) = match result {
             Ok(names) => {
                 let acts = names.iter().map(|name| note(Some(name.clone()), None, agreed)).collect();

@@ -25,7 +25,7 @@ const CHECKS: usize = 16;
 /// The pause between two replies about the same thing.
 const PACE: Duration = Duration::from_millis(200);
 /// Without a change, a look at the live numbers is taken so often.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) type Replies<T> = Pin<Box<dyn Stream<Item = Result<Reply<T>, Error>>>>;
 pub(super) type Feed<T> = mpsc::Sender<(T, bool)>;
