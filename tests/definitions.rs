@@ -275,7 +275,7 @@ fn lists_are_taken_checked_provisioned_and_migrated() {
 
 #[test]
 fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
-    let (_old, new, mut daemon) = two_servers(3);
+    let (old, new, mut daemon) = two_servers(3);
     daemon.start();
     let row = |n: usize, new: &str| format!("old;user{n};{PASSWORD};k{n}@example.com;{new}\n");
     let bulk = ["bulk", "add", "-", "--format", "konsoleh"];
@@ -294,6 +294,18 @@ fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
         daemon.migrate(&format!("k{n}-example.com"));
         arrived(&new, &format!("k{n}@example.com"), NEW);
         assert!(fs::read_to_string(new.users()).unwrap().contains(&format!("k{n}@example.com:{{{scheme}}}")));
+    }
+    // What stands in a file of the administrator's is looked at before a start.
+    let weak = "[account.new_mailbox]\npassword = { value = \"kurz\" }\n";
+    daemon.define("weak", &imap_migrate("weak", "weak", old.imap, ("user2", PASSWORD), weak));
+    daemon.ctl(&["reload"]).code(0);
+    for words in [["check", "weak"].as_slice(), &["start", "weak", "--dry-run"]] {
+        let answer = daemon.ctl(words).code(1);
+        for rule in
+            ["fewer than 12 characters", "no capital letter", "neither a digit nor a special character"]
+        {
+            assert!(format!("{}{}", answer.out, answer.err).contains(rule), "{answer:?}");
+        }
     }
     // A source that refuses the login: the mailbox that was made goes again.
     let before = fs::read_to_string(new.users()).unwrap();
@@ -457,6 +469,7 @@ fn policy_denies_puts_back_and_wipes() {
     );
     assert!(!acts.iter().any(|entry| entry["act"] == "deny"), "{acts:#?}");
     daemon.settings("[policy]\nexternal_import = 5\n");
+    assert_ne!(daemon.run(&["--check"]).code, 0);
     let answer = daemon.ctl(&["reload"]).code(1);
     assert!(answer.out.contains("everything stays as it was: 2 good definitions, 0 invalid"), "{answer:?}");
     nix::sys::signal::kill(daemon.pid().unwrap(), nix::sys::signal::Signal::SIGHUP).unwrap();
