@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::streams::{LOOK, polled};
+use super::streams::{PACE, polled};
 use crate::audit::{Act, Audit, Who};
 use crate::engine::{Asked, Manager};
 
@@ -42,7 +42,7 @@ pub(super) fn note_polls(manager: &Arc<Manager>, asked: &[Asked], entries: Entri
             if left.is_empty() || changes.changed().await.is_err() {
                 return;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PACE / 4).await;
         }
     });
 }

@@ -23,9 +23,9 @@ pub(super) const HISTORY: usize = 1000;
 /// Accounts that are checked side by side.
 const CHECKS: usize = 16;
 /// The pause between two replies about the same thing.
-const PACE: Duration = Duration::from_millis(200);
+pub(super) const PACE: Duration = Duration::from_millis(200);
 /// Without a change, a look at the live numbers is taken so often.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) type Replies<T> = Pin<Box<dyn Stream<Item = Result<Reply<T>, Error>>>>;
 pub(super) type Feed<T> = mpsc::Sender<(T, bool)>;
