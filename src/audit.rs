@@ -47,6 +47,8 @@ pub struct Act {
     pub account: Option<String>,
     /// Why it was refused or failed; `None`: it was done.
     pub error: Option<String>,
+    /// It was begun: with an error it failed, and was not refused.
+    pub begun: bool,
     /// The owner's consent was given by whoever did it.
     pub agreed: bool,
     /// What else should be known.
@@ -94,7 +96,11 @@ impl Audit {
                 user: &who.name,
                 act: act.act,
                 account: act.account.as_deref(),
-                result: if act.error.is_some() { "refused" } else { "done" },
+                result: match act.error {
+                    None => "done",
+                    Some(_) if act.begun => "failed",
+                    Some(_) => "refused",
+                },
                 error: act.error.as_deref(),
                 agreed: act.agreed,
                 detail: act.detail.as_deref(),
@@ -110,7 +116,9 @@ impl Audit {
         }
         match acts {
             acts if acts.len() > MANY => tell(who, acts.first(), &format!("{} accounts", acts.len())),
-            acts => acts.iter().for_each(|act| tell(who, Some(act), act.account.as_deref().unwrap_or("-"))),
+            acts => {
+                acts.iter().for_each(|act| tell(who, Some(act), act.account.as_deref().unwrap_or_default()))
+            }
         }
     }
 }
@@ -121,12 +129,13 @@ fn tell(who: &Who, act: Option<&Act>, account: &str) {
     tracing::info!(
         MESSAGE_ID,
         ACT = act.act,
-        ACCOUNT = account,
+        ACCOUNT = (!account.is_empty()).then_some(account),
         ACTOR = who.name,
         ACTOR_UID = number(who.uid.map(i64::from)),
         ACTOR_PID = number(who.pid.map(i64::from)),
-        "{} {account}: {}",
+        "{}{}{account}: {}",
         act.act,
+        if account.is_empty() { "" } else { " " },
         act.error.as_deref().unwrap_or("done")
     );
 }

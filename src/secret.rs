@@ -70,6 +70,8 @@ pub struct OAuth2 {
     pub grant: Grant,
     /// Where tokens are asked for; `https`, or `http` at this very machine.
     pub token_url: String,
+    /// `token_url` is not written: what a service account's key file names takes its place.
+    pub key_names_url: bool,
     /// Where a device code is asked for (RFC 8628).
     pub device_url: Option<String>,
     /// Where the owner's browser is sent (RFC 6749, 3.1).

@@ -225,6 +225,57 @@ fn every_method_asks_who_calls() {
     assert_eq!(conversation::answers(INFO, false)[0]["parameters"]["product"], "mailhauld");
 }
 
+/// What is said, and the error and its parameters that are answered; the line stays open.
+#[test]
+fn a_call_that_does_not_fit_has_an_error_for_its_answer() {
+    let daemon = started();
+    let mut stream = connect(&daemon);
+    let mut ask = |calls: &str| -> Value {
+        stream.write_all(calls.as_bytes()).unwrap();
+        let (mut answer, mut octet) = (Vec::new(), [0]);
+        loop {
+            stream.read_exact(&mut octet).unwrap_or_else(|e| panic!("{calls}: {e}"));
+            if octet == [0] {
+                return serde_json::from_slice(&answer).unwrap();
+            }
+            answer.extend(octet);
+        }
+    };
+    for (call, error, parameter) in [
+        (r#""Manager.Nope","parameters":{}"#, "MethodNotFound", r#"{"method":"io.mailhaul.Manager.Nope"}"#),
+        (r#""Manager.Nope""#, "MethodNotFound", r#"{"method":"io.mailhaul.Manager.Nope"}"#),
+        (r#""Other.X","parameters":{}"#, "InterfaceNotFound", r#"{"interface":"io.mailhaul.Other"}"#),
+        (r#""Manager.ShowAccount","parameters":{}"#, "InvalidParameter", r#"{"parameter":"name"}"#),
+        (r#""Manager.ShowAccount""#, "InvalidParameter", r#"{"parameter":"name"}"#),
+        (r#""Manager.ShowAccount","parameters":{"name":5}"#, "InvalidParameter", r#"{"parameter":"name"}"#),
+        (
+            r#""Manager.ListAccounts","parameters":{"state":5}"#,
+            "InvalidParameter",
+            r#"{"parameter":"state"}"#,
+        ),
+        (r#""Manager.Pause","parameters":[]"#, "InvalidParameter", r#"{"parameter":"parameters"}"#),
+        (
+            r#""Manager.Check","parameters":{"names":["a",1]},"more":true"#,
+            "InvalidParameter",
+            r#"{"parameter":"names"}"#,
+        ),
+        (r#""Manager.Check","parameters":{"names":[]}"#, "ExpectedMore", "{}"),
+        (r#""Manager.Watch","parameters":{"name":null},"more":false"#, "ExpectedMore", "{}"),
+    ] {
+        let answer = ask(&format!("{{\"method\":\"io.mailhaul.{}}}\0", &call[1..]));
+        assert_eq!(answer["error"], format!("org.varlink.service.{error}"), "{call}: {answer}");
+        assert_eq!(answer["parameters"], serde_json::from_str::<Value>(parameter).unwrap(), "{call}");
+    }
+    let answer = ask("{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{}}\0");
+    assert_eq!(answer["parameters"]["parameter"], "interface", "{answer}");
+    // Several at once have their answers in order, and one that wants none has none.
+    let both = "{\"method\":\"a.B\",\"oneway\":true}\0{\"method\":\"org.varlink.service.GetInfo\"}\0\
+                {\"method\":\"a.B\"}\0{\"method\":\"io.mailhaul.Manager.Queue\"}\0";
+    assert_eq!(ask(both)["parameters"]["product"], "mailhauld");
+    assert_eq!(ask("")["error"], "org.varlink.service.InterfaceNotFound");
+    assert!(ask("")["parameters"]["migrations"].is_array());
+}
+
 /// Only root can become somebody else; in all other cases the socket itself is closed to others, and
 /// `every_method_asks_who_calls` has looked behind it.
 #[test]

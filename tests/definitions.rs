@@ -264,7 +264,7 @@ fn lists_are_taken_checked_provisioned_and_migrated() {
 
 #[test]
 fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
-    let (_old, new, mut daemon) = two_servers(3);
+    let (old, new, mut daemon) = two_servers(3);
     daemon.start();
     let row = |n: usize, new: &str| format!("old;user{n};{PASSWORD};k{n}@example.com;{new}\n");
     let bulk = ["bulk", "add", "-", "--format", "konsoleh"];
@@ -284,6 +284,18 @@ fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
         arrived(&new, &format!("k{n}@example.com"), NEW);
         assert!(fs::read_to_string(new.users()).unwrap().contains(&format!("k{n}@example.com:{{{scheme}}}")));
     }
+    // What stands in a file of the administrator's is looked at before a start.
+    let weak = "[account.new_mailbox]\npassword = { value = \"kurz\" }\n";
+    daemon.define("weak", &imap_migrate("weak", "weak", old.imap, ("user2", PASSWORD), weak));
+    daemon.ctl(&["reload"]).code(0);
+    for words in [["check", "weak"].as_slice(), &["start", "weak", "--dry-run"]] {
+        let answer = daemon.ctl(words).code(1);
+        for rule in
+            ["fewer than 12 characters", "no capital letter", "neither a digit nor a special character"]
+        {
+            assert!(format!("{}{}", answer.out, answer.err).contains(rule), "{answer:?}");
+        }
+    }
     // A source that refuses the login: the mailbox that was made goes again.
     let before = fs::read_to_string(new.users()).unwrap();
     ctl(&daemon, &row(2, NEW).replace(PASSWORD, "wrong"), &bulk).code(0);
@@ -291,6 +303,99 @@ fn what_was_made_goes_with_a_rollback_and_weak_passwords_are_refused() {
     daemon.migration_in("k2-example.com", &["rolled-back", "failed"], Duration::from_secs(60));
     assert_eq!(fs::read_to_string(new.users()).unwrap(), before);
     assert!(!new.maildir("k2@example.com").exists());
+    daemon.stop();
+}
+
+#[test]
+fn every_mistake_of_every_row_at_once() {
+    let (_old, new, mut daemon) = two_servers(1);
+    let policy = "[policy.domain.\"no.example\"]\nexternal_import = \"deny\"\n";
+    daemon.settings(&provisioning(&new, "SHA512-CRYPT", policy));
+    daemon.start();
+    let first_words = |list: &str, arguments: &[&str]| -> Vec<String> {
+        let all: Vec<&str> = ["bulk", "add", "-", "--format"].iter().chain(arguments).copied().collect();
+        let answer = ctl(&daemon, list, &all).code(1);
+        for password in [PASSWORD, NEW, "kurz"] {
+            assert!(!answer.err.contains(password), "{answer:?}");
+        }
+        let lines = answer.err.lines().map(|line| line.trim_start_matches("mailhaulctl: standard input:"));
+        lines.map(|line| line.split(';').next().unwrap().to_owned()).collect()
+    };
+    #[track_caller]
+    fn are(found: &[String], expected: &[&str]) {
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{expected} in {found}");
+        }
+    }
+    let list = format!(
+        "old;u;{PASSWORD};a@example.com;kurz\nhost name;u;{PASSWORD};b@example.com;kurz\n\
+         old;u;{PASSWORD};c@no.example;{NEW}\nold;u;{PASSWORD};d@example.com;{NEW}\n\
+         old;u;{PASSWORD};d@example.com;{NEW}\nold;u;{PASSWORD};nobody;kurz\nold;;{PASSWORD};e@example.com;kurz\n\
+         only;two\n\"old;u\n"
+    );
+    are(
+        &first_words(&list, &["konsoleh"]),
+        &[
+            "1:41: the mailbox is to be made, and its password cannot be used: it has fewer than 12 char",
+            "2:1: source.server: no server template is named \"host name\"",
+            "2:47: the mailbox is to be made",
+            "3:27: external import is denied for no.example by policy",
+            "5:5: is the same as line 4",
+            "6:27: the mailbox is not an address",
+            "6:34: the mailbox is to be made",
+            "7:5: the login is empty",
+            "7:40: the mailbox is to be made",
+            "8:9: the row has 2 fields",
+            "9:1: a quote is not closed",
+        ],
+    );
+    let list = format!(
+        "u,{PASSWORD},A,B,f@example.com,kurz\n,{PASSWORD}\nu,{PASSWORD},A,B,f@example.com,{NEW}\n\
+         v,{PASSWORD},A\nw,{PASSWORD},A,B,x y,{NEW}\n"
+    );
+    are(
+        &first_words(&list, &["yandex", "--server", "old"]),
+        &[
+            "1:41: the mailbox is to be made",
+            "2:1: the login is empty",
+            "2:1: the mailbox is not an address",
+            "3:1: is the same as line 1",
+            "4:24: the row has 3 fields",
+            "5:27: the mailbox is not an address",
+        ],
+    );
+    let list = format!(
+        "name,member,username,password,server,protocol,new_mailbox.password,frob\n\
+         A B,x,u,{PASSWORD},old,imap,kurz,1\nok,g@example.com,u,{PASSWORD},nowhere,smtp,kurz,\nno,h@example.com\n"
+    );
+    are(
+        &first_words(&list, &["mailhaul"]),
+        &[
+            "2:1: name: ",
+            "2:5: the mailbox is not an address",
+            "2:38: the mailbox is to be made",
+            "2:43: frob: unknown key",
+            "3:40: source.server: no server template",
+            "3:48: source.protocol: ",
+            "3:53: the mailbox is to be made",
+            "4:17: the row has 2 fields",
+        ],
+    );
+    are(
+        &first_words("name,member,frob\nA B,x,1\n", &["mailhaul", "--server", "old"]),
+        &[
+            "2:1: name: ",
+            "2:1: source.password: is missing",
+            "2:1: source.username: is missing",
+            "2:5: the mailbox is not an address",
+            "2:7: frob: unknown key",
+        ],
+    );
+    // Without their keys values mean nothing.
+    are(&first_words("name,\"member\na,b\n", &["mailhaul"]), &["1:6: a quote is not closed"]);
+    assert_eq!(daemon.ctl(&["--json", "list"]).json()["accounts"].as_array().unwrap().len(), 0);
+    assert!(sealed(&daemon).is_empty());
     daemon.stop();
 }
 
@@ -346,6 +451,22 @@ fn policy_denies_puts_back_and_wipes() {
     daemon.ctl(&["start", one]).code(1).says("designated IP addresses");
     assert_eq!(sealed(&daemon).len(), 2, "nothing is wiped");
     assert_eq!(daemon.listed(one)["state"], "denied");
+    let acts = audit(&daemon);
+    assert!(
+        acts.iter().any(|entry| entry["act"] == "designated-ips" && entry["account"] == one),
+        "{acts:#?}"
+    );
+    assert!(!acts.iter().any(|entry| entry["act"] == "deny"), "{acts:#?}");
+    daemon.settings("[policy]\nexternal_import = 5\n");
+    assert_ne!(daemon.run(&["--check"]).code, 0);
+    let answer = daemon.ctl(&["reload"]).code(1);
+    assert!(answer.out.contains("everything stays as it was: 2 good definitions, 0 invalid"), "{answer:?}");
+    nix::sys::signal::kill(daemon.pid().unwrap(), nix::sys::signal::Signal::SIGHUP).unwrap();
+    eventually("the audit log has both", Duration::from_secs(20), || {
+        let acts = audit(&daemon);
+        let refused = acts.iter().filter(|act| act["act"] == "reload" && act["result"] == "refused");
+        (refused.count() == 2).then_some(())
+    });
 
     daemon.settings(settings);
     daemon.run(&["--check"]).code(0);

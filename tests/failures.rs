@@ -123,6 +123,12 @@ fn a_closed_port_is_named() {
     daemon.start();
     daemon.ctl(&["check", "alice-old"]).code(1).says(&port.to_string());
     daemon.ctl(&["poll", "alice-old"]).code(1).says(&port.to_string());
+    eventually("the audit log says that it failed", Duration::from_secs(30), || {
+        let log = std::fs::read_to_string(daemon.path().join("state/audit.log")).unwrap_or_default();
+        let polled = log.lines().find(|line| line.contains("\"act\":\"poll\""))?;
+        assert!(polled.contains("\"account\":\"alice-old\",\"result\":\"failed\""), "{polled}");
+        Some(())
+    });
     let account = daemon.account("alice-old");
     assert_eq!(account["state"], "enabled", "{account:#}");
     assert!(words(&account["last_run"]["error"]).contains(&port.to_string()), "{account:#}");

@@ -326,6 +326,18 @@ fn archives_that_mean_harm() {
     let came = upload(&daemon, "links@example.com", &[&tar]).code(0);
     assert_eq!(numbers(&came), (2, 0, 1), "{}", reasons(&came));
     assert!(reasons(&came).contains("it is a link"), "{}", reasons(&came));
+    // The same as a Maildir, and more that is no message.
+    let fifo = folder.join("cur/1420070404.f:2,S");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let long = format!("cur/1420070405.{}:2,S", "l".repeat(120));
+    std::os::unix::fs::symlink("/etc/passwd", folder.join(&long)).unwrap();
+    std::os::unix::fs::symlink("/etc", folder.join(".Elsewhere")).unwrap();
+    let came = upload(&daemon, "links@example.com", &[&folder]).code(0);
+    assert_eq!(numbers(&came), (0, 2, 4), "{}", reasons(&came));
+    let told = reasons(&came);
+    assert!(told.contains("1420070404.f:2,S\": \"it is no file"), "{told}");
+    assert!(told.contains(".Elsewhere\": \"it is a link") && told.contains(&long), "{told}");
+    upload(&daemon, "links@example.com", &[&fifo]).code(2).says("is neither a file nor a Maildir");
     let whole = fs::read(&tar).unwrap();
     let came = upload(&daemon, "cut@example.com", &[&put(&daemon, "cut.tar", &whole[..2060])]).code(1);
     assert_eq!(numbers(&came).0, 1, "what came before the cut: {}", reasons(&came));

@@ -438,6 +438,29 @@ fn a_service_account_acts_for_its_members() {
     assert_eq!(claims["scope"], "https://mail.google.com/");
     assert_eq!(claims["aud"], format!("http://127.0.0.1:{}/token", oauth.port));
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 3600);
+    // Without a token_url the key's own address counts.
+    let bare = |definition: String| {
+        definition.replace(&format!("token_url = \"http://127.0.0.1:{}/token\", ", oauth.port), "")
+    };
+    let definition = imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), "");
+    daemon.define("alice", &bare(by_token(&definition, &oauth, &grant)));
+    let mut with_address = key.clone();
+    with_address["token_uri"] = json!(format!("http://127.0.0.1:{}/token?of=key", oauth.port));
+    std::fs::write(path("key.json"), with_address.to_string()).unwrap();
+    daemon.ctl(&["reload"]).code(0);
+    oauth.good.lock().unwrap().clear();
+    daemon.ctl(&["check", "alice-old"]).code(0);
+    let again = oauth.asked("jwt-bearer");
+    let claims = read(again[1]["assertion"].split('.').nth(1).unwrap());
+    assert_eq!(claims["aud"], with_address["token_uri"]);
+    with_address["token_uri"] = json!("http://login.example.com/token");
+    std::fs::write(path("key.json"), with_address.to_string()).unwrap();
+    oauth.good.lock().unwrap().clear();
+    daemon.ctl(&["check", "alice-old"]).code(1).says("its token_uri is no https:// address");
+    std::fs::write(path("key.json"), key.to_string()).unwrap();
+    daemon.define("alice", &by_token(&definition, &oauth, &grant));
+    daemon.ctl(&["reload"]).code(0);
+
     std::fs::write(path("signed"), format!("{}.{}", parts[0], parts[1])).unwrap();
     std::fs::write(path("signature"), decode(parts[2])).unwrap();
     openssl(&["dgst", "-sha256", "-verify", &path("pub"), "-signature", &path("signature"), &path("signed")]);

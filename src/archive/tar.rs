@@ -14,6 +14,9 @@ use super::unpack::{Facts, Unpacking};
 use super::{Pack, Stored, damaged, names};
 use crate::message::FolderPath;
 
+/// Types of entries (POSIX.1-2001, pax): a symbolic link, and what is neither file nor directory.
+const LINK: u8 = b'2';
+const FIFO: u8 = b'6';
 const BLOCK: usize = 512;
 /// Octets of long names and pax records.
 const LONGEST: u64 = 1 << 20;
@@ -255,26 +258,35 @@ impl<W: Write> TarWriter<W> {
     /// It cannot be read or written, or has another size than it had.
     pub fn file(&mut self, path: &str, size: u64, modified: i64, body: &mut dyn Read) -> io::Result<()> {
         let mut pax = String::new();
-        if path.len() > 100 || !path.is_ascii() {
-            pax.push_str(&record("path", path));
-        }
         if size >= 1 << 33 {
             pax.push_str(&record("size", &size.to_string()));
         }
         if !(0..1 << 33).contains(&modified) {
             pax.push_str(&record("mtime", &modified.to_string()));
         }
-        if !pax.is_empty() {
-            self.header("pax", b'x', pax.len() as u64, 0)?;
-            self.out.write_all(pax.as_bytes())?;
-            self.pad(pax.len() as u64)?;
-        }
-        self.header(path, b'0', size, modified)?;
+        self.entry(path, b'0', size, modified, pax)?;
         let written = io::copy(&mut body.take(size), &mut self.out)?;
         if written < size {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
         }
         self.pad(size)
+    }
+
+    /// Says that there is something whose content is not taken along, so that whoever reads can tell.
+    fn without_content(&mut self, path: &str, sort: u8) -> io::Result<()> {
+        self.entry(path, sort, 0, 0, String::new())
+    }
+
+    fn entry(&mut self, path: &str, sort: u8, size: u64, modified: i64, mut pax: String) -> io::Result<()> {
+        if path.len() > 100 || !path.is_ascii() {
+            pax.push_str(&record("path", path));
+        }
+        if !pax.is_empty() {
+            self.header("pax", b'x', pax.len() as u64, 0)?;
+            self.out.write_all(pax.as_bytes())?;
+            self.pad(pax.len() as u64)?;
+        }
+        self.header(path, sort, size, modified)
     }
 
     fn header(&mut self, path: &str, sort: u8, size: u64, modified: i64) -> io::Result<()> {
@@ -383,11 +395,12 @@ pub fn pack_maildir(root: &Path, out: impl Write) -> io::Result<()> {
     let mut folders = vec![String::new()];
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && name.starts_with('.')
-            && entry.file_type()?.is_dir()
-        {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let sort = entry.file_type()?;
+        if name.starts_with('.') && sort.is_dir() {
             folders.push(format!("{name}/"));
+        } else if name.starts_with('.') && sort.is_symlink() {
+            tar.without_content(&name, LINK)?;
         }
     }
     folders.sort();
@@ -410,8 +423,14 @@ pub fn pack_maildir(root: &Path, out: impl Write) -> io::Result<()> {
     tar.end()
 }
 
-/// One file, if it is one and still there.
+/// One file, if it is still there; of what is no file its name.
 fn pack_file(tar: &mut TarWriter<impl Write>, path: &Path, name: &str) -> io::Result<()> {
+    match fs::symlink_metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(sort) if sort.is_file() => {}
+        Ok(sort) => return tar.without_content(name, if sort.is_symlink() { LINK } else { FIFO }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    }
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut file = match File::options().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => file,

@@ -34,12 +34,15 @@ impl Format {
     }
 }
 
-/// Reads a list. `domain` completes logins that are no addresses.
-///
-/// # Errors
-/// Every mistake that can be seen in the list alone, in its order.
-pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> Result<Vec<Row>, Vec<Mistake>> {
-    let text = text(octets).map_err(|mistake| vec![mistake])?;
+/// Reads a list: every row that has the right shape, and every mistake that can be seen in the list alone, in
+/// its order. A row may have mistakes and still be among the rows, so that the rest of it can be judged: what
+/// was wrong in it is [`Row::told`]. `domain` completes logins that are no addresses.
+pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> (Vec<Row>, Vec<Mistake>) {
+    let alone = |mistake| (Vec::new(), vec![mistake]);
+    let text = match text(octets) {
+        Ok(text) => text,
+        Err(mistake) => return alone(mistake),
+    };
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let separator = match format {
         Format::Konsoleh => ';',
@@ -48,41 +51,51 @@ pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> Result<Vec<R
     };
     let mut mistakes = Vec::new();
     let mut lines = lines(text, separator, &mut mistakes);
+    let headless = |first: &Line| mistakes.iter().any(|mistake| mistake.at.0 < first.number);
+    if format == Format::Mailhaul && lines.first().is_none_or(headless) && !mistakes.is_empty() {
+        // Without its keys a value means nothing.
+        return (Vec::new(), mistakes);
+    }
     let keys = header(format, &mut lines, &mut mistakes);
     if lines.len() > ROWS {
         let mend = format!("divide it into lists of at most {ROWS} rows");
-        return Err(vec![Mistake { at: (1, 1), what: "has too many rows".to_owned(), mend }]);
+        return alone(Mistake { at: (1, 1), what: "has too many rows".to_owned(), mend });
     }
     if lines.is_empty() && mistakes.is_empty() {
         let mend = "write one line a mailbox".to_owned();
-        return Err(vec![Mistake { at: (1, 1), what: "holds no row".to_owned(), mend }]);
+        return alone(Mistake { at: (1, 1), what: "holds no row".to_owned(), mend });
     }
     let mut rows = Vec::with_capacity(lines.len());
     for line in lines {
         let number = line.number;
         let mut sheet = Sheet {
-            row: Row { line: number, cells: Vec::new(), password: None, mailbox_password: None },
+            row: Row {
+                line: number,
+                cells: Vec::new(),
+                password: None,
+                mailbox_password: None,
+                told: Vec::new(),
+            },
             mistakes: &mut mistakes,
             domain,
         };
-        match format {
+        let shaped = match format {
             Format::Konsoleh => sheet.konsoleh(line),
             Format::Yandex => sheet.yandex(line),
             Format::Mailhaul => sheet.own(line, &keys),
+        };
+        if shaped {
+            rows.push(sheet.row);
         }
-        rows.push(sheet.row);
-    }
-    if mistakes.is_empty() {
-        return Ok(rows);
     }
     mistakes.sort_by_key(|mistake| mistake.at);
-    Err(mistakes)
+    (rows, mistakes)
 }
 
-/// Takes the line of keys away, if the format has one.
+/// Takes the line of keys away, if the format has one. A key that is none is empty in what is returned.
 fn header(format: Format, lines: &mut Vec<Line>, mistakes: &mut Vec<Mistake>) -> Vec<String> {
     let Some(first) = lines.first() else { return Vec::new() };
-    let words: Vec<String> = first.fields.iter().map(|field| field.text.trim().to_lowercase()).collect();
+    let mut words: Vec<String> = first.fields.iter().map(|field| field.text.trim().to_lowercase()).collect();
     let is_header = match format {
         Format::Konsoleh => words.get(..3).is_some_and(|words| words == ["server", "user", "password"]),
         Format::Yandex => words.get(..2).is_some_and(|words| words == ["login", "password"]),
@@ -94,10 +107,12 @@ fn header(format: Format, lines: &mut Vec<Line>, mistakes: &mut Vec<Mistake>) ->
     let line = lines.remove(0);
     if format == Format::Mailhaul {
         for (at, field) in line.fields.iter().enumerate() {
-            let key = words.get(at).map(String::as_str).unwrap_or_default();
-            let twice = words.iter().take(at).any(|other| other == key);
+            let (before, rest) = words.split_at_mut(at);
+            let Some(key) = rest.first_mut() else { break };
+            let twice = !key.is_empty() && before.contains(key);
             let good = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c));
             if twice || !good {
+                key.clear();
                 let what = if twice { "is there twice" } else { "is no key" };
                 mistakes.push(Mistake {
                     at: field.at,
@@ -121,6 +136,12 @@ impl Sheet<'_> {
         self.mistakes.push(Mistake { at, what: what.to_owned(), mend: mend.to_owned() });
     }
 
+    /// What is wrong with the value of a key.
+    fn told(&mut self, key: &str, at: (usize, usize), what: &str, mend: &str) {
+        self.row.told.push(key.to_owned());
+        self.wrong(at, what, mend);
+    }
+
     fn counted(&mut self, line: &Line, allowed: &[usize], mend: &str) -> bool {
         let count = line.fields.len();
         if allowed.contains(&count) {
@@ -133,11 +154,12 @@ impl Sheet<'_> {
         false
     }
 
-    fn konsoleh(&mut self, line: Line) {
+    /// Whether the row has the right shape; this and the next two.
+    fn konsoleh(&mut self, line: Line) -> bool {
         let mend =
             "write server;user;password;mailbox;mailbox password, and put what holds a ';' into quotes";
         if !self.counted(&line, &[4, 5], mend) {
-            return;
+            return false;
         }
         let mut fields = line.fields.into_iter();
         let mut next = || fields.next();
@@ -147,13 +169,14 @@ impl Sheet<'_> {
         self.password(password);
         self.member(mailbox);
         self.new_password(new);
+        true
     }
 
-    fn yandex(&mut self, line: Line) {
+    fn yandex(&mut self, line: Line) -> bool {
         let mend = "write \"login\",\"password\", or six columns with first name, last name, new login and new \
                     password, and put what holds a ',' into quotes";
         if !self.counted(&line, &[2, 6], mend) {
-            return;
+            return false;
         }
         let mut fields = line.fields.into_iter();
         let mut next = || fields.next();
@@ -175,14 +198,15 @@ impl Sheet<'_> {
         self.name("new_mailbox.last_name", last);
         self.member(member);
         self.new_password(new_password);
+        true
     }
 
-    fn own(&mut self, line: Line, keys: &[String]) {
+    fn own(&mut self, line: Line, keys: &[String]) -> bool {
         if !self.counted(&line, &[keys.len()], "write a value, or nothing, for each key of the first line") {
-            return;
+            return false;
         }
         for (key, field) in keys.iter().zip(line.fields) {
-            if field.text.is_empty() {
+            if field.text.is_empty() || key.is_empty() {
                 continue;
             }
             match key.as_str() {
@@ -194,15 +218,16 @@ impl Sheet<'_> {
                 _ => self.put(key, field),
             }
         }
-        if self.row.value("member").is_none() {
-            self.wrong((line.number, 1), "the member is missing", "fill the column member");
+        if self.row.value("member").is_none() && !self.row.has_told("member") {
+            self.told("member", (line.number, 1), "the member is missing", "fill the column member");
         }
+        true
     }
 
     fn put(&mut self, key: &str, field: Field) {
         let value = Zeroizing::new(field.text.trim().to_owned());
         if value.chars().any(char::is_control) {
-            self.wrong(field.at, "holds a control character", "write it on one line");
+            return self.told(key, field.at, "holds a control character", "write it on one line");
         }
         self.row.cells.push(Cell { key: key.to_owned(), value, at: field.at });
     }
@@ -216,7 +241,8 @@ impl Sheet<'_> {
     fn login(&mut self, field: Option<Field>) {
         let Some(field) = field else { return };
         if field.text.trim().is_empty() {
-            return self.wrong(field.at, "the login is empty", "write the login that the server expects");
+            let mend = "write the login that the server expects";
+            return self.told("source.username", field.at, "the login is empty", mend);
         }
         self.put("source.username", field);
     }
@@ -243,30 +269,31 @@ impl Sheet<'_> {
         });
         if !good {
             let mend = "write an address such as alice@example.com, or give the domain with --domain";
-            return self.wrong(field.at, "the mailbox is not an address", mend);
+            return self.told("member", field.at, "the mailbox is not an address", mend);
         }
         field.text = Zeroizing::new(value);
         self.put("member", field);
     }
 
     fn password(&mut self, field: Option<Field>) {
-        self.row.password = self.secret(field, true);
+        self.row.password = self.secret("source.password", field);
     }
 
     fn new_password(&mut self, field: Option<Field>) {
-        self.row.mailbox_password = self.secret(field, false);
+        self.row.mailbox_password = self.secret("new_mailbox.password", field);
     }
 
-    fn secret(&mut self, field: Option<Field>, needed: bool) -> Option<(Secret, (usize, usize))> {
+    fn secret(&mut self, key: &str, field: Option<Field>) -> Option<(Secret, (usize, usize))> {
         let Field { text, at } = field?;
         if text.is_empty() {
-            if needed {
-                self.wrong(at, "the password is empty", "write the password at the source");
+            if key == "source.password" {
+                self.told(key, at, "the password is empty", "write the password at the source");
             }
             return None;
         }
         if text.len() > LONGEST || text.chars().any(char::is_control) {
-            self.wrong(at, "the password is too long or holds a control character", "write it on one line");
+            let what = "the password is too long or holds a control character";
+            self.told(key, at, what, "write it on one line");
             return None;
         }
         Some((Secret::new(text.as_bytes().to_vec()), at))
@@ -277,10 +304,16 @@ impl Sheet<'_> {
 mod tests {
     use super::*;
 
+    fn good(list: &str, format: Format, domain: Option<&str>) -> Vec<Row> {
+        let (rows, mistakes) = read(list.as_bytes(), format, domain);
+        assert_eq!(mistakes, []);
+        rows
+    }
+
     #[test]
     fn konsoleh() {
         let list = "\u{feff}server;user;password;mailbox;mailbox password\r\nmail.old.example;bob;\"a;b\"\"c\";bob@example.com;New-Password1\r\ngmail;eve;x;eve;\r\n";
-        let rows = read(list.as_bytes(), Format::Konsoleh, Some("example.com")).unwrap();
+        let rows = good(list, Format::Konsoleh, Some("example.com"));
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].value("source.server"), Some("mail.old.example"));
         assert_eq!(rows[0].password.as_ref().unwrap().0.expose(), b"a;b\"c");
@@ -295,19 +328,19 @@ mod tests {
     fn yandex() {
         let list =
             "\"bob@old.example\",\"x,y\"\neve@old.example,pw,Eve,\"O, Neill\",eve.new,Long-Password1\n";
-        let rows = read(list.as_bytes(), Format::Yandex, Some("example.com")).unwrap();
+        let rows = good(list, Format::Yandex, Some("example.com"));
         assert_eq!(rows[0].value("member"), Some("bob@example.com"));
         assert_eq!(rows[0].value("source.username"), Some("bob@old.example"));
         assert_eq!(rows[1].value("member"), Some("eve.new@example.com"));
         assert_eq!(rows[1].value("new_mailbox.last_name"), Some("O, Neill"));
-        let rows = read(list.as_bytes(), Format::Yandex, None).unwrap_err();
-        assert_eq!(rows[0].at, (2, 35), "a new login needs a domain");
+        let (_, mistakes) = read(list.as_bytes(), Format::Yandex, None);
+        assert_eq!(mistakes[0].at, (2, 35), "a new login needs a domain");
     }
 
     #[test]
     fn own() {
         let list = "member,server,username,password,migrate.into\na@b.c,gmail,a,hunter2,Old\nd@e.f,gmail,d,hunter3,\n";
-        let rows = read(list.as_bytes(), Format::Mailhaul, None).unwrap();
+        let rows = good(list, Format::Mailhaul, None);
         assert_eq!(rows[0].value("migrate.into"), Some("Old"));
         assert_eq!(rows[1].value("migrate.into"), None);
     }
@@ -315,9 +348,14 @@ mod tests {
     #[test]
     fn every_mistake_has_its_place_and_no_password_in_it() {
         let list = "s;u;hunter2;a@b.c;\ns;u;hun;ter2;a@b.c;x\ns;;hunter2;nobody;\ns;u;;a@b.c\n\"s;u\n";
-        let mistakes = read(list.as_bytes(), Format::Konsoleh, None).unwrap_err();
+        let (rows, mistakes) = read(list.as_bytes(), Format::Konsoleh, None);
         let places: Vec<_> = mistakes.iter().map(|mistake| mistake.at).collect();
         assert_eq!(places, [(2, 20), (3, 3), (3, 12), (4, 5), (5, 1)]);
+        let told: Vec<_> = rows.iter().map(|row| (row.line, row.told.clone())).collect();
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        let expected =
+            [(1, keys(&[])), (3, keys(&["source.username", "member"])), (4, keys(&["source.password"]))];
+        assert_eq!(told, expected, "rows of the right shape are there for the rest of them");
         let words = format!("{mistakes:?}");
         assert!(!words.contains("hunter2") && !words.contains("ter2"), "{words}");
     }

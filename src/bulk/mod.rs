@@ -47,6 +47,8 @@ pub struct Row {
     pub password: Option<(Secret, (usize, usize))>,
     /// The password that a missing mailbox is made with.
     pub mailbox_password: Option<(Secret, (usize, usize))>,
+    /// Keys whose values are not here because a mistake was told of them.
+    pub told: Vec<String>,
 }
 
 impl Row {
@@ -63,6 +65,11 @@ impl Row {
         // `source.server.port` is in the cell of `source.server`.
         let of = |cell: &&Cell| key == cell.key || key.starts_with(&format!("{}.", cell.key));
         self.cells.iter().find(of).map_or((self.line, 1), |cell| cell.at)
+    }
+
+    /// Whether a mistake was told of a key's value.
+    pub fn has_told(&self, key: &str) -> bool {
+        self.told.iter().any(|told| key == told || key.starts_with(&format!("{told}.")))
     }
 
     /// The value of a key.

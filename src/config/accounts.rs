@@ -103,7 +103,7 @@ fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Or
     }
     agreed(table);
     let destination = match table.get("destination") {
-        None => Some("default".to_owned()),
+        None => Some(super::DEFAULT_DESTINATION.to_owned()),
         Some(value) => destination(&value, against),
     };
     let source = table.require("source", "write [account.source]").and_then(|value| value.table());

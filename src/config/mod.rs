@@ -43,6 +43,9 @@ pub use servers::Provider;
 use text::Text;
 use walk::Sheet;
 
+/// The destination of a definition that names none.
+pub const DEFAULT_DESTINATION: &str = "default";
+
 /// A member's address as somebody typed it.
 ///
 /// # Errors

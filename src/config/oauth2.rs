@@ -168,8 +168,13 @@ impl Tokens {
             ),
             None => (None, None, None, ""),
         };
-        let Some(token_url) = self.token_url.clone().or(token_url) else {
-            return missing("the server's oauth2 has no token_url", "write token_url, or provider");
+        let is_service = matches!(grant, Grant::ServiceAccount(_));
+        let key_names_url = is_service && self.token_url.is_none();
+        let token_url = match self.token_url.clone().or(token_url) {
+            Some(token_url) => token_url,
+            // Its key file may have one.
+            None if is_service => String::new(),
+            None => return missing("the server's oauth2 has no token_url", "write token_url, or provider"),
         };
         let client_id = match (&self.client_id, &grant) {
             (Some(client_id), _) => client_id.clone(),
@@ -186,6 +191,7 @@ impl Tokens {
         Ok(OAuth2 {
             grant,
             token_url,
+            key_names_url,
             device_url: self.device_url.clone().or(device_url),
             auth_url: self.auth_url.clone().or(auth_url),
             client_id,

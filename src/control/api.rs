@@ -367,7 +367,9 @@ pub struct Done {
 /// `Reload`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Reloaded {
-    /// Good definitions.
+    /// The settings cannot be used: everything stays as it was.
+    pub refused: bool,
+    /// Good definitions that there are now.
     pub accounts: u64,
     /// Bad ones.
     pub invalid: u64,

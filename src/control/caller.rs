@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,7 +28,10 @@ use zlink::connection::PassedCredentials;
 use zlink::connection::socket::{self, ReadResult, Socket, UnixSocket};
 
 use super::aside;
+use super::inbox::{Inbox, Next};
 
+/// Octets that are taken from the socket at once.
+const AT_ONCE: usize = 16 << 10;
 /// Octets of one request; ten thousand names of accounts fit.
 const REQUEST: usize = 1 << 20;
 /// Descriptors of one request.
@@ -294,6 +297,7 @@ impl Drop for Place {
 pub(super) struct Line {
     pub(super) stream: Rc<UnixStream>,
     pub(super) caller: Rc<Caller>,
+    pub(super) inbox: Rc<RefCell<Inbox>>,
 }
 
 impl Line {
@@ -305,12 +309,12 @@ impl Line {
             && asked.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone)))
     }
 
-    /// What came, with the descriptors that came along.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<ReadResult> {
-        if !self.caller.admitted {
-            return self.stream.try_read(buffer).map(ReadResult::new);
-        }
+    /// How many octets came, with the descriptors that came along.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let mut passed = Vec::new();
+        if !self.caller.admitted {
+            return Ok((self.stream.try_read(buffer)?, passed));
+        }
         let count = self.stream.try_io(Interest::READABLE, || {
             let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
             let mut along = RecvAncillaryBuffer::new(&mut room);
@@ -323,7 +327,7 @@ impl Line {
             }
             Ok(received.bytes)
         })?;
-        Ok(ReadResult::new(count).set_fds(passed))
+        Ok((count, passed))
     }
 
     /// How the wire's crate is told that a caller goes.
@@ -353,17 +357,31 @@ impl UnixSocket for Line {}
 
 impl socket::ReadHalf for Line {
     async fn read(&mut self, buffer: &mut [u8]) -> zlink::Result<ReadResult> {
-        // Whoever reads has answered everything that was complete.
-        self.caller.now(if self.caller.begun.get() > 0 { Doing::Sending } else { Doing::Waiting });
+        let mut came = Vec::new();
         loop {
+            let next = self.inbox.borrow_mut().next(buffer);
+            match next {
+                Next::Octets(count, files) => {
+                    self.caller.now(Doing::Served);
+                    return Ok(ReadResult::new(count).set_fds(files));
+                }
+                Next::Refused(answer) => {
+                    socket::WriteHalf::write(self, &answer, &[] as &[OwnedFd], None).await?;
+                    continue;
+                }
+                Next::Nothing => {}
+            }
+            // Whoever reads has answered everything that was complete.
+            self.caller.now(if self.caller.begun.get() > 0 { Doing::Sending } else { Doing::Waiting });
             self.stream.readable().await?;
-            match self.receive(buffer) {
-                Ok(read) => {
-                    let count = read.bytes_read();
-                    self.caller.passed(read.fds().len()).map_err(|why| self.refuse(why))?;
-                    let took = self.caller.took(buffer.get(..count).unwrap_or_default());
-                    took.map_err(|why| self.refuse(why))?;
-                    return Ok(read);
+            came.resize(AT_ONCE, 0);
+            match self.receive(&mut came) {
+                Ok((0, _)) => return Ok(ReadResult::new(0)),
+                Ok((count, files)) => {
+                    let octets = came.get(..count).unwrap_or_default();
+                    self.caller.passed(files.len()).map_err(|why| self.refuse(why))?;
+                    self.caller.took(octets).map_err(|why| self.refuse(why))?;
+                    self.inbox.borrow_mut().take(octets, files);
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e.into()),

@@ -27,6 +27,7 @@ impl Logbook {
         let act = Act {
             act: self.act,
             error: failure.map(ToString::to_string),
+            begun: true,
             detail: Some(detail.trim_end().to_owned()),
             ..Act::default()
         };

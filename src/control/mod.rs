@@ -6,8 +6,10 @@ pub mod api;
 mod aside;
 mod caller;
 mod convert;
+mod ends;
 mod files;
 mod gate;
+mod inbox;
 mod passed;
 mod plan;
 mod service;
@@ -15,5 +17,5 @@ mod socket;
 mod streams;
 
 pub use gate::Gate;
-pub use service::{Desk, Order};
+pub use service::{Desk, Order, UNUSABLE};
 pub use socket::{attend, bind, serve};

@@ -14,12 +14,15 @@ use super::api::{
     LeftOut, Looked, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown,
     Skipped, Status, Uploaded, Verified, Wrong,
 };
-use super::{convert, files, passed, streams};
+use super::{convert, ends, files, passed, streams};
 use crate::audit::{Act, Audit, Who};
 use crate::bulk::Format;
 use crate::definitions::{self, Bulk, Single, Wish};
 use crate::engine::{Manager, View};
 use crate::migration;
+
+/// Why definitions were not read again.
+pub const UNUSABLE: &str = "the settings cannot be used";
 
 /// What changes the definitions, and where the answer goes.
 #[derive(Debug)]
@@ -79,6 +82,7 @@ impl Service {
             act,
             account,
             error: error.clone(),
+            begun: false,
             agreed: false,
             detail: detail.map(str::to_owned),
         };
@@ -89,6 +93,11 @@ impl Service {
         if self.admitted {
             self.desk.audit.record(&self.who, &acts);
         }
+    }
+
+    /// Likewise.
+    fn entries(&self, act: &'static str, detail: Option<&'static str>) -> ends::Entries {
+        ends::Entries { audit: self.desk.audit.clone(), who: self.who.clone(), act, detail }
     }
 
     /// What takes time is noted when it ends.
@@ -127,7 +136,14 @@ impl Service {
         let (reply, answer) = oneshot::channel();
         self.desk.orders.send(Order::Change(Box::new(wish), reply)).await.map_err(|_| stopping())?;
         let result = answer.await.map_err(|_| stopping())?;
-        let note = |account, error, agreed| Act { act, account, error, agreed, detail: detail.clone() };
+        let note = |account, error, agreed| Act {
+            act,
+            account,
+            error,
+            begun: false,
+            agreed,
+            detail: detail.clone(),
+        };
         let (acts, defined) = match result {
             Ok(names) => {
                 let acts = names.iter().map(|name| note(Some(name.clone()), None, agreed)).collect();
@@ -148,6 +164,11 @@ impl Service {
         self.desk.audit.record(&self.who, &acts);
         Ok(defined)
     }
+}
+
+/// The interface as it is described to callers.
+pub(super) fn interface() -> &'static zlink::idl::Interface<'static> {
+    __Service_INTERFACE_0
 }
 
 fn agrees(keys: &[String]) -> bool {
@@ -280,10 +301,16 @@ impl Service {
         wait: bool,
     ) -> impl Stream<Item = Result<Reply<Polled>, Error>> + Unpin + use<> {
         let asked = self.admit().and_then(|manager| Ok((manager, manager.ask_polls(&names, all)?)));
-        self.note("poll", &names, &asked, all.then_some("all"));
+        let detail = all.then_some("all");
         match asked {
-            Ok((manager, asked)) => streams::poll(manager, asked, wait),
-            Err(error) => streams::refused(error),
+            Ok((manager, asked)) => {
+                ends::note_polls(manager, &asked, self.entries("poll", detail));
+                streams::poll(manager, asked, wait)
+            }
+            Err(error) => {
+                self.note("poll", &names, &Err::<(), _>(error.clone()), detail);
+                streams::refused(error)
+            }
         }
     }
 
@@ -308,10 +335,15 @@ impl Service {
         browser: bool,
     ) -> impl Stream<Item = Result<Reply<Authorized>, Error>> + Unpin + use<> {
         let asked = self.admit().and_then(|manager| Ok((manager, manager.to_authorize(&name)?)));
-        self.note("authorize", std::slice::from_ref(&name), &asked, None);
         match asked {
-            Ok((manager, account)) => streams::authorize(manager, account, browser),
-            Err(error) => streams::refused(error),
+            Ok((manager, account)) => {
+                let entry = ends::Consent::asked(&name, self.entries("authorize", None));
+                streams::authorize(manager, account, browser, entry)
+            }
+            Err(error) => {
+                self.note("authorize", &[name], &Err::<(), _>(error.clone()), None);
+                streams::refused(error)
+            }
         }
     }
 
@@ -511,7 +543,11 @@ impl Service {
         let (reply, answer) = oneshot::channel();
         self.desk.orders.send(Order::Reload(reply)).await.map_err(|_| stopping())?;
         let result = answer.await.map_err(|_| stopping());
-        self.note("reload", &[], &result, None);
+        let error = match &result {
+            Ok(reloaded) => reloaded.refused.then(|| UNUSABLE.to_owned()),
+            Err(error) => Some(in_words(error)),
+        };
+        self.desk.audit.record(&self.who, &[Act { act: "reload", error, ..Act::default() }]);
         result
     }
 }

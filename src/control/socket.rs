@@ -129,7 +129,8 @@ pub async fn attend(stream: UnixStream, admitted: bool, desk: Arc<Desk>) {
 
 /// A caller that hangs up or talks nonsense ends its own conversation and nothing else.
 async fn converse(stream: UnixStream, place: Place, admitted: bool, desk: Arc<Desk>) {
-    let line = Line { stream: Rc::new(stream), caller: Rc::clone(&place.caller) };
+    let (caller, inbox) = (Rc::clone(&place.caller), Rc::default());
+    let line = Line { stream: Rc::new(stream), caller, inbox };
     let connection = Box::new(Connection::new(line.clone()));
     let (uid, pid) = place.caller.who();
     let service = Service { desk, admitted, who: Who::user(uid, pid) };

@@ -14,6 +14,7 @@ use super::api::{
     Authorized, Checked, Error, Looked, Migration, Planned, PollProgress, Polled, Progress, Verified,
 };
 use super::convert;
+use super::ends::Consent;
 use crate::account::{Account, Protocol};
 use crate::engine::{Asked, Manager, View};
 
@@ -22,7 +23,7 @@ pub(super) const HISTORY: usize = 1000;
 /// Accounts that are checked side by side.
 const CHECKS: usize = 16;
 /// The pause between two replies about the same thing.
-const PACE: Duration = Duration::from_millis(200);
+pub(super) const PACE: Duration = Duration::from_millis(200);
 /// Without a change, a look at the live numbers is taken so often.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -135,7 +136,12 @@ pub(super) fn verify(manager: &Arc<Manager>, account: Arc<Account>, bodies: bool
     })
 }
 
-pub(super) fn authorize(manager: &Arc<Manager>, account: Arc<Account>, browser: bool) -> Replies<Authorized> {
+pub(super) fn authorize(
+    manager: &Arc<Manager>,
+    account: Arc<Account>,
+    browser: bool,
+    entry: Consent,
+) -> Replies<Authorized> {
     let manager = Arc::clone(manager);
     fed(move |feed| async move {
         let name = account.name.clone();
@@ -156,6 +162,7 @@ pub(super) fn authorize(manager: &Arc<Manager>, account: Arc<Account>, browser: 
             () = feed.closed() => return,
         };
         let error = result.err().map(|failure| failure.to_string());
+        entry.over(error.clone());
         let last =
             Authorized { name: name.clone(), ok: Some(error.is_none()), error, ..Authorized::default() };
         let _ = feed.send((last, false)).await;
@@ -216,7 +223,7 @@ async fn look_again<T>(feed: &Feed<T>, changes: &mut tokio::sync::watch::Receive
     true
 }
 
-fn polled(manager: &Manager, asked: &Asked) -> Polled {
+pub(super) fn polled(manager: &Manager, asked: &Asked) -> Polled {
     let name = asked.name.clone();
     match manager.view(&name) {
         Ok(View::Poll(view)) if manager.is_answered(asked) => {

@@ -2,7 +2,7 @@
 //! is packed on its way. A backup has its name only when it is complete.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,7 +31,8 @@ type Packing = JoinHandle<io::Result<()>>;
 pub(super) async fn upload(connection: &mut Connection, screen: &mut Screen, args: &UploadArgs) -> Outcome {
     // Each is there before anything is sent.
     for file in args.files.iter().filter(|file| *file != Path::new("-")) {
-        std::fs::metadata(file).map_err(|e| unreadable(&file.display().to_string(), &e))?;
+        let metadata = std::fs::metadata(file).map_err(|e| unreadable(&file.display().to_string(), &e))?;
+        file_or_directory(file, &metadata)?;
     }
     let mut sum = Uploaded { member: args.member.clone(), ok: Some(true), ..Uploaded::default() };
     for files in args.files.chunks(FILES) {
@@ -78,8 +79,12 @@ fn open(file: &Path) -> Result<(String, OwnedFd, Option<Packing>), Trouble> {
         return Ok(("standard input".to_owned(), own.map_err(|e| unreadable("standard input", &e))?, None));
     }
     let shown = file.display().to_string();
-    let opened = File::open(file).map_err(|e| unreadable(&shown, &e))?;
-    if !opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+    // Whoever opens a FIFO waits for its other end.
+    let opened = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file);
+    let opened = opened.map_err(|e| unreadable(&shown, &e))?;
+    let metadata = opened.metadata().map_err(|e| unreadable(&shown, &e))?;
+    file_or_directory(file, &metadata)?;
+    if !metadata.is_dir() {
         return Ok((shown, opened.into(), None));
     }
     if !file.join("cur").is_dir() && !file.join("new").is_dir() {
@@ -90,6 +95,14 @@ fn open(file: &Path) -> Result<(String, OwnedFd, Option<Packing>), Trouble> {
     let root = file.to_owned();
     let packing = std::thread::spawn(move || pack_maildir(&root, writer));
     Ok((shown, reader.into(), Some(packing)))
+}
+
+fn file_or_directory(file: &Path, metadata: &Metadata) -> Result<(), Trouble> {
+    if metadata.is_file() || metadata.is_dir() {
+        return Ok(());
+    }
+    let what = format!("{} is neither a file nor a Maildir", file.display());
+    Err(Trouble::usage(what, "name a regular file, or '-' for standard input"))
 }
 
 fn add(sum: &mut Uploaded, part: Uploaded) {

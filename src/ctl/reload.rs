@@ -14,7 +14,13 @@ pub(super) async fn run(connection: &mut Connection, screen: &mut Screen) -> Out
         screen.json(&reloaded)?;
     } else {
         let good = count(reloaded.accounts, "good definition");
-        screen.line(&format!("{good}, {} invalid", reloaded.invalid));
+        let invalid = reloaded.invalid;
+        if reloaded.refused {
+            let stays = "the settings cannot be used, everything stays as it was";
+            screen.line(&format!("{stays}: {good}, {invalid} invalid"));
+        } else {
+            screen.line(&format!("{good}, {invalid} invalid"));
+        }
     }
     for error in &reloaded.errors {
         screen.trouble(&Trouble::failed(error.as_str(), ""));

@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 use super::{Kept, log_complaints};
 use crate::audit::{Act, Who};
 use crate::config::{Complaint, Loaded};
-use crate::control::Order;
 use crate::control::api::Reloaded;
+use crate::control::{Order, UNUSABLE};
 use crate::definitions::{Definitions, Known, Wish, Wrong, settle};
 use crate::engine::{Manager, Refusal, View};
 use crate::failure::Failure;
@@ -33,8 +33,7 @@ impl Clerk {
     /// SIGHUP.
     pub(super) async fn hang_up(&self) {
         let reloaded = self.read_again().await;
-        let refused = || "the settings cannot be used".to_owned();
-        let error = (reloaded.accounts == 0 && !reloaded.errors.is_empty()).then(refused);
+        let error = reloaded.refused.then(|| UNUSABLE.to_owned());
         self.kept.audit.record(&Who::what("SIGHUP"), &[Act { act: "reload", error, ..Act::default() }]);
     }
 
@@ -57,23 +56,31 @@ impl Clerk {
         let reloaded = match loaded {
             Ok(Ok(loaded)) => {
                 let reloaded = Reloaded {
+                    refused: false,
                     accounts: loaded.accounts.len() as u64,
                     invalid: loaded.broken.len() as u64,
                     errors: loaded.complaints.iter().map(ToString::to_string).collect(),
                 };
                 match self.take_over(loaded) {
                     Ok(()) => reloaded,
-                    Err(words) => refused(vec![words]),
+                    Err(words) => self.refused(vec![words]),
                 }
             }
             Ok(Err(complaints)) => {
                 log_complaints(&complaints, &[]);
-                refused(complaints.iter().map(Complaint::to_string).collect())
+                self.refused(complaints.iter().map(Complaint::to_string).collect())
             }
-            Err(e) => refused(vec![format!("reading the definitions ended unexpectedly: {e}")]),
+            Err(e) => self.refused(vec![format!("reading the definitions ended unexpectedly: {e}")]),
         };
         systemd::ready();
         reloaded
+    }
+
+    fn refused(&self, errors: Vec<String>) -> Reloaded {
+        tracing::error!("{UNUSABLE}: everything stays as it was");
+        let views = self.manager.views();
+        let invalid = views.iter().filter(|view| matches!(view, View::Broken(_))).count() as u64;
+        Reloaded { refused: true, accounts: views.len() as u64 - invalid, invalid, errors }
     }
 
     fn take_over(&self, loaded: Loaded) -> Result<(), String> {
@@ -153,11 +160,6 @@ impl Clerk {
 
 fn in_the_way(failure: Failure) -> Vec<Wrong> {
     vec![Wrong { place: "mailhauld".to_owned(), what: failure.words, mend: failure.mend }]
-}
-
-fn refused(errors: Vec<String>) -> Reloaded {
-    tracing::error!("the settings cannot be used: everything stays as it was");
-    Reloaded { accounts: 0, invalid: 0, errors }
 }
 
 fn in_words(name: &str, refusal: Refusal) -> Wrong {

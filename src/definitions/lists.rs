@@ -7,10 +7,14 @@ use ring::digest::{SHA256, digest};
 
 use super::single::{apply, written};
 use super::unfinished::Aim;
-use super::{Bulk, Change, Definitions, Item, Known, Makers, Wrong};
+use super::{Bulk, Change, Definitions, Item, Known, Makers, NewMailbox, Wrong};
 use crate::account::Account;
-use crate::bulk::{self, Row};
-use crate::config::{Draft, Drafts, Loaded, Proposed, Surroundings, own_definitions};
+use crate::bulk::{self, Cell, Row};
+use crate::config::{
+    self, DEFAULT_DESTINATION, Draft, Drafts, Loaded, Proposed, Surroundings, own_definitions,
+};
+use crate::failure::Failure;
+use crate::secret::Secret;
 
 /// A definition's key in a complaint, without what stands before it in the file.
 fn bare(key: &str) -> &str {
@@ -21,60 +25,56 @@ impl Definitions {
     pub(super) fn list(&self, wanted: Bulk, known: &[Known]) -> Result<Change, Vec<Wrong>> {
         let Bulk { file: shown, octets, format, server, domain, poll, keys } = wanted;
         let at = |place: (usize, usize)| format!("{shown}:{}:{}", place.0, place.1);
-        let rows = bulk::read(octets.expose(), format, domain.as_deref()).map_err(|mistakes| {
-            mistakes.into_iter().map(|m| Wrong::new(at(m.at), m.what, m.mend)).collect::<Vec<_>>()
-        })?;
+        let (mut rows, mistakes) = bulk::read(octets.expose(), format, domain.as_deref());
         drop(octets);
-        let names = names(&rows, known);
-        let (loaded, file) = self.load(|around| {
+        let mut wrong: Vec<_> = mistakes.into_iter().map(|m| (m.at, m.what, m.mend)).collect();
+        // What is wrong with the list as a whole.
+        let mut whole: Vec<Wrong> = Vec::new();
+        if !rows.is_empty() {
+            rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.key = Draft::key(&cell.key));
+            let names = names(&rows, known);
             let common = Common { shown: &shown, server: server.as_deref(), poll, keys: &keys };
-            let drafts = common.drafts(&rows, &names, around)?;
-            let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
-            let file = own_definitions(around.settings).join(format!("bulk-{stamp}.toml"));
-            Ok(Proposed { file, text: Some(written(&shown, drafts)?) })
-        })?;
-        let lines = Drafts::lines(file.text.as_deref().unwrap_or_default());
-        let row_of = |line: usize| rows.get(lines.partition_point(|start| *start <= line).saturating_sub(1));
-        let mut wrong: Vec<((usize, usize), String, String)> = Vec::new();
-        for broken in loaded.broken.iter().filter(|broken| broken.origin.file == file.file) {
-            for complaint in &broken.complaints {
-                // A definition's own complaints are about lines of the file that is to be.
-                let Some(row) = row_of(complaint.line) else { continue };
-                let key = bare(&complaint.key);
-                let what = format!("{key}: {}", without(row, &complaint.what));
-                wrong.push((row.place(key), what, without(row, &complaint.mend)));
+            let loaded = self.load(|around| {
+                let drafts = common.drafts(&rows, &names, around, &mut wrong, &mut whole);
+                let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+                let file = own_definitions(around.settings).join(format!("bulk-{stamp}.toml"));
+                Ok(Proposed { file, text: Some(written(&shown, drafts)?) })
+            });
+            match loaded {
+                Ok((loaded, file)) => {
+                    let judged = common.judge(&rows, &loaded, &file, &mut wrong);
+                    whole.extend(judged.err().map(|failure| Wrong::new(&shown, failure.words, failure.mend)));
+                    if wrong.is_empty() && whole.is_empty() {
+                        let secrets = secrets(rows, &names);
+                        return Ok(Change {
+                            names,
+                            loaded,
+                            file,
+                            secrets,
+                            forgotten: Vec::new(),
+                            aim: Aim::Stay,
+                        });
+                    }
+                }
+                Err(more) => whole.extend(more),
             }
         }
-        let accounts: Vec<(&Account, &Row)> = loaded
-            .accounts
-            .iter()
-            .filter(|account| account.origin.file == file.file)
-            .filter_map(|account| Some((account, row_of(account.origin.line)?)))
-            .collect();
-        twice(&loaded, &accounts, &mut wrong);
-        let makers = Makers::new(&loaded.settings)
-            .map_err(|failure| vec![Wrong::new(&shown, failure.words, failure.mend)])?;
-        for (account, row) in &accounts {
-            let given = row.password.as_ref().map(|(secret, _)| secret);
-            let mailbox = row.mailbox_password.as_ref().map(|(secret, _)| secret);
-            if let Some((key, what)) = makers.wrong(account, given, mailbox) {
-                wrong.push((row.place(key), what, "write another password for the new mailbox".to_owned()));
-            }
-        }
-        if !wrong.is_empty() {
-            wrong.sort();
-            let told: Vec<Wrong> =
-                wrong.into_iter().map(|(place, what, mend)| Wrong::new(at(place), what, mend)).collect();
-            return Err(told);
-        }
-        let mut secrets = Vec::with_capacity(rows.len());
-        for (row, name) in rows.into_iter().zip(&names) {
-            secrets.extend(row.password.map(|(secret, _)| (name.clone(), Item::Password, secret)));
-            let mailbox = row.mailbox_password;
-            secrets.extend(mailbox.map(|(secret, _)| (name.clone(), Item::MailboxPassword, secret)));
-        }
-        Ok(Change { names, loaded, file, secrets, forgotten: Vec::new(), aim: Aim::Stay })
+        wrong.sort();
+        let rows = wrong.into_iter().map(|(place, what, mend)| Wrong::new(at(place), what, mend));
+        Err(whole.into_iter().chain(rows).collect())
     }
+}
+
+/// A place in the list, what is wrong there, and what would be right.
+type Found = ((usize, usize), String, String);
+
+fn secrets(rows: Vec<Row>, names: &[String]) -> Vec<(String, Item, Secret)> {
+    let of = |(row, name): (Row, &String)| {
+        let password = row.password.map(|(secret, _)| (name.clone(), Item::Password, secret));
+        let mailbox = row.mailbox_password.map(|(secret, _)| (name.clone(), Item::MailboxPassword, secret));
+        [password, mailbox]
+    };
+    rows.into_iter().zip(names).flat_map(of).flatten().collect()
 }
 
 /// What holds for every row.
@@ -91,38 +91,41 @@ impl Common<'_> {
         rows: &[Row],
         names: &[String],
         around: &Surroundings<'_>,
-    ) -> Result<Drafts, Vec<Wrong>> {
+        wrong: &mut Vec<Found>,
+        whole: &mut Vec<Wrong>,
+    ) -> Drafts {
         // Once for all rows: what is wrong here is wrong everywhere.
-        let mut common = Draft::default();
-        let wrong = apply(&mut common, self.shown, self.keys, &[], around);
-        if !wrong.is_empty() {
-            return Err(wrong);
+        let mut good = Vec::new();
+        for key in self.keys {
+            let not = apply(&mut Draft::default(), self.shown, std::slice::from_ref(key), &[], around);
+            if not.is_empty() {
+                good.extend(key.split_once('='));
+            }
+            whole.extend(not);
         }
-        let mut wrong = Vec::new();
         let mut drafts = Vec::with_capacity(rows.len());
         for (row, name) in rows.iter().zip(names) {
             let mut draft = Draft::default();
             let mut set = |key: &str, value: &str, at| {
                 if let Err(not) = draft.set(key, value, &around.servers) {
-                    let place = format!("{}:{}:{}", self.shown, row.line, at);
-                    wrong.push(Wrong::new(place, format!("{}: {}", not.key, not.what), not.mend));
+                    wrong.push((at, format!("{}: {}", not.key, not.what), not.mend));
                 }
             };
-            set("name", name, 1);
-            set("agreed", "true", 1);
-            set("protocol", if self.poll { "pop3" } else { "imap" }, 1);
+            let start = (row.line, 1);
+            set("name", name, start);
+            set("agreed", "true", start);
+            set("protocol", if self.poll { "pop3" } else { "imap" }, start);
             for cell in row.cells.iter().filter(|cell| cell.key != "name") {
-                set(&cell.key, &cell.value, cell.at.1);
+                set(&cell.key, &cell.value, cell.at);
             }
             if let Some(server) = self.server {
-                set("server", server, 1);
+                set("server", server, start);
             }
-            for (key, value) in self.keys.iter().filter_map(|key| key.split_once('=')) {
-                set(key, value, 1);
+            for (key, value) in &good {
+                set(key, value, start);
             }
-            let place = || format!("{}:{}:1", self.shown, row.line);
-            if !draft.has("source.server") {
-                wrong.push(Wrong::new(place(), "no server is named", "name it with --server"));
+            if !draft.has("source.server") && !row.has_told("source.server") {
+                wrong.push((start, "no server is named".to_owned(), "name it with --server".to_owned()));
             }
             if !draft.has("poll") && !draft.has("migrate") {
                 let _ = draft.table(if self.poll { "poll" } else { "migrate" });
@@ -136,27 +139,93 @@ impl Common<'_> {
             }
             drafts.push(draft);
         }
-        if wrong.is_empty() { Ok(Drafts(drafts)) } else { Err(wrong) }
+        Drafts(drafts)
+    }
+
+    /// What is wrong with the definitions that the rows became: each of them as far as it can be told.
+    fn judge(
+        &self,
+        rows: &[Row],
+        loaded: &Loaded,
+        file: &Proposed,
+        wrong: &mut Vec<Found>,
+    ) -> Result<(), Failure> {
+        let lines = Drafts::lines(file.text.as_deref().unwrap_or_default());
+        let row_of = |line: usize| rows.get(lines.partition_point(|start| *start <= line).saturating_sub(1));
+        for broken in loaded.broken.iter().filter(|broken| broken.origin.file == file.file) {
+            for complaint in &broken.complaints {
+                // A definition's own complaints are about lines of the file that is to be.
+                let Some(row) = row_of(complaint.line) else { continue };
+                let key = bare(&complaint.key);
+                let missing = key == "source.server" && row.value(key).is_none() && self.server.is_none();
+                if missing || row.has_told(key) {
+                    continue;
+                }
+                let what = format!("{key}: {}", without(row, &complaint.what));
+                wrong.push((row.place(key), what, without(row, &complaint.mend)));
+            }
+        }
+        let ours = loaded.accounts.iter().filter(|account| account.origin.file == file.file);
+        let accounts: HashMap<usize, &Account> =
+            ours.filter_map(|account| Some((row_of(account.origin.line)?.line, account))).collect();
+        twice(loaded, rows, &accounts, wrong);
+        let makers = Makers::new(&loaded.settings)?;
+        let everywhere = self.keys.iter().filter_map(|key| key.strip_prefix("destination=")).next_back();
+        for row in rows {
+            let account = accounts.get(&row.line).copied();
+            let member = account.map(|account| account.member.clone());
+            let member = member.or_else(|| config::member(row.value("member")?).ok());
+            let denied = member.as_ref().filter(|m| !loaded.settings.policy.of(&m.domain).external_import);
+            if let Some(member) = denied {
+                let what = format!("external import is denied for {} by policy", member.domain);
+                let mend = "take the row out, or see [policy] in mailhaul.toml".to_owned();
+                wrong.push((row.place("member"), what, mend));
+            }
+            let to = everywhere.or(row.value("destination")).unwrap_or(DEFAULT_DESTINATION);
+            let wanted = NewMailbox {
+                member: member.as_ref(),
+                destination: account.map_or(to, |account| &account.destination),
+                // What stands elsewhere than in the list cannot be judged here.
+                password_elsewhere: account.is_some_and(|account| account.new_mailbox.password.is_some()),
+            };
+            let given = row.password.as_ref().map(|(secret, _)| secret);
+            let mailbox = row.mailbox_password.as_ref().map(|(secret, _)| secret);
+            if let Some((key, what)) = makers.wrong(&wanted, given, mailbox) {
+                wrong.push((row.place(key), what, "write another password for the new mailbox".to_owned()));
+            }
+        }
+        Ok(())
     }
 }
 
-/// The same mailbox at the same server for the same member: in the list, or there already.
-fn twice(loaded: &Loaded, accounts: &[(&Account, &Row)], wrong: &mut Vec<((usize, usize), String, String)>) {
+/// The same mailbox at the same server for the same member: in the list, or there already. Rows whose
+/// definitions cannot be used are compared as they are written.
+fn twice(loaded: &Loaded, rows: &[Row], accounts: &HashMap<usize, &Account>, wrong: &mut Vec<Found>) {
     let key = |account: &Account| {
         let source = &account.source;
-        (account.member.to_string(), source.host.to_lowercase(), source.port, source.username.clone())
+        (account.member.to_string(), source.host.to_lowercase(), Some(source.port), source.username.clone())
     };
-    let new: HashSet<&str> = accounts.iter().map(|(account, _)| account.name.as_str()).collect();
+    let new: HashSet<&str> = accounts.values().map(|account| account.name.as_str()).collect();
     let old = loaded.accounts.iter().filter(|account| !new.contains(account.name.as_str()));
     let there: HashMap<_, &str> = old.map(|account| (key(account), account.name.as_str())).collect();
     let mut seen: HashMap<_, usize> = HashMap::new();
-    for (account, row) in accounts {
+    for row in rows {
+        let written = || {
+            let server = row.value("source.server").unwrap_or_default().to_lowercase();
+            let (member, login) = (row.value("member")?, row.value("source.username")?);
+            Some((member.to_owned(), server, None, login.to_owned()))
+        };
+        let Some(key) = accounts.get(&row.line).map(|account| key(account)).or_else(written) else {
+            continue;
+        };
         let place = row.place("source.username");
         let mend = || "take the row out".to_owned();
-        if let Some(name) = there.get(&key(account)) {
+        if let Some(name) = there.get(&key) {
             wrong.push((place, format!("is the account {name} already"), mend()));
-        } else if let Some(line) = seen.insert(key(account), row.line) {
+        } else if let Some(line) = seen.get(&key) {
             wrong.push((place, format!("is the same as line {line}"), mend()));
+        } else {
+            seen.insert(key, row.line);
         }
     }
 }
@@ -171,7 +240,8 @@ fn names(rows: &[Row], known: &[Known]) -> Vec<String> {
         if let Some(name) = row.value("name") {
             return name.to_owned();
         }
-        let member = row.value("member").unwrap_or_default();
+        let line = || format!("line-{}", row.line);
+        let member = row.value("member").map_or_else(line, str::to_owned);
         let base: String = member
             .to_lowercase()
             .chars()
@@ -197,10 +267,12 @@ fn names(rows: &[Row], known: &[Known]) -> Vec<String> {
 }
 
 /// Words without anything that stands in the row: with a separator too many, part of a password may stand
-/// where an address should be.
+/// where an address should be. A server that stands before the password is no part of it.
 fn without(row: &Row, words: &str) -> String {
     let mut words = words.to_owned();
-    for cell in &row.cells {
+    let before = |at| row.password.as_ref().is_some_and(|(_, password)| at < *password);
+    let is_server = |cell: &Cell| cell.key == "source.server" && before(cell.at);
+    for cell in row.cells.iter().filter(|cell| !is_server(cell)) {
         for value in [cell.value.as_str(), &cell.value.to_lowercase()] {
             words = words.replace(&format!("{value:?}"), "it");
             if value.len() > 3 {

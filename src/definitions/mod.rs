@@ -12,6 +12,7 @@ pub use unfinished::settle;
 
 use std::path::PathBuf;
 
+use crate::account::{Account, Member};
 use crate::bulk::Format;
 use crate::config::{self, Environment, Loaded, Proposed};
 use crate::failure::Failure;
@@ -191,6 +192,25 @@ fn item(key: &str) -> Option<Item> {
     }
 }
 
+/// A mailbox that has to be there.
+struct NewMailbox<'n> {
+    /// Whose; `None`: that cannot be told, and a password that was given for it is judged all the same.
+    member: Option<&'n Member>,
+    destination: &'n str,
+    /// The definition names a password for it that is not given now.
+    password_elsewhere: bool,
+}
+
+impl<'n> NewMailbox<'n> {
+    fn of(account: &'n Account) -> Self {
+        NewMailbox {
+            member: Some(&account.member),
+            destination: &account.destination,
+            password_elsewhere: account.new_mailbox.password.is_some(),
+        }
+    }
+}
+
 /// What passwords of missing mailboxes have to be like.
 struct Makers<'s> {
     settings: &'s Settings,
@@ -206,23 +226,25 @@ impl<'s> Makers<'s> {
     /// What is wrong with the password that a missing mailbox would be made with, and whose it is.
     fn wrong(
         &self,
-        account: &crate::account::Account,
+        new: &NewMailbox<'_>,
         password: Option<&Secret>,
         mailbox: Option<&Secret>,
     ) -> Option<(&'static str, String)> {
         let way = self.settings.provisioning.way.as_ref()?;
-        let path = match self.settings.destinations.get(&account.destination)?.mailbox() {
-            Some(Destination::Maildir { path }) => Some(PathBuf::from(account.member.fill(path))),
-            _ => None,
-        };
-        let (member, first_name, last_name) = (account.member.clone(), String::new(), String::new());
-        let wanted = Wanted { member, first_name, last_name, path };
-        if self.inventory.as_ref()?.has(way, &wanted) {
-            return None;
+        if let Some(member) = new.member {
+            let path = match self.settings.destinations.get(new.destination)?.mailbox() {
+                Some(Destination::Maildir { path }) => Some(PathBuf::from(member.fill(path))),
+                _ => None,
+            };
+            let (first_name, last_name) = (String::new(), String::new());
+            let wanted = Wanted { member: member.clone(), first_name, last_name, path };
+            if self.inventory.as_ref()?.has(way, &wanted) {
+                return None;
+            }
         }
         let (key, secret, whose) = match (mailbox, password) {
             (Some(secret), _) => ("new_mailbox.password", secret, "its password"),
-            (None, Some(secret)) if account.new_mailbox.password.is_none() => {
+            (None, Some(secret)) if !new.password_elsewhere && new.member.is_some() => {
                 ("source.password", secret, "no password was given for it, and that of the source")
             }
             _ => return None,

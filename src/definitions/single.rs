@@ -1,7 +1,7 @@
 //! `add`, `set` and `remove`: one definition. It refuses to rename one: progress belongs to the name.
 
 use super::unfinished::Aim;
-use super::{Change, Definitions, Item, Known, Makers, Single, Wrong, item};
+use super::{Change, Definitions, Item, Known, Makers, NewMailbox, Single, Wrong, item};
 use crate::config::{Draft, Drafts, Loaded, NotAKey, Proposed, Surroundings, own_definitions};
 use crate::secret::Secret;
 
@@ -108,9 +108,8 @@ impl Definitions {
             |key| secrets.iter().find(|(other, _)| Draft::key(other) == key).map(|(_, secret)| secret);
         let makers = Makers::new(&loaded.settings)
             .map_err(|failure| vec![Wrong::new(&name, failure.words, failure.mend)])?;
-        if let Some((_, what)) =
-            makers.wrong(account, given("source.password"), given("new_mailbox.password"))
-        {
+        let new = NewMailbox::of(account);
+        if let Some((_, what)) = makers.wrong(&new, given("source.password"), given("new_mailbox.password")) {
             return Err(vec![Wrong::new(&name, what, "give it another one: new_mailbox.password=-")]);
         }
         let secrets = secrets

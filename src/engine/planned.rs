@@ -66,6 +66,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         let mend = format!("run 'mailhaulctl check {}'", account.name);
         return Err(Failure::new(Kind::Unsupported, "it is polled and is not a migration", mend));
     };
+    means.wanted(account).await?;
     let naming = means.naming(account).await?;
     let mut planned = match account.source.protocol {
         Protocol::Pop3 => maildrop(means, account, work).await?,

@@ -11,6 +11,8 @@ use crate::message::Parcel;
 use crate::pop3;
 use crate::provision::{Inventory, Plan, Wanted, broken_rules, unmake};
 use crate::sealed::Item;
+use crate::secret::Secret;
+use crate::settings::Way;
 
 impl Means {
     /// Makes the account's mailbox if it is missing and the settings say how. `intend` records what a rollback
@@ -26,7 +28,23 @@ impl Means {
     where
         F: Future<Output = Result<(), Failure>>,
     {
-        let Some(way) = self.settings.provisioning.way.clone() else { return Ok(()) };
+        let Some((way, wanted, password)) = self.wanted(account).await? else { return Ok(()) };
+        // Nothing is made for an account whose source lets nobody in.
+        self.knock(account).await?;
+        let (plan, password) = blocking(move || Ok((Plan::new(way, wanted, &password)?, password))).await?;
+        intend(plan.digest()).await?;
+        blocking(move || plan.make(&password)).await?;
+        tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "the mailbox was made");
+        Ok(())
+    }
+
+    /// The mailbox that has to be made, and the password that it gets; `None`: it is there, or is none of ours
+    /// to make. Makes nothing.
+    ///
+    /// # Errors
+    /// There is no password for it, or which rules it breaks.
+    pub(super) async fn wanted(&self, account: &Account) -> Result<Option<(Way, Wanted, Secret)>, Failure> {
+        let Some(way) = self.settings.provisioning.way.clone() else { return Ok(None) };
         let wanted = Wanted {
             member: account.member.clone(),
             first_name: account.new_mailbox.first_name.clone(),
@@ -35,7 +53,7 @@ impl Means {
         };
         let (looked, for_whom) = (way.clone(), wanted.clone());
         if blocking(move || Ok(Inventory::of(&looked)?.has(&looked, &for_whom))).await? {
-            return Ok(());
+            return Ok(None);
         }
         let own = account.new_mailbox.password.is_some();
         let password = match &account.new_mailbox.password {
@@ -65,13 +83,7 @@ impl Means {
                 format!("give it another one: mailhaulctl set {} new_mailbox.password=-", account.name),
             ));
         }
-        // Nothing is made for an account whose source lets nobody in.
-        self.knock(account).await?;
-        let (plan, password) = blocking(move || Ok((Plan::new(way, wanted, &password)?, password))).await?;
-        intend(plan.digest()).await?;
-        blocking(move || plan.make(&password)).await?;
-        tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "the mailbox was made");
-        Ok(())
+        Ok(Some((way, wanted, password)))
     }
 
     /// Logs in at the source, and out again.

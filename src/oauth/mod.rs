@@ -85,12 +85,20 @@ impl Client<'_> {
                 self.tokens(&[("grant_type", b"client_credentials"), ("scope", scope)]).await
             }
             Grant::ServiceAccount(key) => {
-                let assertion = service::assertion(key, self.oauth2, username).await?;
-                self.tokens(&[
+                let service::Assertion { token, url } =
+                    service::assertion(key, self.oauth2, username).await?;
+                let oauth2 = OAuth2 { token_url: url, ..self.oauth2.clone() };
+                let secret = self.secret.as_ref();
+                let there = Client {
+                    connector: self.connector,
+                    oauth2: &oauth2,
+                    secret: secret.map(|secret| Secret::new(secret.expose().to_vec())),
+                };
+                let form: [(&str, &[u8]); 2] = [
                     ("grant_type", b"urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                    ("assertion", assertion.expose()),
-                ])
-                .await
+                    ("assertion", token.expose()),
+                ];
+                there.tokens(&form).await
             }
             Grant::Owner => Err(Failure::new(Kind::Consent, "its owner has not consented yet", "")),
         }

@@ -1,5 +1,6 @@
 //! A service account's word for one of its domain's members: a signed assertion (RFC 7523, RS256). It refuses
-//! a key file that others can read, and takes no address from it: who is asked stands in the template.
+//! a key file that others can read, and an address in it that a token must not be sent to; one that stands in the
+//! template comes first.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,18 +14,24 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
 use crate::sealed;
-use crate::secret::{OAuth2, Secret};
+use crate::secret::{OAuth2, Secret, endpoint};
 
 /// A key file has a few kilobytes.
 const LONGEST: u64 = 64 << 10;
 /// An assertion is good for so long, in seconds; Google takes no longer ones.
 const GOOD_FOR: i64 = 3600;
 
+/// A signed word, and where it is to be shown.
+pub(super) struct Assertion {
+    pub(super) token: Secret,
+    pub(super) url: String,
+}
+
 /// The assertion that `oauth2`'s service account acts for `username`.
 ///
 /// # Errors
 /// [`Kind::Secret`]: the key file cannot be used.
-pub(super) async fn assertion(key: &Path, oauth2: &OAuth2, username: &str) -> Result<Secret, Failure> {
+pub(super) async fn assertion(key: &Path, oauth2: &OAuth2, username: &str) -> Result<Assertion, Failure> {
     let (path, oauth2, username) = (key.to_owned(), oauth2.clone(), username.to_owned());
     let signed = tokio::task::spawn_blocking(move || {
         let octets = read(&path).map_err(|e| trouble(&path, &e.to_string()))?;
@@ -50,11 +57,19 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     sealed::read(file, LONGEST)
 }
 
-fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Secret, &'static str> {
+fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Assertion, &'static str> {
     let key: Value = serde_json::from_slice(file).map_err(|_| "it is no JSON")?;
     let text = |name: &str| key.get(name).and_then(Value::as_str);
     let (Some(email), Some(pem)) = (text("client_email"), text("private_key")) else {
         return Err("it has no client_email or no private_key");
+    };
+    let url = match text("token_uri").filter(|_| oauth2.key_names_url) {
+        Some(url) if endpoint(url).is_none() => return Err("its token_uri is no https:// address"),
+        Some(url) => url.to_owned(),
+        None if oauth2.token_url.is_empty() => {
+            return Err("it has no token_uri, and the template has no token_url");
+        }
+        None => oauth2.token_url.clone(),
     };
     let lines = pem.lines().filter(|line| !line.starts_with("-----"));
     let coded = Zeroizing::new(lines.map(str::trim).collect::<String>());
@@ -69,7 +84,7 @@ fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Secret
         "iss": email,
         "sub": username,
         "scope": oauth2.scope,
-        "aud": oauth2.token_url,
+        "aud": url,
         "iat": now,
         "exp": now + GOOD_FOR,
     });
@@ -80,5 +95,5 @@ fn sign(file: &[u8], oauth2: &OAuth2, username: &str, now: i64) -> Result<Secret
         .map_err(|_| "it could not sign")?;
     token.push('.');
     token.push_str(&URL_SAFE_NO_PAD.encode(signature));
-    Ok(Secret::new(token.into_bytes()))
+    Ok(Assertion { token: Secret::new(token.into_bytes()), url })
 }

@@ -90,6 +90,7 @@ impl Manager {
             Protocol::Pop3 => check_pop3(&means, account).await?,
             Protocol::Imap => check_imap(&means, account).await?,
         };
+        means.wanted(account).await?;
         match means.place(account)? {
             // Opening an existing mailbox also says whether it can be written.
             Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,

@@ -65,9 +65,13 @@ impl Manager {
                 continue;
             }
             if let Some(denial) = denial {
-                let error = None;
-                let detail = Some(denial.reason.clone());
-                acts.push(Act { act: "deny", account: Some(name.clone()), error, detail, agreed: false });
+                let act = if denial.wiping == Wiping::Never { "designated-ips" } else { "deny" };
+                acts.push(Act {
+                    act,
+                    account: Some(name.clone()),
+                    detail: Some(denial.reason.clone()),
+                    ..Act::default()
+                });
                 self.deny(state, &name, denial);
             } else if entry.denied.take().is_some() {
                 acts.push(Act { act: "allow", account: Some(name.clone()), ..Act::default() });
