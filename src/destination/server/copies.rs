@@ -35,14 +35,17 @@ impl Sends {
     }
 }
 
+/// Messages that are to be in this folder, too, and where they are.
+type Copies = Vec<(Placement, Sent)>;
+
 impl Open {
     /// Copies what can be copied. Of the others there is no receipt.
     pub(super) async fn copy(
         &mut self,
         session: &mut Session<Parcel>,
-        copies: Vec<(Placement, Sent)>,
+        copies: Copies,
     ) -> Result<Vec<Receipt>, Failure> {
-        let mut by_folder: BTreeMap<(Vec<u8>, u32), Vec<(Placement, Sent)>> = BTreeMap::new();
+        let mut by_folder: BTreeMap<(Vec<u8>, u32), Copies> = BTreeMap::new();
         for (placement, sent) in copies {
             let as_sent = placement.flags == sent.flags && placement.received == sent.received;
             if as_sent && !self.likes.may_hold(sent.print.octets) {
@@ -73,7 +76,7 @@ impl Open {
     async fn copy_from(
         &self,
         session: &mut Session<Parcel>,
-        copies: Vec<(Placement, Sent)>,
+        copies: Copies,
     ) -> Result<Vec<Receipt>, Failure> {
         self.intend(copies.iter().map(|(_, sent)| sent.print).collect()).await?;
         let uids = copies.iter().map(|(_, sent)| sent.uid).collect();
