@@ -368,6 +368,7 @@ pub struct Done {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Type)]
 pub struct Reloaded {
     /// The settings cannot be used: everything stays as it was.
+    #[serde(default)]
     pub refused: bool,
     /// Good definitions that there are now.
     pub accounts: u64,
