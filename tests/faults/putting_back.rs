@@ -14,15 +14,23 @@ fn half_brought(bench: &mut Bench) {
     bench.keep();
     bench.list_points();
     assert!(bench.once());
+    let whole = Tree::read(&bench.home()).count();
     let list = bench.shim.list();
     let is_intent = |what: &str| what.starts_with("write state/spool/") && what.ends_with(".intent");
     let late = |what: &String| what.starts_with("rename mail") || is_intent(what);
     let last = list.iter().rposition(late).unwrap();
-    bench.reset();
-    bench.disturb(How::Kill, last);
-    assert!(!bench.once());
-    bench.leave_alone();
-    assert!(Tree::read(&bench.home()).count() > 9, "something was brought");
+    // Several connections do not come to it in the same order each time.
+    for point in (1..=last).rev().step_by(2) {
+        bench.reset();
+        bench.disturb(How::Kill, point);
+        assert!(!bench.once());
+        bench.leave_alone();
+        if Tree::read(&bench.home()).count() < whole {
+            break;
+        }
+    }
+    let here = Tree::read(&bench.home()).count();
+    assert!(here > 9 && here < whole, "a part was brought: {here} of {whole}");
 }
 
 /// A port where nobody listens.
