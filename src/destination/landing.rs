@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::maildir::{FileName, Origin, Orphans};
+use super::server::Strays;
 use super::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, MessageRef, Parcel, UidSet};
@@ -62,6 +63,8 @@ pub struct Opening {
     pub look: Option<Vec<(MessageRef, u64)>>,
     /// Copies whose message the source has elsewhere now.
     pub orphans: Option<Arc<Orphans>>,
+    /// The same at a server.
+    pub strays: Option<Arc<Strays>>,
     /// What is known of the folder at a server.
     pub there: There,
     /// The special use that it is made for, without the backslash.
@@ -82,6 +85,7 @@ impl Opening {
             origin,
             look: None,
             orphans: None,
+            strays: None,
             there: There::default(),
             special: None,
             sorting: None,
@@ -125,6 +129,8 @@ pub struct Placement {
     pub origin: Origin,
     /// Which message there.
     pub message: MessageRef,
+    /// Its size as the source announced it, octets; `None`: it did not.
+    pub announced: Option<u64>,
     /// Its flags.
     pub flags: Flags,
     /// Its arrival in seconds since 1970; `None`: read it from the headers, else it is now.

@@ -282,6 +282,7 @@ mod tests {
             piece,
             origin: Origin::imap("a", b"F"),
             message: MessageRef::Imap { uidvalidity: 1, uid: 1 },
+            announced: None,
             flags: Flags::default(),
             received: None,
         }

@@ -82,6 +82,27 @@ impl AtServer {
     }
 }
 
+/// Folders of a source that go to the same folder of a server: what is recorded of the others is theirs.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) fn beside(
+    journal: &Journal,
+    account: &str,
+    (folder, directory): (u64, &str),
+    there: &mut There,
+) -> Result<(), Failure> {
+    for (key, record) in journal.folders(account)? {
+        let same = there.uidvalidity == 0 || record.there == there.uidvalidity;
+        if key != folder && record.directory == directory && record.there != 0 && same {
+            there.uidvalidity = record.there;
+            let known = AtServer::read(journal, account, key)?.known(&record.standing());
+            there.recorded.extend(&known.recorded);
+        }
+    }
+    Ok(())
+}
+
 /// The special use that a folder is made for at the destination (RFC 6154).
 pub(super) fn special_use(folder: &SourceFolder) -> Option<String> {
     let special = USES.iter().find(|special| folder.uses.contains(&special.to_ascii_lowercase()));

@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::blocking;
 use super::folder::Listing;
-use crate::destination::maildir::{Mailbox, Origin, Orphans};
+use super::strays::{Found, Search, Survey};
 use crate::failure::{Failure, Kind};
 use crate::imap::SourceFolder;
 use crate::journal::FolderRecord;
-use crate::message::{MessageRef, UidSet};
+use crate::message::UidSet;
 
 /// A folder's part of the plan.
 #[derive(Debug)]
@@ -30,9 +29,8 @@ pub(super) struct Part {
 pub(super) struct Board {
     inner: Mutex<Inner>,
     moved: Notify,
-    /// Where copies whose message moved are looked for.
-    mailbox: Option<Arc<Mailbox>>,
-    account: u64,
+    /// Looks for copies whose message moved.
+    search: Search,
 }
 
 #[derive(Debug, Default)]
@@ -43,13 +41,10 @@ struct Inner {
     surveying: bool,
     /// Copies are put off until every body has been fetched.
     gathering: bool,
-    /// Every folder at the source, whether it is migrated or not.
-    at_source: BTreeSet<u64>,
-    listed: BTreeMap<u64, (u32, UidSet)>,
+    survey: Arc<Survey>,
     /// The UIDVALIDITY of every folder that was listed.
     numbering: BTreeMap<u64, u32>,
-    adopted: Vec<u64>,
-    orphans: Option<Arc<Orphans>>,
+    found: Found,
 }
 
 /// A folder that somebody works on.
@@ -66,12 +61,12 @@ impl Board {
         survey: bool,
         gather: bool,
         at_source: BTreeSet<u64>,
-        mailbox: Option<Arc<Mailbox>>,
-        account: u64,
+        search: Search,
     ) -> Arc<Board> {
-        let surveying = survey && mailbox.is_some();
-        let inner = Inner { parts, surveying, gathering: gather, at_source, ..Inner::default() };
-        Arc::new(Board { inner: Mutex::new(inner), moved: Notify::new(), mailbox, account })
+        let surveying = survey && search.can();
+        let survey = Arc::new(Survey::new(at_source));
+        let inner = Inner { parts, surveying, gathering: gather, survey, ..Inner::default() };
+        Arc::new(Board { inner: Mutex::new(inner), moved: Notify::new(), search })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -81,7 +76,7 @@ impl Board {
     /// The next folder; `None`: there is nothing left to do.
     ///
     /// # Errors
-    /// The mailbox cannot be read.
+    /// The destination cannot be read.
     pub(super) async fn next(self: &Arc<Self>) -> Result<Option<Claim>, Failure> {
         loop {
             let moved = self.moved.notified();
@@ -103,17 +98,16 @@ impl Board {
                     continue;
                 } else {
                     inner.busy += 1;
-                    let adopted = std::mem::take(&mut inner.adopted);
-                    Some((std::mem::take(&mut inner.listed), inner.at_source.clone(), adopted))
+                    Some(Arc::clone(&inner.survey))
                 }
             };
             match look {
                 None => moved.await,
-                Some((listed, at_source, adopted)) => {
+                Some(survey) => {
                     let claim = Claim { board: Arc::clone(self), part: None };
-                    let orphans = self.orphans(listed, at_source, adopted).await?;
+                    let found = self.search.among(survey).await?;
                     let mut inner = self.lock();
-                    inner.orphans = Some(Arc::new(orphans));
+                    (inner.found, inner.survey) = (found, Arc::default());
                     inner.surveying = false;
                     inner.parts = std::mem::take(&mut inner.later);
                     drop(inner);
@@ -121,29 +115,6 @@ impl Board {
                 }
             }
         }
-    }
-
-    async fn orphans(
-        &self,
-        listed: BTreeMap<u64, (u32, UidSet)>,
-        at_source: BTreeSet<u64>,
-        adopted: Vec<u64>,
-    ) -> Result<Orphans, Failure> {
-        let Some(mailbox) = self.mailbox.clone() else { return Ok(Orphans::default()) };
-        let account = self.account;
-        blocking(move || {
-            let is_there = |origin: Origin, message: MessageRef| match (listed.get(&origin.folder), message) {
-                (Some((validity, set)), MessageRef::Imap { uidvalidity, uid }) => {
-                    uidvalidity == *validity && set.contains(uid)
-                }
-                // Nobody could list it, or nobody wanted to: it may be there.
-                (None, MessageRef::Imap { .. }) => at_source.contains(&origin.folder),
-                // Polled under the same name before it became a migration.
-                (_, MessageRef::Pop3(_)) => false,
-            };
-            Orphans::of(&mailbox, account, is_there, adopted.into_iter())
-        })
-        .await
     }
 
     /// Whether folders with new mail are put off for now.
@@ -157,25 +128,23 @@ impl Board {
     }
 
     /// The copies here whose message the source no longer has where it was, once that is known.
-    pub(super) fn found_orphans(&self) -> Option<Arc<Orphans>> {
-        self.lock().orphans.clone()
+    pub(super) fn found(&self) -> Found {
+        self.lock().found.clone()
     }
 
-    /// What a folder holds at the source, and the sizes of those messages that an earlier try found here.
+    /// What a folder holds at the source; the sizes of those messages that an earlier try found here; and of those
+    /// that are known to be here, or may be.
     pub(super) fn listed(
         &self,
         folder: u64,
-        uidvalidity: u32,
-        uids: UidSet,
+        (uidvalidity, uids): (u32, UidSet),
         adopted: impl Iterator<Item = u64>,
+        here: impl Iterator<Item = u64>,
     ) {
         let mut inner = self.lock();
         inner.numbering.insert(folder, uidvalidity);
         if inner.surveying {
-            // A folder that is listed once more says the same of these.
-            if inner.listed.insert(folder, (uidvalidity, uids)).is_none() {
-                inner.adopted.extend(adopted);
-            }
+            Arc::make_mut(&mut inner.survey).add(folder, (uidvalidity, uids), adopted, here);
         }
     }
 
@@ -187,7 +156,7 @@ impl Board {
     pub(super) fn is_as_listed(&self, folder: u64, uidvalidity: u32, otherwise: bool) -> Result<(), Failure> {
         let inner = self.lock();
         let same = inner.numbering.get(&folder).map_or(otherwise, |was| *was == uidvalidity);
-        if same || inner.surveying || self.mailbox.is_none() {
+        if same || inner.surveying || !self.search.can() {
             return Ok(());
         }
         let what = "the server has just numbered the messages of a folder anew";

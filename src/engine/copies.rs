@@ -53,7 +53,9 @@ impl FolderWork<'_> {
             progress.fresh.insert(detail.uid);
             let message = MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: detail.uid };
             let (origin, received) = (progress.origin, detail.received);
-            self.landing.place(Placement { piece, origin, message, flags, received }).await?;
+            self.landing
+                .place(Placement { piece, origin, message, announced: None, flags, received })
+                .await?;
             count += 1;
             if count % BATCH == 0 {
                 let answer = self.landing.commit().await?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::at_server::{AtServer, special_use};
+use super::at_server::{AtServer, beside, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::carry::Looked;
@@ -16,6 +16,7 @@ use super::gmail::Map;
 use super::meter::Meter;
 use super::poll::sorting;
 use super::recall::not_taken;
+use super::strays::Found;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
 use crate::destination::Home;
@@ -199,19 +200,31 @@ impl FolderWork<'_> {
         let adopted: Vec<(MessageRef, u64)> =
             listed.messages.iter().filter(|(uid, _)| progress.adopted.contains(*uid)).map(size_of).collect();
         if since.is_none() {
-            self.board.listed(key, examined.uidvalidity, uids, adopted.iter().map(|(_, size)| *size));
+            // Numbered anew, each may be one of those that are here.
+            let renumbered = !known && part.record.uidvalidity != 0;
+            let here = listed.messages.iter().filter(|(uid, _)| renumbered || progress.done.contains(*uid));
+            self.board.listed(
+                key,
+                (examined.uidvalidity, uids),
+                adopted.iter().map(|(_, size)| *size),
+                here.map(|(_, size)| u64::from(*size)),
+            );
         }
-        let orphans = self.board.found_orphans();
+        let Found { orphans, strays } = self.board.found();
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);
-        let (there, special) = (progress.there.known(&progress.record.standing()), special_use(folder));
+        let (mut there, special) = (progress.there.known(&progress.record.standing()), special_use(folder));
+        if self.poll.is_some() {
+            beside(self.journal, self.account, (key, &progress.record.directory), &mut there)?;
+        }
         let sorting = self.poll.and_then(sorting);
         let usual = Opening::new(&progress.record.directory, origin);
         let shared = self.gmail.map(|map| map.shared(key)).unwrap_or_default();
         let opening = Opening {
             look,
             orphans,
+            strays,
             there,
             special,
             shared,
@@ -374,6 +387,7 @@ impl FolderWork<'_> {
                             piece: message.piece,
                             origin: progress.origin,
                             message: MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: message.uid },
+                            announced: progress.sizes.get(&message.uid).copied().map(u64::from),
                             flags: message.flags,
                             received: message.received,
                         })

@@ -351,6 +351,7 @@ impl Carrier<'_> {
                                 piece: message.number.into(),
                                 origin,
                                 message: MessageRef::Pop3(id),
+                                announced: message.size,
                                 flags: flags.clone(),
                                 received: None,
                             })

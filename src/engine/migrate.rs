@@ -14,12 +14,13 @@ use super::budget::Budget;
 use super::folder::{Brought, Cares, FolderWork, Listing};
 use super::gmail::{self, Map};
 use super::meter::Meter;
+use super::strays::Search;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, blocking, carry, cut, drain};
+use super::{Means, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
 use crate::destination::landing::Order;
-use crate::destination::maildir::{Origin, Orphans};
+use crate::destination::maildir::Origin;
 use crate::destination::place::{Naming, place};
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Session, SourceFolder, matches};
@@ -108,8 +109,9 @@ pub(super) async fn migrate(
         .collect();
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
-    let survey = known || brought_any(&home, mark).await?;
-    let board = Board::new(parts, survey, gmail, at_source, home.maildir().cloned(), mark);
+    let search = Search { means: Arc::clone(&means), account: account.name.clone(), home: home.clone() };
+    let survey = known || search.any().await?;
+    let board = Board::new(parts, survey, gmail, at_source, search);
     let shared = Arc::new(Shared {
         means: Arc::clone(&means),
         account: Arc::clone(&account),
@@ -174,14 +176,6 @@ pub(super) fn chosen(folders: Vec<SourceFolder>, job: &Job) -> Vec<SourceFolder>
             include.iter().any(|p| matches(p, folder)) && !exclude.iter().any(|p| matches(p, folder))
         })
         .collect()
-}
-
-/// Whether there is anything that the account brought, which nobody may have recorded.
-pub(super) async fn brought_any(home: &Home, mark: u64) -> Result<bool, Failure> {
-    match home.maildir().cloned() {
-        Some(mailbox) => blocking(move || Orphans::any(&mailbox, mark)).await,
-        None => Ok(false),
-    }
 }
 
 /// The same, as a Gmail account needs it.

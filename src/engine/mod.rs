@@ -30,6 +30,7 @@ mod provide;
 mod recall;
 mod rollback;
 mod settle;
+mod strays;
 mod tally;
 mod tokens;
 mod upload;

@@ -13,8 +13,9 @@ use super::budget::Budget;
 use super::folder::{Cares, Listing};
 use super::maildrop::directory_of;
 use super::meter::Meter;
-use super::migrate::{Shared, brought_any, chosen, work_all};
+use super::migrate::{Shared, chosen, work_all};
 use super::poll::Outcome;
+use super::strays::Search;
 use super::tally::Tally;
 use super::{Means, cut, now};
 use crate::account::{Account, Poll};
@@ -51,23 +52,24 @@ pub(super) async fn run(
         return Ok(());
     }
     let home = means.open_home(account).await?;
-    let mark = Origin::pop3(&account.name).account;
+    let means = Arc::new(means.clone());
+    let search = Search { means: Arc::clone(&means), account: account.name.clone(), home: home.clone() };
     // What is listed anew may be here already: moved, or numbered anew by the source.
-    let survey = whole && brought_any(&home, mark).await?;
+    let survey = whole && search.any().await?;
     let tally = Arc::new(Tally::default());
     let shared = Arc::new(Shared {
-        means: Arc::new(means.clone()),
+        means: Arc::clone(&means),
         account: Arc::new(account.clone()),
         home: home.clone(),
         meter: Arc::clone(meter),
         tally: Arc::clone(&tally),
         landings: landings.clone(),
         run: now(),
-        board: Board::new(parts, survey, false, at_source, home.maildir().cloned(), mark),
+        board: Board::new(parts, survey, false, at_source, search),
         cares: Arc::clone(cares),
         poll: Some(work.clone()),
         gmail: None,
-        budget: Budget::of(means, account)?,
+        budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
     });
     let result = work_all(&shared, session, 1).await;

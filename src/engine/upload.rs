@@ -263,6 +263,7 @@ impl Carrier {
             piece,
             origin: self.origin,
             message,
+            announced: None,
             flags: letter.flags,
             received: letter.received,
         }))?;

@@ -260,7 +260,7 @@ impl Ground {
     }
 
     fn place(&mut self, placement: Placement) -> Result<(), Failure> {
-        let Placement { piece, origin, message, mut flags, received } = placement;
+        let Placement { piece, origin, message, mut flags, received, .. } = placement;
         let Some(staged) = self.complete.remove(&piece) else {
             return Err(Failure::new(Kind::Protocol, "a message was named that never came", ""));
         };

@@ -14,7 +14,8 @@ async fn send(landing: &Landing, piece: u64, parts: &[&[u8]]) {
 
 fn placement(piece: u64, uid: u32, flags: Flags) -> Placement {
     let message = MessageRef::Imap { uidvalidity: 9, uid };
-    Placement { piece, origin: Origin::imap("a", b"F"), message, flags, received: Some(1_000_000_000) }
+    let (origin, received) = (Origin::imap("a", b"F"), Some(1_000_000_000));
+    Placement { piece, origin, message, announced: None, flags, received }
 }
 
 fn looking() -> Opening {

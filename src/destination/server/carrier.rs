@@ -17,6 +17,7 @@ use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
 use super::prints::{forgiving, prints};
+use super::strays::Strays;
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt, There};
 use crate::destination::spool::{Batch, Body, Errand, Sent, Waiting, take_in};
@@ -73,6 +74,8 @@ pub(super) struct Open {
     /// The UID that the next message gets, as far as is known.
     pub(super) next: u32,
     pub(super) likes: Likenesses,
+    /// Copies elsewhere of messages that may be among those that come.
+    pub(super) strays: Option<Arc<Strays>>,
     intent: Intent,
     /// Messages that other folders get, too; by UID at the source.
     shared: UidSet,
@@ -137,8 +140,8 @@ impl Carrier {
             Likenesses::default()
         };
         let place = Some((selected.uidvalidity, selected.uidnext));
-        let shared = opening.shared;
-        self.open = Some(Open { name, next: selected.uidnext, selected, likes, intent, shared });
+        let Opening { shared, strays, .. } = opening;
+        self.open = Some(Open { name, next: selected.uidnext, selected, likes, strays, intent, shared });
         Ok(Opened { there: place, ..Opened::default() })
     }
 
@@ -153,6 +156,8 @@ impl Carrier {
         let copied = open.copy(session, copies).await?;
         let batch = sized(session, batch).await?;
         let (batch, mut receipts) = open.recognise(session, batch).await?;
+        let (batch, elsewhere) = open.stray(session, batch).await?;
+        receipts.extend(elsewhere);
         receipts.extend(copied);
         let prints = prints_of(&batch, forgiving(session)).await?;
         let shared = open.shared(&batch, &prints);
@@ -435,7 +440,7 @@ async fn prints_of(batch: &[Waiting], fresh: fn() -> Fingerprint) -> Result<Vec<
     on_disk(move || bodies.iter().map(|body| body.print(fresh())).collect()).await
 }
 
-async fn print(waiting: &Waiting, fresh: fn() -> Fingerprint) -> Result<Print, Failure> {
+pub(super) async fn print(waiting: &Waiting, fresh: fn() -> Fingerprint) -> Result<Print, Failure> {
     let body = waiting.body.clone();
     on_disk(move || body.print(fresh())).await
 }

@@ -12,9 +12,11 @@ mod likeness;
 mod moved;
 mod prints;
 mod reflag;
+mod strays;
 
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server, at_home};
 pub use intent::forget;
 pub use prints::{all_prints, printer};
 pub use reflag::Reflags;
+pub use strays::Strays;

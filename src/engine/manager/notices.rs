@@ -198,7 +198,16 @@ async fn deliver(means: &Means, account: &Account, notice: &Notice) -> Result<()
     let keywords = if home.maildir().is_none() { vec![KEYWORD.to_owned()] } else { Vec::new() };
     let flags = Flags { recent: true, keywords, ..Flags::default() };
     let received = Some(now() / 1000);
-    landing.place(Placement { piece: 1, origin, message: MessageRef::Pop3(id), flags, received }).await?;
+    landing
+        .place(Placement {
+            piece: 1,
+            origin,
+            message: MessageRef::Pop3(id),
+            announced: None,
+            flags,
+            received,
+        })
+        .await?;
     let receipts = landing.settled(landing.commit().await?).await?;
     drop(landing);
     landings.close();

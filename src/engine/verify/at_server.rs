@@ -24,8 +24,10 @@ pub(super) struct AtServer {
     server: Arc<Server>,
     session: Session<Parcel>,
     folders: BTreeMap<String, Folder>,
-    /// What the account brought, by its folder at the source.
-    placed: BTreeMap<u64, UidSet>,
+    /// What the account brought or found, by its folder at the source.
+    recorded: BTreeMap<u64, UidSet>,
+    /// The directories of those folders.
+    directories: BTreeMap<u64, String>,
 }
 
 /// What is in one folder.
@@ -77,7 +79,7 @@ impl AtServer {
             folders.insert(name, found);
         }
         let source = means.journal.source(&account.name)?.unwrap_or_default();
-        let mut placed = BTreeMap::new();
+        let (mut known, mut directories) = (BTreeMap::new(), BTreeMap::new());
         for (key, record) in records {
             let standing = match account.source.protocol {
                 Protocol::Pop3 => source.standing(),
@@ -87,12 +89,13 @@ impl AtServer {
             if folder.uidvalidity != standing.there {
                 continue;
             }
-            let recorded = Recorded::read(&means.journal, &account.name, *key)?;
+            let mut recorded = Recorded::read(&means.journal, &account.name, *key)?;
+            recorded.placed.extend(&recorded.taken);
             folder.known.extend(&recorded.placed);
-            folder.known.extend(&recorded.taken);
-            placed.insert(*key, recorded.placed);
+            known.insert(*key, recorded.placed);
+            directories.insert(*key, record.directory.clone());
         }
-        Ok(AtServer { server, session, folders, placed })
+        Ok(AtServer { server, session, folders, recorded: known, directories })
     }
 
     /// The keywords of a folder.
@@ -111,7 +114,6 @@ impl AtServer {
     ) {
         let expected = |there: &&There| matches!(there.known, Known::Done | Known::Adopted);
         let mut left: Vec<&There> = messages.iter().filter(expected).collect();
-        let placed = self.placed.remove(&key).unwrap_or_default();
         let dated = left.iter().any(|there| there.received.is_some());
         let brought = |folder: &Folder, uid: u32| folder.known.contains(uid);
         let elsewhere: Vec<String> = self.folders.keys().filter(|name| *name != directory).cloned().collect();
@@ -135,19 +137,35 @@ impl AtServer {
                 left = folder.claim(here, (key, name), left, how, |f, uid| !brought(f, uid));
             }
         }
+        self.gone(here, (key, directory));
+        let Some(folder) = self.folders.get_mut(directory).filter(|_| mirror) else { return };
+        let shared: Arc<str> = directory.into();
+        for (uid, detail) in std::mem::take(&mut folder.rest) {
+            if is_notice(&detail) || folder.known.contains(uid) {
+                folder.rest.insert(uid, detail);
+            } else {
+                here.others.entry(Arc::clone(&shared)).or_default().push(copy(&shared, detail));
+            }
+        }
+    }
+
+    /// What was brought from a folder of the source, or found for it, and the source has there no more.
+    fn gone(&mut self, here: &mut Here, (key, directory): (u64, &str)) {
+        let recorded = self.recorded.remove(&key).unwrap_or_default();
         let Some(folder) = self.folders.get_mut(directory) else { return };
         let shared: Arc<str> = directory.into();
-        let rest = std::mem::take(&mut folder.rest);
-        for (uid, detail) in rest {
-            if placed.contains(uid) {
-                // The source has it no more.
+        for uid in recorded.iter() {
+            if let Some(detail) = folder.rest.remove(&uid) {
                 let message = MessageRef::Imap { uidvalidity: 0, uid };
                 here.ours.entry((key, message)).or_default().push(copy(&shared, detail));
-            } else if mirror && !is_notice(&detail) {
-                here.others.entry(Arc::clone(&shared)).or_default().push(copy(&shared, detail));
-            } else {
-                folder.rest.insert(uid, detail);
             }
+        }
+    }
+
+    /// The same of folders that the source does not have any more.
+    pub(super) fn rest(&mut self, here: &mut Here) {
+        for (key, directory) in std::mem::take(&mut self.directories) {
+            self.gone(here, (key, &directory));
         }
     }
 

@@ -69,6 +69,13 @@ impl Mail {
         }
     }
 
+    /// When every folder of the source has been compared: what is of none of them.
+    pub(super) fn rest(&mut self, here: &mut Here) {
+        if let Mail::Server(server) = self {
+            server.rest(here);
+        }
+    }
+
     /// The keywords that a folder is known to keep, in lower case; `None`: those that a Maildir can carry.
     pub(super) fn keeps(&self, directory: Option<&str>) -> Option<BTreeSet<String>> {
         match self {

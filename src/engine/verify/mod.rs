@@ -212,6 +212,7 @@ async fn imap(
         told(&sum);
     }
     session.close().await;
+    mail.rest(&mut here);
     mail.close().await;
     finish(here, &mut sum);
     Ok(sum)
@@ -412,6 +413,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
     }
     let _ = session.quit().await;
+    mail.rest(&mut here);
     mail.close().await;
     finish(here, &mut sum);
     sum.folders = 1;
