@@ -6,6 +6,10 @@ mod daemon;
 mod fake_imap;
 mod maildir;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use daemon::{Daemon, adds_up, imap_migrate};
@@ -27,10 +31,19 @@ fn boxes() -> Vec<Folder> {
 
 /// Runs one migration to its end; returns its object, what was skipped, what is here, and the server.
 fn run(hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static) -> (Value, Vec<Value>, Tree, FakeImap) {
+    run_as(|_| {}, hook)
+}
+
+/// The same; `started` is told the daemon's process.
+fn run_as(
+    started: impl FnOnce(i32),
+    hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static,
+) -> (Value, Vec<Value>, Tree, FakeImap) {
     let server = FakeImap::start(boxes(), hook);
     let mut daemon = Daemon::new("[migrations]\nconnections = 2\n");
     daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
     daemon.start();
+    started(daemon.pid().unwrap().as_raw());
     daemon.ctl(&["start", "alice-old"]).code(0);
     let ended = ["completed", "failed", "rolled-back"];
     let migration = daemon.migration_in("alice-old", &ended, Duration::from_secs(120));
@@ -147,4 +160,88 @@ fn a_message_whose_answer_cannot_be_read() {
     );
     let fetches = server.body_fetches();
     assert!(fetches < 60, "halves, not singles: {fetches}");
+}
+
+/// Many side by side: each is told, the others come, and no file stays open for what came in vain.
+#[track_caller]
+fn neighbours(hide: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) {
+    const ODD: std::ops::Range<u32> = 100..300;
+    let (process, open) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (whose, most) = (Arc::clone(&process), Arc::clone(&open));
+    let (migration, skipped, tree, server) = run_as(
+        move |pid| process.store(pid, Ordering::SeqCst),
+        move |command, reply| {
+            if !command.is_in("Work") || !command.wants_bodies() {
+                return;
+            }
+            let files = fs::read_dir(format!("/proc/{}/fd", whose.load(Ordering::SeqCst)));
+            most.fetch_max(files.map_or(0, Iterator::count), Ordering::SeqCst);
+            for uid in ODD {
+                reply.of(uid).map(&hide);
+            }
+            reply.untagged.retain(|line| !line.is_empty());
+        },
+    );
+    assert_eq!((&migration["messages_imported"], &migration["messages_failed"]), (&280.into(), &200.into()));
+    let told: BTreeSet<u32> = skipped.iter().map(|s| s["id"].as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(told, ODD.collect());
+    assert_eq!(tree.count(), 280);
+    assert!(server.body_fetches() < 1500, "{} fetches", server.body_fetches());
+    let open = open.load(Ordering::SeqCst);
+    assert!((1..400).contains(&open), "{open} files");
+}
+
+#[test]
+fn neighbours_that_never_come() {
+    neighbours(Vec::clear);
+}
+
+#[test]
+fn neighbours_that_come_as_something_else() {
+    neighbours(|line| {
+        let text = String::from_utf8_lossy(line).replace("BODY[]", "BODY[TEXT]");
+        *line = text.into_bytes();
+    });
+    neighbours(|line| {
+        let text = String::from_utf8_lossy(line).replacen(" BODY[", " X-WHAT (a ( BODY[", 1);
+        *line = text.into_bytes();
+    });
+}
+
+#[test]
+fn an_answer_with_what_nobody_asked_for() {
+    all_came(run(|command, reply| {
+        if command.is_in("Work") && command.wants_bodies() && !in_parts(command) {
+            for line in &mut reply.untagged {
+                let text = String::from_utf8_lossy(line);
+                let text = text.replacen(" BODY[", "  EMAILID (M6d99) X-WHAT (a \"b)\" (c NIL)) BODY[", 1);
+                *line = text.into_bytes();
+            }
+        }
+    }));
+}
+
+#[test]
+fn flags_and_bodies_in_answers_of_their_own() {
+    let (migration, _, tree, server) = run(|command, reply| {
+        if command.is_in("Work") && command.wants_bodies() {
+            let apart = |line: &Vec<u8>| {
+                let text = String::from_utf8_lossy(line);
+                let Some(at) = text.find(" BODY[") else { return vec![line.clone()] };
+                let head = text[..text.find(" FLAGS").unwrap()].to_owned();
+                vec![
+                    format!("{})\r\n", &text[..at]).into_bytes(),
+                    format!("{head}{}", &text[at..]).into_bytes(),
+                ]
+            };
+            reply.untagged = reply.untagged.iter().flat_map(apart).collect();
+        }
+    });
+    assert_eq!(migration["messages_imported"], 480);
+    assert!(server.body_fetches() < 20, "{} fetches", server.body_fetches());
+    let work = &tree.folders[".Work"];
+    for letters in ["", "S", "RS", "F"] {
+        let there = work.iter().filter(|mail| mail.flags == letters).count();
+        assert!((112..=113).contains(&there), "{there} with {letters:?}");
+    }
 }

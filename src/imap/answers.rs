@@ -49,7 +49,7 @@ pub(super) fn is_date_less(response: &[u8]) -> bool {
 }
 
 /// Octets of the quoted string at the front, with its quotes.
-fn quoted_length(text: &[u8]) -> usize {
+pub(super) fn quoted_length(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
         match text.get(at) {
@@ -62,7 +62,7 @@ fn quoted_length(text: &[u8]) -> usize {
 }
 
 /// Octets of the literal at the front, with its announcement.
-fn literal_length(text: &[u8]) -> Option<usize> {
+pub(super) fn literal_length(text: &[u8]) -> Option<usize> {
     let inside = text.strip_prefix(b"{")?;
     let digits = inside.iter().take_while(|b| b.is_ascii_digit()).count();
     let count: usize = std::str::from_utf8(inside.get(..digits)?).ok()?.parse().ok()?;

@@ -57,6 +57,15 @@ pub enum Event {
     Stray(u64),
 }
 
+impl Event {
+    fn piece(&self) -> u64 {
+        match self {
+            Event::Message(message) => message.piece,
+            Event::Stray(piece) => *piece,
+        }
+    }
+}
+
 struct Command {
     tag: String,
     want: UidSet,
@@ -78,8 +87,12 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     refused: BTreeMap<u32, String>,
     /// Did not come, though nothing was refused: gone, or there and not to be had? The server is asked.
     doubtful: UidSet,
-    /// The same of messages that were not asked for alone.
-    doubtful_many: UidSet,
+    /// The same of messages that were not asked for alone, by command.
+    doubtful_many: Vec<UidSet>,
+    /// Flags and dates that came without a body, of messages that are being asked for.
+    ahead: BTreeMap<u32, (Option<Flags>, Option<i64>)>,
+    /// Bodies that came in answers that nobody can read.
+    strays: VecDeque<u64>,
     left: Vec<(u32, Left)>,
     inline: u64,
 }
@@ -133,7 +146,9 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             cautious: false,
             refused: BTreeMap::new(),
             doubtful: UidSet::new(),
-            doubtful_many: UidSet::new(),
+            doubtful_many: Vec::new(),
+            ahead: BTreeMap::new(),
+            strays: VecDeque::new(),
             left,
             inline: INLINE,
         }
@@ -159,6 +174,9 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
 
     async fn advance(&mut self) -> Result<Option<Event>, Failure> {
         loop {
+            if let Some(piece) = self.strays.pop_front() {
+                return Ok(Some(Event::Stray(piece)));
+            }
             let window = if self.cautious { 1 } else { WINDOW };
             while self.flying.len() < window
                 && let Some(want) = self.todo.pop_front()
@@ -173,16 +191,19 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
                     Later::Nothing => return Ok(None),
                 }
             }
+            let mut event = None;
             match self.session.response().await? {
-                Response::Fetch(item) => {
-                    if let Some(event) = self.message(*item).await? {
-                        return Ok(Some(event));
-                    }
-                }
+                Response::Fetch(item) => event = self.message(*item).await?,
                 Response::Done { tag, ok, said } => self.done(&tag, ok, &said.text)?,
                 _ => {}
             }
             while self.session.side_line().is_some() {}
+            let known = event.as_ref().map(Event::piece);
+            let came = self.session.transport().came().into_iter();
+            self.strays.extend(came.filter(|piece| Some(*piece) != known));
+            if event.is_some() {
+                return Ok(event);
+            }
         }
     }
 
@@ -225,8 +246,10 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
 
     /// Tells the vanished from those that the server lists and does not give.
     async fn resolve(&mut self) -> Result<(), Failure> {
-        let many = std::mem::take(&mut self.doubtful_many);
+        let commands = std::mem::take(&mut self.doubtful_many);
         let mut doubtful = std::mem::take(&mut self.doubtful);
+        let mut many = UidSet::new();
+        commands.iter().for_each(|command| many.extend(command));
         doubtful.extend(&many);
         if doubtful.is_empty() {
             return Ok(());
@@ -244,8 +267,12 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             })
             .await?;
         while self.session.side_line().is_some() {}
-        // One that cannot be read may have taken its neighbours with it.
-        self.todo.extend(halves(&many.iter().filter(|uid| !done.ok || there.contains(*uid)).collect()));
+        // One that cannot be read may have taken its neighbours with it. What two commands left is not put together:
+        // it would be asked for as before, for ever.
+        for command in commands {
+            let left = command.iter().filter(|uid| !done.ok || there.contains(*uid)).collect();
+            self.todo.extend(halves(&left));
+        }
         for uid in doubtful.iter() {
             if !done.ok || there.contains(uid) {
                 if many.contains(uid) {
@@ -350,10 +377,15 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         let wanted = uid.filter(|uid| self.flying.iter().any(|c| c.want.contains(*uid)));
         let (Some(uid), Some(piece)) = (wanted, piece) else {
             if let (Some(uid), false) = (wanted, had_body) {
+                // A server may tell them apart from the body (RFC 3501, 7.4.2).
+                let ahead = self.ahead.entry(uid).or_default();
+                *ahead = (flags.or(ahead.0.take()), received.or(ahead.1));
                 self.refuse(uid, "the server answered without the message");
             }
             return Ok(piece.map(Event::Stray));
         };
+        let ahead = self.ahead.remove(&uid).unwrap_or_default();
+        let (flags, received) = (flags.or(ahead.0), received.or(ahead.1));
         let alone = self.flying.iter().any(|c| c.asked == 1 && c.want.contains(uid));
         if flags.is_none() && !alone {
             // It may come with them when it is asked for alone.
@@ -386,6 +418,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     fn done(&mut self, tag: &str, ok: bool, text: &str) -> Result<(), Failure> {
         let Some(at) = self.flying.iter().position(|c| c.tag == tag) else { return Ok(()) };
         let Some(command) = self.flying.remove(at) else { return Ok(()) };
+        self.ahead.retain(|uid, _| !command.want.contains(*uid));
         let words = if ok {
             None
         } else {
@@ -396,7 +429,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             Some(format!("the server does not give it: {}", quote(text)))
         };
         if command.asked > 1 && ok {
-            self.doubtful_many.extend(&command.want);
+            self.doubtful_many.push(command.want);
             return Ok(());
         }
         if command.asked > 1 {

@@ -15,6 +15,7 @@ mod delete;
 mod fetch;
 mod folders;
 mod framer;
+mod items;
 mod layout;
 mod list;
 mod login;

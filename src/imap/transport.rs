@@ -42,6 +42,9 @@ pub(super) struct Transport<T> {
     side_octets: usize,
     sink: Option<PollSender<T>>,
     pending: Option<Parcel>,
+    /// Bodies of the response that is coming in, and of those that are complete.
+    coming: Vec<u64>,
+    came: Vec<u64>,
     /// Bodies are parts of one message: only their octets are handed on, and counted here.
     joined: Option<u64>,
 }
@@ -66,8 +69,15 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
             side_octets: 0,
             sink: None,
             pending: None,
+            coming: Vec::new(),
+            came: Vec::new(),
             joined: None,
         }
+    }
+
+    /// Bodies that were handed on with the responses that came since this was asked last.
+    pub(super) fn came(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.came)
     }
 
     /// Bodies that come from now on are parts of one message that the caller begins and ends, or whole again.
@@ -166,17 +176,23 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
         }
     }
     super::answers::date_less(&mut response);
-    let readable = !super::answers::is_ours(&response)
-        && !super::answers::is_date_less(&response)
-        && memchr::memchr_iter(b'(', &response).count() <= LISTS
-        && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
-    if readable {
+    if !super::answers::is_ours(&response) && is_readable(&response) {
         return Sorted::Parser(response);
     }
-    match super::answers::plain_status(&response) {
+    if let Some(plain) = super::answers::plain_status(&response) {
+        return Sorted::Parser(plain);
+    }
+    match super::items::plain_fetch(&response).filter(|plain| is_readable(plain)) {
         Some(plain) => Sorted::Parser(plain),
         None => Sorted::Side(response),
     }
+}
+
+/// Whether the parser reads it, and to its end.
+fn is_readable(response: &[u8]) -> bool {
+    !super::answers::is_date_less(response)
+        && memchr::memchr_iter(b'(', response).count() <= LISTS
+        && matches!(Response::parse(response), Ok((rest, _)) if rest.is_empty())
 }
 
 /// The receiver of bodies has stopped; its own failure says why.
@@ -206,9 +222,17 @@ impl<T: From<Parcel> + Send + 'static> AsyncRead for Transport<T> {
             let frame = this.framer.next(&mut data).map_err(io::Error::other)?;
             this.start += before - data.len();
             match frame {
-                Some(Frame::Response(response)) => this.sort(response)?,
+                Some(Frame::Response(response)) => {
+                    this.came.append(&mut this.coming);
+                    this.sort(response)?;
+                }
                 Some(Frame::Begin(_) | Frame::End) if this.joined.is_some() => {}
-                Some(Frame::Begin(number)) => this.pending = Some(Parcel::Begin(number)),
+                Some(Frame::Begin(number)) => {
+                    if this.sink.is_some() {
+                        this.coming.push(number);
+                    }
+                    this.pending = Some(Parcel::Begin(number));
+                }
                 Some(Frame::Data(data)) => {
                     if let Some(joined) = &mut this.joined {
                         *joined += data.len() as u64;
