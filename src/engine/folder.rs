@@ -485,7 +485,7 @@ impl FolderWork<'_> {
             self.meter.hear(receipt);
             progress.twice += u64::from(receipt.twice);
             if let (MessageRef::Imap { uid, .. }, Some(_)) = (receipt.message, &receipt.refused) {
-                match receipt.for_good {
+                match receipt.is_left_out() {
                     true => progress.record.ledger.skipped += 1,
                     false => progress.record.ledger.failed += 1,
                 }
