@@ -597,6 +597,7 @@ fn refusals_and_what_they_count_for() {
         ("PASS", "-ERR Server Unavailable. 15", false),
         ("PASS", "-ERR too many connections", false),
         ("UIDL", "-ERR [SYS/TEMP] not now", false),
+        ("PASS", "-ERR Unable to log on", false),
         ("PASS", "-ERR [AUTH] Username and password not accepted.", true),
         (
             "PASS",

@@ -53,7 +53,9 @@ pub(super) async fn run(
             }
             if run.ledger.failed > 0 {
                 good = false;
-                live.apart(|| screen.part_failed(&polled.name, run.ledger.failed, "the next poll tries again"));
+                live.apart(|| {
+                    screen.part_failed(&polled.name, run.ledger.failed, "the next poll tries again")
+                });
             }
         } else {
             good = false;

@@ -126,7 +126,11 @@ fn tell(screen: &mut Screen, name: &str, migration: Option<&Migration>, wait: bo
         }
     }
     if wait && migration.messages_failed > 0 {
-        screen.part_failed(name, migration.messages_failed, &format!("'mailhaulctl start {name}' tries again"));
+        screen.part_failed(
+            name,
+            migration.messages_failed,
+            &format!("'mailhaulctl start {name}' tries again"),
+        );
         return false;
     }
     true

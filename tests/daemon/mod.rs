@@ -437,10 +437,15 @@ pub fn tells_what_failed(answer: &Answer, name: &str, failed: &Value) {
     let line = match failed.as_u64().expect("a number") {
         0 => String::new(),
         1 => format!("mailhaulctl: {name}: 1 message failed; 'mailhaulctl show {name}' lists them, "),
-        many => format!("mailhaulctl: {name}: {many} messages failed; 'mailhaulctl show {name}' lists them, "),
+        many => {
+            format!("mailhaulctl: {name}: {many} messages failed; 'mailhaulctl show {name}' lists them, ")
+        }
     };
     assert_eq!(answer.code, i32::from(!line.is_empty()), "{answer:?}");
-    assert!(answer.err.starts_with(&line) && answer.err.lines().count() <= 1, "{line:?} is not in {answer:?}");
+    assert!(
+        answer.err.starts_with(&line) && answer.err.lines().count() <= 1,
+        "{line:?} is not in {answer:?}"
+    );
     assert_eq!(line.is_empty(), answer.err.is_empty(), "{answer:?}");
 }
 
