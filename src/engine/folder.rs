@@ -75,12 +75,14 @@ pub(super) enum Listing {
 pub(super) type Cares = Mutex<BTreeMap<u64, Care>>;
 
 /// What became of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Brought {
     /// Everything that can be brought has been.
     Done,
     /// It has new mail, and the other folders have to be listed first.
     Later,
+    /// The destination neither opens nor makes the folder: in its words; and what that means for the messages.
+    NoPlace(String, Ledger),
 }
 
 /// The state of a folder while it is being brought.
@@ -219,7 +221,15 @@ impl FolderWork<'_> {
             subscribe: self.poll.is_some(),
             ..usual
         };
-        let opened = self.landing.open(opening).await?;
+        let opened = match self.landing.open(opening).await {
+            Err(refused) if refused.kind == Kind::Folder => {
+                let here =
+                    listed.messages.iter().filter(|(uid, _)| progress.done.contains(*uid)).count() as u64;
+                let ledger = Ledger { seen, already_there: here, failed: seen - here, ..Ledger::default() };
+                return Ok(Brought::NoPlace(refused.words, ledger));
+            }
+            opened => opened?,
+        };
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();
             progress.there_new |= progress.there.opened(&mut standing, now);

@@ -161,7 +161,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if self.exists(name).await? {
             return Ok(false);
         }
-        Err(refusal("the folder cannot be made", &done.text, Kind::Folder, ""))
+        Err(refusal("the folder cannot be created", &done.text, Kind::Folder, ""))
     }
 
     /// Whether there is a folder of this name.
