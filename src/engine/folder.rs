@@ -295,8 +295,11 @@ impl FolderWork<'_> {
         }
         if listed.unlisted > 0 {
             progress.record.ledger.failed += u64::from(listed.unlisted);
-            let reason =
+            let mut reason =
                 format!("the server counts {} messages more in this folder than it lists", listed.unlisted);
+            if let Some(line) = &listed.unread {
+                reason.push_str(&format!("; this of it cannot be read: '{line}'"));
+            }
             self.except(&mut progress, "unlisted", None, reason);
         } else {
             progress.changes.not_skipped(self.account, key, "unlisted");

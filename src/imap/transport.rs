@@ -166,17 +166,23 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
         }
     }
     super::answers::date_less(&mut response);
-    let readable = !super::answers::is_ours(&response)
-        && !super::answers::is_date_less(&response)
-        && memchr::memchr_iter(b'(', &response).count() <= LISTS
-        && matches!(Response::parse(&response), Ok((rest, _)) if rest.is_empty());
-    if readable {
+    if is_readable(&response) {
         return Sorted::Parser(response);
+    }
+    if let Some(tidy) = super::answers::tidied(&response).filter(|tidy| is_readable(tidy)) {
+        return Sorted::Parser(tidy);
     }
     match super::answers::plain_status(&response) {
         Some(plain) => Sorted::Parser(plain),
         None => Sorted::Side(response),
     }
+}
+
+fn is_readable(response: &[u8]) -> bool {
+    !super::answers::is_ours(response)
+        && !super::answers::is_date_less(response)
+        && memchr::memchr_iter(b'(', response).count() <= LISTS
+        && matches!(Response::parse(response), Ok((rest, _)) if rest.is_empty())
 }
 
 /// The receiver of bodies has stopped; its own failure says why.
