@@ -36,6 +36,8 @@ pub enum Reach {
 pub enum Kind {
     /// The server refused the credentials (`[AUTH]`, `[AUTHENTICATIONFAILED]`).
     Credentials,
+    /// The server refused the login, and its words do not say whether for the credentials.
+    Refused,
     /// The mailbox's owner, or who speaks for it, has to consent at the provider.
     Consent,
     /// The access token ran out in the middle: the next one is asked for, and the work goes on.
@@ -136,11 +138,12 @@ impl Failure {
     }
 
     /// Whether a poll that ended with this counts towards `max_failures`: the account's own causes do,
-    /// throttling, a missing consent, our own network and our own destination do not.
+    /// throttling, a refusal that may pass, a missing consent, our own network and our own destination do not.
     pub fn counts(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Consent
+            Kind::Refused
+                | Kind::Consent
                 | Kind::Expired
                 | Kind::Throttled
                 | Kind::Enough
@@ -173,7 +176,9 @@ mod tests {
 
     #[test]
     fn our_own_faults_never_count() {
-        for kind in [Kind::OurNetwork, Kind::Full, Kind::Destination, Kind::Journal, Kind::Consent] {
+        for kind in
+            [Kind::Refused, Kind::OurNetwork, Kind::Full, Kind::Destination, Kind::Journal, Kind::Consent]
+        {
             assert!(!Failure::new(kind, "x", "").counts(), "{kind:?}");
         }
         for kind in [Kind::Credentials, Kind::Unreachable, Kind::Protocol, Kind::Tls, Kind::Stalled] {

@@ -505,6 +505,34 @@ fn a_folder_of_millions() {
 }
 
 #[test]
+fn blanks_where_none_should_be() {
+    in_the_end(ordinary(), |_, reply| {
+        for line in &mut reply.untagged {
+            let end = line.windows(2).position(|pair| pair == b"\r\n").unwrap_or(line.len());
+            let head = String::from_utf8_lossy(&line[..end]).into_owned();
+            let odd = ["FETCH", "EXISTS"].iter().any(|word| head.contains(word));
+            if let Some(rest) = head.strip_prefix("* ").filter(|_| odd) {
+                let slips =
+                    [(" FETCH (UID", "  FETCH ( UID"), (" FLAGS", "  FLAGS"), (" EXISTS", "\tEXISTS ")];
+                let head = slips.iter().fold(rest.to_owned(), |head, (good, slip)| head.replace(good, slip));
+                line.splice(..end, format!("*  {head}").into_bytes());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_folder_without_a_count_is_not_empty() {
+    let (shown, _) = always(ordinary(), |command, reply| {
+        if command.name == "EXAMINE" && command.rest.windows(4).any(|part| part == b"Work") {
+            reply.untagged.retain(|line| !line.ends_with(b"EXISTS\r\n"));
+        }
+    });
+    let reason = shown["skipped"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("does not say how many messages it holds"), "{shown:#}");
+}
+
+#[test]
 fn lines_of_the_folder_list_that_cannot_be_read() {
     let (shown, tree) = always(ordinary(), |command, reply| {
         if command.name == "LIST" && command.rest.ends_with(b"\"*\"") {

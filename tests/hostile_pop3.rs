@@ -11,7 +11,7 @@ mod maildir;
 use std::collections::BTreeMap;
 use std::fs;
 
-use daemon::{Daemon, pop3_poll};
+use daemon::{Daemon, pop3_poll, tells_what_failed};
 use fake_pop3::{Command, FakePop3, Mail, Reply, Then, mails};
 use maildir::{Tree, sha};
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl Bench {
             assert!(skipped["id"].as_str().is_some_and(|id| !id.is_empty()), "{ran:#?}");
         }
         if ran.is_ok() {
-            assert_eq!(answer.code, 0, "{answer:?}");
+            tells_what_failed(&answer, "alice-old", &ran.run["ledger"]["failed"]);
             let missing = there.len().saturating_sub(ran.here.len());
             assert!(missing <= ran.skipped.len(), "{missing} are lost silently: {ran:#?}");
         } else {
@@ -597,6 +597,7 @@ fn refusals_and_what_they_count_for() {
         ("PASS", "-ERR Server Unavailable. 15", false),
         ("PASS", "-ERR too many connections", false),
         ("UIDL", "-ERR [SYS/TEMP] not now", false),
+        ("PASS", "-ERR Unable to log on", false),
         ("PASS", "-ERR [AUTH] Username and password not accepted.", true),
         (
             "PASS",

@@ -12,6 +12,8 @@ mod maildir;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use corpus::{Corpus, Marks};
 use daemon::{Daemon, imap_migrate};
@@ -89,6 +91,35 @@ fn everything_then_nothing_then_what_is_new() {
     daemon.start();
     assert_eq!(daemon.poll("old")["imported"], 0);
     same("the files without the progress", &before, &Tree::files(&home));
+    daemon.stop();
+}
+
+#[test]
+fn what_is_listed_in_unreadable_words_is_told_and_comes_later() {
+    let odd = Arc::new(AtomicBool::new(false));
+    let is_odd = Arc::clone(&odd);
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5)], move |command, reply| {
+        if is_odd.load(Ordering::SeqCst) && !command.wants_bodies() {
+            if let Some(line) = reply.of(7) {
+                *line = b"* 7 FETCH (UID 7 FLAGS ((( X \"hush hush\"\r\n".to_vec();
+            }
+        }
+    });
+    let mut daemon = Daemon::new(SELDOM);
+    daemon.define("alice", &imap_poll("old", server.port, ""));
+    daemon.start();
+    assert_eq!(daemon.poll("old")["imported"], 5);
+    server.change(|boxes| boxes[0] = Folder::new("INBOX", 8));
+    odd.store(true, Ordering::SeqCst);
+    assert_eq!(daemon.poll("old")["ledger"]["failed"], 1, "{:#}", daemon.show("old"));
+    let shown = daemon.show("old").to_string();
+    assert!(
+        shown.contains("cannot be read: '* 7 FETCH (UID 7 FLAGS (((") && !shown.contains("hush"),
+        "{shown}"
+    );
+    odd.store(false, Ordering::SeqCst);
+    assert_eq!(daemon.poll("old")["imported"], 3);
+    assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 8);
     daemon.stop();
 }
 

@@ -10,9 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use daemon::{Daemon, adds_up, imap_migrate};
+use daemon::{Daemon, imap_migrate};
 use fake_imap::{Command, FakeImap, Folder, Reply, Then};
 use maildir::{Tree, same, sha};
 use serde_json::Value;
@@ -44,11 +43,7 @@ fn run_as(
     daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
     daemon.start();
     started(daemon.pid().unwrap().as_raw());
-    daemon.ctl(&["start", "alice-old"]).code(0);
-    let ended = ["completed", "failed", "rolled-back"];
-    let migration = daemon.migration_in("alice-old", &ended, Duration::from_secs(120));
-    assert_eq!(migration["state"], "completed", "{migration:#}");
-    adds_up(&migration);
+    let migration = daemon.migrate("alice-old");
     let shown = daemon.show("alice-old");
     let tree = Tree::read(&daemon.maildir("alice"));
     daemon.stop();
@@ -143,6 +138,21 @@ fn a_message_that_is_refused() {
     );
     let fetches = server.body_fetches();
     assert!(fetches < 40, "halves, not singles: {fetches}");
+}
+
+#[test]
+fn one_that_is_refused_is_no_success() {
+    let server = FakeImap::start(boxes(), |command, reply| {
+        if is_odd(command, reply) {
+            reply.untagged.clear();
+            reply.tagged(command, "NO [SERVERBUG] that one is damaged");
+        }
+    });
+    let daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
+    let once = daemon.run(&["--once"]).code(1);
+    assert!(once.out.contains("alice-old: 1 message failed; the next run tries again"), "{once:?}");
+    assert!(once.out.contains("1 migrations completed, 1 with failures; 479 messages"), "{once:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An IMAP destination that does not take what it is given: one message that is too large although no limit was
-//! announced, one that meets some other limit, and all of them when the quota is used up in the middle of a
-//! MULTIAPPEND. Everything else arrives, once, and what does not is told.
+//! announced, one that meets some other limit, a whole folder that it does not make or open, and all of them when
+//! the quota is used up in the middle of a MULTIAPPEND. Everything else arrives, once, and what does not is told.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
@@ -19,7 +19,7 @@ use corpus::{Corpus, Marks};
 use daemon::{Daemon, adds_up, imap_migrate, there};
 use dovecot::Dovecot;
 use maildir::{Tree, same};
-use picky::picky;
+use picky::{picky, whimsical};
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const HOME: (&str, &str) = ("home-alice", "home secret");
@@ -59,7 +59,7 @@ fn some_are_refused(words: &'static str) {
         let mut daemon = homing(port, &source);
         let done = daemon.migrate(NAME);
         adds_up(&done);
-        assert_eq!((&done["messages_failed"], &done["messages_done"]), (&2.into(), &200.into()), "{done:#}");
+        assert_eq!((&done["messages_skipped"], &done["messages_done"]), (&2.into(), &200.into()), "{done:#}");
         same("everything else", &taken, &Tree::read(&home.maildir(HOME.0)).facts());
         assert_eq!(groups.load(Ordering::SeqCst) > 1, capabilities.is_empty(), "groups where it can");
         let skipped = daemon.show(NAME)["skipped"].clone();
@@ -74,7 +74,7 @@ fn some_are_refused(words: &'static str) {
         }
         let report = daemon.ctl(&["report", NAME]).code(0).out;
         assert_eq!(report.matches(words).count(), 2, "{report}");
-        // What was refused for good is not sent again, and nothing else either.
+        // What is above a limit is still that, and nothing else is sent again.
         let files = Tree::files(&home.maildir(HOME.0));
         daemon.migrate(NAME);
         same("after a further run", &files, &Tree::files(&home.maildir(HOME.0)));
@@ -90,6 +90,47 @@ fn messages_above_a_limit_that_was_not_announced() {
 #[test]
 fn messages_that_meet_some_other_limit() {
     some_are_refused("[LIMIT] Too many flags on this message");
+}
+
+#[test]
+fn a_folder_that_is_not_created_or_opened() {
+    for (command, words, told) in [
+        (
+            "CREATE",
+            "[CANNOT] no more folders for you",
+            "the folder cannot be created: '[CANNOT] no more folders",
+        ),
+        ("SELECT", "[NOPERM] not for you", "the folder cannot be opened: '[NOPERM] not for you"),
+    ] {
+        let source = Dovecot::start(&[LOGIN]);
+        let home = Dovecot::start(&[HOME]);
+        let mut corpus = Corpus::at(&source.maildir("alice"));
+        corpus.add("", 20);
+        let taken = Tree::read(corpus.root()).facts();
+        corpus.add(".Work", 30);
+        let whims = Arc::new(AtomicBool::new(true));
+        let has_whims = Arc::clone(&whims);
+        let port = whimsical(home.imap, move |said, _| {
+            let refused = said.starts_with(command) && said.contains("Work");
+            (has_whims.load(Ordering::SeqCst) && refused).then(|| words.to_owned())
+        });
+        let mut daemon = homing(port, &source);
+        let done = daemon.migrate(NAME);
+        assert_eq!((&done["messages_failed"], &done["messages_done"]), (&30.into(), &20.into()), "{done:#}");
+        same("everything else", &taken, &Tree::read(&home.maildir(HOME.0)).facts());
+        let skipped = daemon.show(NAME)["skipped"].clone();
+        assert_eq!((&skipped[0]["folder"], skipped.as_array().unwrap().len()), (&"Work".into(), 1));
+        assert!(skipped[0]["reason"].as_str().unwrap().contains(told), "{skipped:#}");
+        let verified = daemon.ctl(&["--json", "verify", NAME]).code(0).json();
+        assert_eq!((&verified["left_out"], &verified["alike"]), (&30.into(), &20.into()), "{verified:#}");
+        // It was for now: the next run brings them, and nothing is left to be told.
+        whims.store(false, Ordering::SeqCst);
+        daemon.migrate(NAME);
+        assert_eq!(daemon.show(NAME)["skipped"].as_array().unwrap().len(), 0);
+        let everything = Tree::read(corpus.root()).facts();
+        same("everything", &everything, &Tree::read(&home.maildir(HOME.0)).facts());
+        daemon.stop();
+    }
 }
 
 #[test]

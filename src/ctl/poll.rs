@@ -51,6 +51,12 @@ pub(super) async fn run(
                     }
                 });
             }
+            if run.ledger.failed > 0 {
+                good = false;
+                live.apart(|| {
+                    screen.part_failed(&polled.name, run.ledger.failed, "the next poll tries again")
+                });
+            }
         } else {
             good = false;
             live.apart(|| screen.failed(&polled.name, run.error.as_deref()));

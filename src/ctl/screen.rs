@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::moments::count;
 use super::trouble::Trouble;
 
 /// Standard output and standard error, and how to write to them.
@@ -91,6 +92,12 @@ impl Screen {
         let words = words.filter(|words| !words.is_empty()).unwrap_or("failed");
         let mend = if words.contains("; ") { String::new() } else { format!("see mailhaulctl show {name}") };
         self.trouble(&Trouble::failed(words, mend).about(name));
+    }
+
+    /// Says on standard error that so many messages of a run did not come; `again`: what tries them again.
+    pub(super) fn part_failed(&mut self, name: &str, messages: u64, again: &str) {
+        let mend = format!("'mailhaulctl show {name}' lists them, {again}");
+        self.trouble(&Trouble::failed(format!("{} failed", count(messages, "message")), mend).about(name));
     }
 }
 

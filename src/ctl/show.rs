@@ -123,7 +123,8 @@ fn tell_run(screen: &mut Screen, run: &Run) {
 pub(super) fn brought(run: &Run) -> String {
     let mut words = format!("{} imported ({})", count(run.imported, "message"), size(run.bytes));
     for (number, what) in [
-        (run.skipped, "skipped"),
+        (run.skipped.saturating_sub(run.ledger.failed), "skipped"),
+        (run.ledger.failed, "failed"),
         (run.already_there, "already there"),
         (run.deleted, "deleted at the source"),
     ] {

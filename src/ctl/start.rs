@@ -125,6 +125,14 @@ fn tell(screen: &mut Screen, name: &str, migration: Option<&Migration>, wait: bo
             screen.line(&format!("{name}: what was skipped and why: mailhaulctl show {name}"));
         }
     }
+    if wait && migration.messages_failed > 0 {
+        screen.part_failed(
+            name,
+            migration.messages_failed,
+            &format!("'mailhaulctl start {name}' tries again"),
+        );
+        return false;
+    }
     true
 }
 

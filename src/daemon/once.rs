@@ -53,7 +53,7 @@ fn print(summary: &Summary, bad: usize, took: Duration) {
     }
     let _ = writeln!(
         out,
-        "{} accounts polled, {} migrations completed, {} failed; {} messages imported ({} octets), {} already here, {} skipped; {:.1} s",
+        "{} accounts polled, {} migrations completed, {} with failures; {} messages imported ({} octets), {} already here, {} skipped; {:.1} s",
         summary.polled,
         summary.migrated,
         summary.failed.len(),

@@ -154,6 +154,8 @@ pub struct Receipt {
     pub later: bool,
     /// That stays so: no run tries again by itself.
     pub for_good: bool,
+    /// It is above a limit of the destination.
+    pub over_limit: bool,
     /// It was sent before, and that answer was lost: it may be there twice.
     pub twice: bool,
     /// It came without a judgement on spam: why.
@@ -167,6 +169,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Of one that the destination does not take: whether it is left out, and no part of the work has failed.
+    pub fn is_left_out(&self) -> bool {
+        self.for_good || self.over_limit
+    }
+
     /// It is there.
     pub fn landed(message: MessageRef, octets: u64) -> Receipt {
         Receipt {
@@ -177,6 +184,7 @@ impl Receipt {
             refused: None,
             later: false,
             for_good: false,
+            over_limit: false,
             twice: false,
             unjudged: None,
             junk: false,

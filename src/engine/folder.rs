@@ -76,12 +76,14 @@ pub(super) enum Listing {
 pub(super) type Cares = Mutex<BTreeMap<u64, Care>>;
 
 /// What became of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Brought {
     /// Everything that can be brought has been.
     Done,
     /// It has new mail, and the other folders have to be listed first.
     Later,
+    /// The destination neither opens nor makes the folder: in its words; and what that means for the messages.
+    NoPlace(String, Ledger),
 }
 
 /// The state of a folder while it is being brought.
@@ -232,7 +234,15 @@ impl FolderWork<'_> {
             subscribe: self.poll.is_some(),
             ..usual
         };
-        let opened = self.landing.open(opening).await?;
+        let opened = match self.landing.open(opening).await {
+            Err(refused) if refused.kind == Kind::Folder => {
+                let here =
+                    listed.messages.iter().filter(|(uid, _)| progress.done.contains(*uid)).count() as u64;
+                let ledger = Ledger { seen, already_there: here, failed: seen - here, ..Ledger::default() };
+                return Ok(Brought::NoPlace(refused.words, ledger));
+            }
+            opened => opened?,
+        };
         if let Some(now) = opened.there {
             let mut standing = progress.record.standing();
             progress.there_new |= progress.there.opened(&mut standing, now);
@@ -298,8 +308,11 @@ impl FolderWork<'_> {
         }
         if listed.unlisted > 0 {
             progress.record.ledger.failed += u64::from(listed.unlisted);
-            let reason =
+            let mut reason =
                 format!("the server counts {} messages more in this folder than it lists", listed.unlisted);
+            if let Some(line) = &listed.unread {
+                reason.push_str(&format!("; this of it cannot be read: '{line}'"));
+            }
             self.except(&mut progress, "unlisted", None, reason);
         } else {
             progress.changes.not_skipped(self.account, key, "unlisted");
@@ -499,7 +512,7 @@ impl FolderWork<'_> {
             self.meter.hear(receipt);
             progress.twice += u64::from(receipt.twice);
             if let (MessageRef::Imap { uid, .. }, Some(_)) = (receipt.message, &receipt.refused) {
-                match receipt.for_good {
+                match receipt.is_left_out() {
                     true => progress.record.ledger.skipped += 1,
                     false => progress.record.ledger.failed += 1,
                 }

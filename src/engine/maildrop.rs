@@ -441,7 +441,7 @@ impl Carrier<'_> {
         for receipt in refused {
             let MessageRef::Pop3(id) = receipt.message else { continue };
             self.meter.hear(&receipt);
-            match receipt.for_good {
+            match receipt.is_left_out() {
                 true => self.outcome.ledger.skipped += 1,
                 false => self.outcome.ledger.failed += 1,
             }

@@ -340,8 +340,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
         if let Some(why) = &part.folder.broken {
-            let failure = Failure::new(Kind::Folder, why.clone(), "");
-            give_up(&shared, part, &failure).await?;
+            give_up(&shared, part, &not_read(why), ONE).await?;
             claim.finish();
             continue;
         }
@@ -352,10 +351,17 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 claim.finish();
             }
             Ok(Brought::Later) => claim.put_off(),
+            Ok(Brought::NoPlace(words, ledger)) => {
+                part.tries += 1;
+                if part.tries >= FOLDER_TRIES {
+                    give_up(&shared, part, &format!("at the destination {words}"), ledger).await?;
+                    claim.finish();
+                }
+            }
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, &failure).await?;
+                    give_up(&shared, part, &not_read(&failure.words), ONE).await?;
                     claim.finish();
                 }
             }
@@ -366,34 +372,36 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     Ok(())
 }
 
-/// A folder that cannot be read: told, and counted as one message that failed.
-async fn give_up(shared: &Shared, part: &Part, failure: &Failure) -> Result<(), Failure> {
+/// A folder that cannot be read counts as one message: nobody knows how many there are.
+const ONE: Ledger = Ledger { seen: 1, failed: 1, imported: 0, already_there: 0, skipped: 0, vanished: 0 };
+
+fn not_read(words: &str) -> String {
+    format!("the folder cannot be read: {words}")
+}
+
+/// A folder that nothing comes from: told, and counted.
+async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> Result<(), Failure> {
     let key = Origin::imap(&shared.account.name, &part.folder.wire).folder;
-    let reason = format!("the folder cannot be read: {}", failure.words);
     tracing::warn!(
         MIGRATION = shared.account.name,
         MEMBER = shared.account.member.to_string(),
         FOLDER = part.folder.path.to_string(),
         "{reason}"
     );
-    let record = FolderRecord {
-        state: FolderState::Failed,
-        ledger: Ledger { seen: 1, failed: 1, ..Ledger::default() },
-        note: Some(cut(&reason)),
-        ..part.record.clone()
-    };
+    let record =
+        FolderRecord { state: FolderState::Failed, ledger, note: Some(cut(reason)), ..part.record.clone() };
     let mut changes = Changes::default();
     let skipped = SkippedRecord {
         folder: shorten(&part.folder.path.to_string()),
         id: "(folder)".to_owned(),
         size: None,
-        reason: cut(&reason),
+        reason: cut(reason),
         for_good: false,
     };
     changes.skipped(&shared.account.name, key, "folder", &skipped);
     changes.folder(&shared.account.name, key, &record);
     shared.means.journal.commit(changes).await?;
-    let numbers = FolderNumbers { ledger: record.ledger, done: true, ..FolderNumbers::default() };
+    let numbers = FolderNumbers { ledger, done: true, ..FolderNumbers::default() };
     shared.tally.set(key, numbers);
     Ok(())
 }

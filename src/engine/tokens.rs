@@ -322,7 +322,8 @@ fn copy(secret: &Secret) -> Secret {
 }
 
 fn is_refused(account: &Account, failure: &Failure) -> bool {
-    account.source.password.oauth2().is_some() && matches!(failure.kind, Kind::Credentials | Kind::Expired)
+    account.source.password.oauth2().is_some()
+        && matches!(failure.kind, Kind::Credentials | Kind::Refused | Kind::Expired)
 }
 
 fn needs_consent(account: &Account, oauth2: &OAuth2, failure: Failure) -> Failure {

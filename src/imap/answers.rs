@@ -48,6 +48,41 @@ pub(super) fn is_date_less(response: &[u8]) -> bool {
     response.windows(NIL.len()).any(|words| words.eq_ignore_ascii_case(NIL))
 }
 
+/// An untagged response with one blank where it has several, and none where there should be none: at its end, and
+/// inside the brackets of a list. Strings and literals stay as they are. `None`: there is nothing to tidy.
+pub(super) fn tidied(response: &[u8]) -> Option<Vec<u8>> {
+    let text = response.strip_prefix(b"*")?.strip_suffix(b"\r\n")?;
+    let mut tidy = b"*".to_vec();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let whole = match rest.first() {
+            Some(b'"') => quoted_length(rest),
+            _ => literal_length(rest).unwrap_or(1).min(rest.len()),
+        };
+        let piece = rest.get(..whole)?;
+        at += whole;
+        match piece {
+            b" " | b"\t" => {
+                let next = text.get(at).copied();
+                let needless = matches!(next, None | Some(b' ' | b'\t' | b')')) || tidy.ends_with(b"(");
+                tidy.extend((!needless).then_some(b' '));
+            }
+            _ => tidy.extend_from_slice(piece),
+        }
+    }
+    tidy.extend_from_slice(b"\r\n");
+    (tidy != response).then_some(tidy)
+}
+
+/// The start of a FETCH response that nobody could read, without any string of it: a string may be a subject.
+pub(super) fn unread_fetch(line: &[u8]) -> Option<String> {
+    let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let (_star, _number, fetch) = (words.next()?, words.next()?, words.next()?);
+    fetch.get(..5).filter(|start| start.eq_ignore_ascii_case(b"FETCH"))?;
+    let plain = line.iter().take(80).take_while(|b| matches!(b, b' '..=b'~') && !b"\"{".contains(b));
+    Some(plain.map(|b| char::from(*b)).collect())
+}
+
 /// Octets of the quoted string at the front, with its quotes.
 pub(super) fn quoted_length(text: &[u8]) -> usize {
     let mut at = 1;
@@ -334,6 +369,28 @@ mod tests {
             list(b"* LIST () \"\\\\\" Public Folders\\x (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n").unwrap();
         assert_eq!(line.delimiter, Some(b'\\'));
         assert_eq!(list(b"* LIST (\\A \"/\" x\r\n"), None);
+    }
+
+    #[test]
+    fn blanks_are_put_in_order() {
+        let tidy = |text: &str| tidied(text.as_bytes()).map(|tidy| String::from_utf8(tidy).unwrap());
+        for (odd, good) in [
+            ("* 1 FETCH (UID 5  FLAGS ())\r\n", "* 1 FETCH (UID 5 FLAGS ())\r\n"),
+            ("*  1  FETCH\t( UID 5 FLAGS (\\Seen ) ) \r\n", "* 1 FETCH (UID 5 FLAGS (\\Seen))\r\n"),
+            ("* 1 FETCH (X \"a  ( b\"  Y)\r\n", "* 1 FETCH (X \"a  ( b\" Y)\r\n"),
+            ("* 1 FETCH (X {4}\r\na  b  Y)\r\n", "* 1 FETCH (X {4}\r\na  b Y)\r\n"),
+            ("* 5  EXISTS\r\n", "* 5 EXISTS\r\n"),
+        ] {
+            assert_eq!(tidy(odd).as_deref(), Some(good), "{odd}");
+            assert_eq!(tidy(good), None);
+        }
+        assert_eq!(tidy("A1 OK  done\r\n"), None);
+        let shown = |text: &str| unread_fetch(text.as_bytes());
+        assert_eq!(
+            shown("* 9 FETCH (UID 5 SUBJECT \"hush\"\r\n").as_deref(),
+            Some("* 9 FETCH (UID 5 SUBJECT ")
+        );
+        assert_eq!(shown("* FLAGS (\\Seen\r\n"), None);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Appended {
     Stored(Option<(u32, u32)>),
     /// The server does not take this message: in words.
     Refused(String),
+    /// Neither does it, and the reason is a limit that the server has: in words.
+    TooMuch(String),
     /// It was sent as a whole, and the connection ended before the answer.
     Unanswered,
 }
@@ -194,7 +196,7 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         for (at, (letter, result)) in self.letters.iter().zip(&mut self.results).enumerate() {
             if let Some(limit) = self.limit.filter(|limit| letter.octets > *limit) {
                 let words = format!("it has {} octets, and the server takes {limit} at most", letter.octets);
-                *result = Some(Appended::Refused(words));
+                *result = Some(Appended::TooMuch(words));
                 continue;
             }
             octets += letter.octets;
@@ -315,17 +317,19 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             return Err(Failure::new(Kind::Full, words, "make space, or raise its quota"));
         }
         let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
-        let its_own = failure.kind == Kind::Message || says(done, "[TOOBIG]") || says(done, "[LIMIT]");
+        let limit = says(done, "[TOOBIG]") || says(done, "[LIMIT]");
         if letters.len() > 1 {
             // One of them may be the reason; nothing was stored (RFC 3502, 4).
             self.alone.extend(letters);
             return Ok(());
         }
-        if !its_own {
-            return Err(failure);
-        }
+        let refused = match failure.kind {
+            _ if limit => Appended::TooMuch(failure.words),
+            Kind::Message => Appended::Refused(failure.words),
+            _ => return Err(failure),
+        };
         let results = self.results.get_mut(letters).unwrap_or_default();
-        results.fill(Some(Appended::Refused(failure.words)));
+        results.fill(Some(refused));
         Ok(())
     }
 }

@@ -209,7 +209,7 @@ fn is_free_text(response: &[u8]) -> bool {
 /// Whether the literal after `head` is a message's body: in a FETCH response, after `BODY[...]`,
 /// `BINARY[...]` or `RFC822`.
 fn is_body(head: &[u8]) -> bool {
-    let mut words = head.splitn(4, |b| *b == b' ');
+    let mut words = head.split(|b| *b == b' ').filter(|word| !word.is_empty());
     let (star, _number, fetch) = (words.next(), words.next(), words.next());
     if star != Some(b"*") || !fetch.is_some_and(|w| w.eq_ignore_ascii_case(b"FETCH")) {
         return false;

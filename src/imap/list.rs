@@ -19,7 +19,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if examined.exists == 0 {
             return Ok(Listed::default());
         }
-        self.list_some("1:*", examined.exists).await
+        let listed = self.list_some("1:*", examined.exists).await?;
+        Ok(Listed { unread: self.unread(), ..listed })
     }
 
     /// The same of those from `uidnext` on, and of those in `again`.
@@ -32,6 +33,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             listed.messages.extend(self.list_some(&set.to_string(), 0).await?.messages);
         }
         let rest = self.list_some(&format!("{uidnext}:*"), 0).await?;
+        // What is not listed now would never be: the next run begins behind it.
+        self.all_read()?;
         // The last message is in the range `N:*` whatever N is (RFC 3501, 6.4.8).
         listed.messages.extend(rest.messages.into_iter().filter(|(uid, _)| *uid >= uidnext));
         listed.messages.sort_unstable();
@@ -59,7 +62,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         messages.sort_unstable();
         messages.dedup_by_key(|(uid, _)| *uid);
         let listed = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        Ok(Listed { messages, unlisted: exists.saturating_sub(listed) })
+        Ok(Listed { messages, unlisted: exists.saturating_sub(listed), unread: None })
     }
 
     /// The same with flags and dates, for a comparison.
@@ -89,6 +92,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if !done.ok {
             return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
         }
+        self.all_read()?;
         Ok(details.into_values().collect())
     }
 

@@ -73,6 +73,8 @@ pub struct Listed {
     pub messages: Vec<(u32, u32)>,
     /// Messages that the server counts beyond those it lists.
     pub unlisted: u32,
+    /// The first line of the listing that nobody could read, if there was one.
+    pub unread: Option<String>,
 }
 
 /// What a folder's listing says of one message.
@@ -275,7 +277,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         };
         let command = if writing { b"SELECT ".as_slice() } else { b"EXAMINE " };
         let tag = self.send(&[command, quoted.as_slice()].concat()).await?;
-        let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, 0, None, None);
+        let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, None, None, None);
         let done = self
             .finish(&tag, |response| match response {
                 Response::Status { said, .. } => {
@@ -283,13 +285,17 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                     uidnext = said.uidnext.or(uidnext);
                     modseq = said.modseq.or(modseq);
                 }
-                Response::Exists(count) => exists = count,
+                Response::Exists(count) => exists = Some(count),
                 _ => {}
             })
             .await?;
         if !done.ok {
             return Err(refusal("the server does not open it", &done.text, Kind::Folder, ""));
         }
+        // A folder whose messages nobody counted must not pass for an empty one (RFC 3501, 6.3.1).
+        let Some(exists) = exists else {
+            return Err(folder_failure("the server does not say how many messages it holds".to_owned()));
+        };
         match uidvalidity {
             Some(uidvalidity) if uidvalidity > 0 => Ok(Examined { uidvalidity, exists, uidnext, modseq }),
             _ => Err(folder_failure(
@@ -318,6 +324,27 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 
     pub(super) fn side_line(&mut self) -> Option<Vec<u8>> {
         self.transport().side_line()
+    }
+
+    /// The first answer to a listing that nobody could read, fit to be shown. Nothing waits aside any more then.
+    pub(super) fn unread(&mut self) -> Option<String> {
+        let mut first = None;
+        while let Some(line) = self.side_line() {
+            first = first.or_else(|| answers::unread_fetch(&line));
+        }
+        first
+    }
+
+    /// Demands that every answer to a listing could be read.
+    pub(super) fn all_read(&mut self) -> Result<(), Failure> {
+        match self.unread() {
+            None => Ok(()),
+            Some(line) => {
+                let words =
+                    format!("the server lists a message in words that cannot be read: {}", quote(&line));
+                Err(Failure::new(Kind::Folder, words, "tell the server's administrator"))
+            }
+        }
     }
 
     pub(super) async fn run(&mut self, command: &str) -> Result<Done, Failure> {

@@ -58,7 +58,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// [`Kind::Folder`] if it is there and cannot be opened.
     pub async fn select(&mut self, name: &[u8]) -> Result<Option<Selected>, Failure> {
         let tag = self.send(&[b"SELECT ", written(name)?.as_slice()].concat()).await?;
-        let (mut uidvalidity, mut uidnext, mut exists, mut permanent) = (None, None, 0, None);
+        let (mut uidvalidity, mut uidnext, mut exists, mut permanent) = (None, None, None, None);
         let done = self
             .finish(&tag, |response| match response {
                 Response::Status { said, .. } => {
@@ -66,7 +66,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                     uidnext = said.uidnext.or(uidnext);
                     permanent = said.permanent.or(permanent.take());
                 }
-                Response::Exists(count) => exists = count,
+                Response::Exists(count) => exists = Some(count),
                 _ => {}
             })
             .await?;
@@ -78,6 +78,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         let Some(uidvalidity) = uidvalidity.filter(|value| *value > 0) else {
             return Err(Failure::new(Kind::Folder, "the folder has no UIDVALIDITY", ""));
+        };
+        let Some(exists) = exists else {
+            let words = "the server does not say how many messages the folder holds";
+            return Err(Failure::new(Kind::Folder, words, ""));
         };
         // Without PERMANENTFLAGS all flags are kept (RFC 3501, 7.1).
         let keywords = permanent.map_or_else(Permitted::any, |flags| Permitted::read(&flags));
@@ -128,6 +132,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if !done.ok {
             return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
         }
+        self.all_read()?;
         found.sort_unstable();
         found.dedup_by_key(|(uid, _)| *uid);
         Ok(found)
@@ -161,7 +166,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if self.exists(name).await? {
             return Ok(false);
         }
-        Err(refusal("the folder cannot be made", &done.text, Kind::Folder, ""))
+        Err(refusal("the folder cannot be created", &done.text, Kind::Folder, ""))
     }
 
     /// Whether there is a folder of this name.

@@ -176,8 +176,11 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
         }
     }
     super::answers::date_less(&mut response);
-    if !super::answers::is_ours(&response) && is_readable(&response) {
+    if is_readable(&response) {
         return Sorted::Parser(response);
+    }
+    if let Some(tidy) = super::answers::tidied(&response).filter(|tidy| is_readable(tidy)) {
+        return Sorted::Parser(tidy);
     }
     if let Some(plain) = super::answers::plain_status(&response) {
         return Sorted::Parser(plain);
@@ -190,7 +193,8 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
 
 /// Whether the parser reads it, and to its end.
 fn is_readable(response: &[u8]) -> bool {
-    !super::answers::is_date_less(response)
+    !super::answers::is_ours(response)
+        && !super::answers::is_date_less(response)
         && memchr::memchr_iter(b'(', response).count() <= LISTS
         && matches!(Response::parse(response), Ok((rest, _)) if rest.is_empty())
 }

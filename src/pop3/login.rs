@@ -84,7 +84,7 @@ async fn attempt(
     let mut login =
         Login { wire: &mut wire, source, capabilities: &capabilities, scrub, digest, digest_refused: false };
     if let Err(failure) = login.run(&greeting, secret).await {
-        let again = login.digest_refused && failure.kind == Kind::Credentials;
+        let again = login.digest_refused && matches!(failure.kind, Kind::Credentials | Kind::Refused);
         return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
     }
     if capabilities.by_user {
@@ -279,7 +279,7 @@ impl Login<'_> {
     /// Every way is closed: that says nothing about the credentials.
     fn no_way(&self, reply: &Reply) -> Failure {
         let mut failure = self.failure(reply);
-        if failure.kind == Kind::Credentials {
+        if matches!(failure.kind, Kind::Credentials | Kind::Refused) {
             failure.kind = Kind::Unsupported;
             failure.mend = self.source.login_hint.clone();
         }

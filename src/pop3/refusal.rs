@@ -87,12 +87,13 @@ pub(super) fn kind(step: Step, reply: &Reply) -> Kind {
         Kind::Credentials
     } else if has(&["try again", "try later", "delay"]) {
         Kind::Throttled
-    } else if has(&["lock", "already"]) {
+    } else if has(&["lock", "already"]) && !has(&["block"]) {
         Kind::InUse
     } else {
         match step {
             Step::Greeting => Kind::Unavailable,
-            Step::Login => Kind::Credentials,
+            // Whoever has no known word may mean anything.
+            Step::Login => Kind::Refused,
             Step::Work(_) => Kind::Protocol,
         }
     }
@@ -161,15 +162,20 @@ const CREDENTIALS: &[&str] = &[
     "login fail",
     "logon fail",
     "password",
-    "denied",
+    "login denied",
+    "logon denied",
     "bad ",
     "wrong",
     "unknown user",
+    "user unknown",
     "no such user",
+    "no such mailbox",
+    "no mailbox",
+    "never heard of",
     "not accepted",
+    "rejected",
     "account is locked",
     "account locked",
-    "blocked",
     "disabled",
     "suspended",
 ];
@@ -241,6 +247,11 @@ pub(super) fn failure(
     let mend = match kind {
         Kind::Credentials if hint.is_empty() => "check username and password".to_owned(),
         Kind::Credentials => format!("check username and password; {hint}"),
+        Kind::Refused => {
+            let both = "it does not say why: the password may be wrong, or logins may be refused for now or \
+                        switched off there; it is tried again";
+            if hint.is_empty() { both.to_owned() } else { format!("{both}; {hint}") }
+        }
         Kind::Unsupported if wants_tls(reply) => "set security to \"tls\" or \"starttls\"".to_owned(),
         Kind::Unsupported if hint.is_empty() => "the account must be put right at the server".to_owned(),
         Kind::Unsupported => format!("the account must be put right at the server; {hint}"),
@@ -274,14 +285,12 @@ mod tests {
             (None, "Temporary authentication failure.", Kind::Unavailable),
             (None, "Logon failure: unknown user name or bad password.", Kind::Credentials),
             (None, "Password incorrect, try again", Kind::Credentials),
-            (None, "authorization failed", Kind::Credentials),
             (None, "Server Unavailable. 15", Kind::Unavailable),
             (None, "Maximum connection limit reached from 192.0.2.1", Kind::Throttled),
             (None, "too many bad passwords", Kind::Throttled),
             (None, "maildrop already locked", Kind::InUse),
             (None, "/var/mail/.alice.pop lock busy!  Is another session active?", Kind::InUse),
             (None, "Your account is locked", Kind::Credentials),
-            (None, "Unable to log on", Kind::Credentials),
             (None, "please wait, login delay", Kind::Throttled),
         ];
         for (code, text, kind_) in cases {
@@ -289,6 +298,52 @@ mod tests {
         }
         assert_eq!(kind(Step::Greeting, &reply(None, "go away")), Kind::Unavailable);
         assert_eq!(kind(Step::Work("LIST"), &reply(None, "no")), Kind::Protocol);
+    }
+
+    #[test]
+    fn a_wrong_password_is_one() {
+        for (code, text) in [
+            // Dovecot
+            (Some("AUTH"), "Authentication failed."),
+            // Courier
+            (None, "Login failed."),
+            // Cyrus
+            (Some("AUTH"), "Invalid login"),
+            (None, "authentication failure"),
+            // qmail, vpopmail
+            (None, "authorization failed"),
+            // Exchange
+            (None, "Logon failure: unknown user name or bad password."),
+            // Gmail, NAVER; Yahoo
+            (Some("AUTH"), "Username and password not accepted."),
+            (Some("AUTH"), "(#MBR1212) Incorrect username or password."),
+            // GMX, Zimbra, hMailServer, Domino
+            (None, "invalid username or password"),
+            (None, "invalid username/password"),
+            (None, "Invalid user name or password."),
+            // Qpopper, popa3d, UW
+            (None, "[AUTH] Password supplied for \"al\" is incorrect."),
+            (None, "Authentication failed (bad password?)"),
+            (None, "Bad login"),
+            // RFC 1939, 7
+            (None, "sorry, no mailbox for al here"),
+            (None, "never heard of mailbox al"),
+            (None, "invalid password"),
+        ] {
+            assert_eq!(kind(Step::Login, &reply(code, text)), Kind::Credentials, "{text}");
+        }
+    }
+
+    #[test]
+    fn doubt_is_no_wrong_password() {
+        for text in ["Unable to log on", "", "Access denied", "Your IP address is blocked", "login refused"] {
+            let failure = login_failure(&reply(None, text), text, "pop.example", "al", "see x", None);
+            assert_eq!(failure.kind, Kind::Refused, "{text}");
+            assert!(!failure.counts() && failure.again() == crate::failure::Again::Later);
+            for words in ["password may be wrong", "refused for now", "see x"] {
+                assert!(failure.mend.contains(words), "{failure}");
+            }
+        }
     }
 
     #[test]

@@ -380,24 +380,25 @@ impl Daemon {
         }
     }
 
-    /// Polls, waits, demands success, and returns the run.
+    /// Polls, waits, demands success, and that single messages that failed are told; returns the run.
     #[track_caller]
     pub fn poll(&self, name: &str) -> Value {
         let answer = self.ctl(&["poll", name]);
-        assert_eq!(answer.code, 0, "{answer:?}\n{}", self.log_tail(40));
         let run = self.account(name)["last_run"].clone();
-        assert_eq!(run["result"], "ok", "{run}");
+        assert_eq!(run["result"], "ok", "{run}\n{answer:?}\n{}", self.log_tail(40));
+        tells_what_failed(&answer, name, &run["ledger"]["failed"]);
         run
     }
 
-    /// Starts a migration, waits, demands completion and numbers that add up, and returns it.
+    /// Starts a migration, waits, demands completion, numbers that add up, and that single messages that failed
+    /// are told; returns it.
     #[track_caller]
     pub fn migrate(&self, name: &str) -> Value {
         let answer = self.ctl(&["start", name, "--wait"]);
-        assert_eq!(answer.code, 0, "{answer:?}\n{:#}\n{}", self.migration(name), self.log_tail(40));
         let migration = self.migration(name);
-        assert_eq!(migration["state"], "completed", "{migration:#}");
+        assert_eq!(migration["state"], "completed", "{answer:?}\n{migration:#}\n{}", self.log_tail(40));
         adds_up(&migration);
+        tells_what_failed(&answer, name, &migration["messages_failed"]);
         migration
     }
 
@@ -428,6 +429,24 @@ impl Drop for Daemon {
             eprintln!("kept: {}", dir.keep().display());
         }
     }
+}
+
+/// Exit status 0 and silence, or 1 and one line that counts them.
+#[track_caller]
+pub fn tells_what_failed(answer: &Answer, name: &str, failed: &Value) {
+    let line = match failed.as_u64().expect("a number") {
+        0 => String::new(),
+        1 => format!("mailhaulctl: {name}: 1 message failed; 'mailhaulctl show {name}' lists them, "),
+        many => {
+            format!("mailhaulctl: {name}: {many} messages failed; 'mailhaulctl show {name}' lists them, ")
+        }
+    };
+    assert_eq!(answer.code, i32::from(!line.is_empty()), "{answer:?}");
+    assert!(
+        answer.err.starts_with(&line) && answer.err.lines().count() <= 1,
+        "{line:?} is not in {answer:?}"
+    );
+    assert_eq!(line.is_empty(), answer.err.is_empty(), "{answer:?}");
 }
 
 /// `messages_total = messages_done + messages_skipped + messages_failed`

@@ -1,4 +1,4 @@
-//! A real IMAP server with whims: a wire that hears every APPEND to its end and may say NO to it itself, before the
+//! A real IMAP server with whims: a wire that hears every command to its end and may say NO to it itself, before the
 //! server hears of it. It refuses to change anything else.
 
 #![allow(
@@ -13,11 +13,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// What is said instead of OK to an APPEND of these messages, if anything.
-pub type Whim = dyn Fn(&[Vec<u8>]) -> Option<String> + Send + Sync;
+/// What is said instead of OK to a command without its tag, with these literals, if anything.
+pub type Whim = dyn Fn(&str, &[Vec<u8>]) -> Option<String> + Send + Sync;
+
+/// A wire to `port` with whims about the messages of an APPEND, and its own port.
+pub fn picky(port: u16, whim: impl Fn(&[Vec<u8>]) -> Option<String> + Send + Sync + 'static) -> u16 {
+    whimsical(port, move |command, literals| {
+        command.get(..7).filter(|name| name.eq_ignore_ascii_case("APPEND ")).and_then(|_| whim(literals))
+    })
+}
 
 /// A wire to `port`, and its own port.
-pub fn picky(port: u16, whim: impl Fn(&[Vec<u8>]) -> Option<String> + Send + Sync + 'static) -> u16 {
+pub fn whimsical(
+    port: u16,
+    whim: impl Fn(&str, &[Vec<u8>]) -> Option<String> + Send + Sync + 'static,
+) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let own = listener.local_addr().unwrap().port();
     let whim: Arc<Whim> = Arc::new(whim);
@@ -54,11 +64,8 @@ fn carry(client: &TcpStream, server: &TcpStream, whim: &Whim) -> Option<()> {
             command.extend_from_slice(&line(&mut from)?);
         }
         let words = String::from_utf8_lossy(&command[..command.len().min(200)]).into_owned();
-        let mut words = words.split(' ');
-        let (tag, name) = (words.next()?, words.next()?);
-        if name.eq_ignore_ascii_case("APPEND")
-            && let Some(no) = whim(&literals)
-        {
+        let (tag, rest) = words.split_once(' ').unwrap_or((words.trim_end(), ""));
+        if let Some(no) = whim(rest.trim_end(), &literals) {
             back.write_all(format!("{tag} NO {no}\r\n").as_bytes()).ok()?;
             continue;
         }

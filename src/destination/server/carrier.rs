@@ -284,6 +284,10 @@ impl Sending {
                     }
                 }
                 Some(Appended::Refused(words)) => receipt.refused = Some(words),
+                Some(Appended::TooMuch(words)) => {
+                    receipt.refused = Some(words);
+                    receipt.over_limit = true;
+                }
                 unanswered => {
                     if unanswered.is_some() {
                         self.late.push(waiting.body.kept);

@@ -8,7 +8,7 @@ use super::super::now;
 use super::state::{State, Work};
 use super::{Manager, Refusal, View};
 use crate::failure::{Failure, Kind};
-use crate::migration::{State as Stage, Wish};
+use crate::migration::{Ledger, State as Stage, Wish};
 
 /// How often a migration that broke off is tried.
 const TRIES: u32 = 3;
@@ -31,8 +31,27 @@ pub struct Summary {
     pub skipped: u64,
     /// Octets brought.
     pub bytes: u64,
-    /// What failed: name and why.
+    /// What failed, whole or in part: name and why.
     pub failed: Vec<(String, String)>,
+}
+
+impl Summary {
+    /// Adds what became of a run's messages.
+    fn count(&mut self, ledger: &Ledger, bytes: u64) {
+        self.imported += ledger.imported;
+        self.already_there += ledger.already_there;
+        self.skipped += ledger.skipped + ledger.vanished;
+        self.bytes += bytes;
+    }
+
+    /// A run went well: single messages may have failed all the same.
+    fn went_well(&mut self, name: &str, ledger: &Ledger) {
+        if ledger.failed > 0 {
+            let messages = if ledger.failed == 1 { "message" } else { "messages" };
+            let words = format!("{} {messages} failed; the next run tries again", ledger.failed);
+            self.failed.push((name.to_owned(), words));
+        }
+    }
 }
 
 impl Manager {
@@ -79,26 +98,24 @@ impl Manager {
             if let Ok(View::Poll(view)) = self.view(&asked.name) {
                 summary.polled += 1;
                 let Some(run) = view.record.last_run else { continue };
-                summary.imported += run.ledger.imported;
-                summary.already_there += run.ledger.already_there;
-                summary.skipped += run.ledger.skipped + run.ledger.failed;
-                summary.bytes += run.bytes;
-                summary.failed.extend(run.error.map(|error| (asked.name.clone(), error)));
+                summary.count(&run.ledger, run.bytes);
+                match run.error {
+                    Some(error) => summary.failed.push((asked.name.clone(), error)),
+                    None => summary.went_well(&asked.name, &run.ledger),
+                }
             }
         }
         for name in migrations {
             let Ok(View::Migration(view)) = self.view(&name) else { continue };
             let record = view.record;
-            summary.imported += record.ledger.imported;
-            summary.already_there += record.ledger.already_there;
-            summary.skipped += record.ledger.skipped + record.ledger.vanished + record.ledger.failed;
-            summary.bytes += record.bytes_done;
+            summary.count(&record.ledger, record.bytes_done);
             if record.state == Stage::Paused {
                 // By a person: it stays so.
             } else if let Some(why) = refused.remove(&name) {
                 summary.failed.push((name, why));
             } else if record.state == Stage::Completed {
                 summary.migrated += 1;
+                summary.went_well(&name, &record.ledger);
             } else {
                 summary.failed.push((name, record.error.unwrap_or_else(|| record.state.as_str().to_owned())));
             }

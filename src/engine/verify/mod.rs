@@ -269,7 +269,7 @@ async fn details(
                 Known::Adopted
             } else if done.contains(detail.uid) {
                 Known::Done
-            } else if same && skipped.contains(&detail.uid.to_string()) {
+            } else if skipped.contains("folder") || (same && skipped.contains(&detail.uid.to_string())) {
                 Known::LeftOut
             } else {
                 Known::New
