@@ -626,6 +626,44 @@ fn one_answer_is_garbage() {
 }
 
 #[test]
+fn an_inbox_that_is_not_listed() {
+    for line in ["", "* LIST (\\Noselect) \"/\" INBOX\r\n"] {
+        in_the_end(ordinary(), move |command, reply| {
+            if command.name == "LIST" {
+                reply.untagged.retain(|line| !String::from_utf8_lossy(line).contains("INBOX"));
+                reply.untagged.push(line.as_bytes().to_vec());
+            }
+        });
+    }
+}
+
+#[test]
+fn lines_of_the_folder_list_that_say_more() {
+    in_the_end(ordinary(), |command, reply| {
+        if command.name == "LIST" {
+            reply.untagged = vec![
+                b"* LIST () \"/\" INBOX (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n".to_vec(),
+                b"* LIST () \"/\" \"Work\" (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n".to_vec(),
+            ];
+        }
+    });
+}
+
+#[test]
+fn something_else_greets() {
+    for greeting in ["SSH-2.0-OpenSSH_9.2", "220 mail.example.com ESMTP", "HTTP/1.1 400 Bad Request"] {
+        let server = FakeImap::start(ordinary(), move |command, reply| {
+            if command.name == "GREETING" {
+                (reply.tagged, reply.then) = (format!("{greeting}\r\n").into_bytes(), Then::Hang);
+            }
+        });
+        let mut daemon = daemon(&server);
+        daemon.ctl(&["check", "alice-old"]).code(1).says("does not greet as an IMAP server; check host");
+        daemon.stop();
+    }
+}
+
+#[test]
 fn the_greeting_turns_us_away() {
     let server = FakeImap::start(ordinary(), |command, reply| {
         if command.name == "GREETING" {

@@ -322,8 +322,12 @@ impl<'l> Reader<'l> {
             self.0 = self.0.get(end + 1 + size..)?;
             return Some(text);
         }
-        // An unquoted name: to the end of the line, since some servers do not quote spaces either.
-        let name = std::mem::take(&mut self.0);
+        // An unquoted name: to the end of the line, since some servers do not quote spaces either; but for data that
+        // extends the line (RFC 5258, 6), which begins with a list of tagged items.
+        let line = std::mem::take(&mut self.0);
+        let extended = memchr::memmem::find(line, b" (\"").filter(|_| line.ends_with(b"))"));
+        let name =
+            extended.and_then(|at| line.get(..at)).filter(|name| !name.contains(&b' ')).unwrap_or(line);
         (!name.is_empty()).then(|| name.to_vec())
     }
 
@@ -368,6 +372,10 @@ mod tests {
         let line =
             list(b"* LIST () \"\\\\\" Public Folders\\x (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n").unwrap();
         assert_eq!(line.delimiter, Some(b'\\'));
+        let names = |line: &[u8]| String::from_utf8(list(line).unwrap().name).unwrap();
+        assert_eq!(names(b"* LIST (\\A) \"/\" INBOX (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n"), "INBOX");
+        assert_eq!(names(b"* LIST () \"/\" \"A\" (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n"), "A");
+        assert_eq!(names(b"* LIST () \"/\" A (b) c\r\n"), "A (b) c");
         assert_eq!(list(b"* LIST (\\A \"/\" x\r\n"), None);
     }
 

@@ -101,6 +101,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if lines.len() > MOST_FOLDERS {
             return Err(self.broken(&format!("lists more than {MOST_FOLDERS} folders")));
         }
+        let is_inbox = |line: &ListLine| line.name.eq_ignore_ascii_case(b"INBOX") && !is_no_folder(line);
+        if !lines.iter().any(is_inbox) {
+            lines.extend(self.unlisted_inbox(lines.first()).await?);
+        }
         let mut subscribed = BTreeSet::new();
         // A server without LSUB loses nothing but the subscriptions.
         if self.run("LSUB \"\" \"*\"").await?.ok {
@@ -112,6 +116,16 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let mut folders = self.sort_out(lines, &subscribed);
         folders.extend(unreadable.into_iter().take(MOST_FOLDERS).map(unread));
         Ok(folders)
+    }
+
+    /// There is always an INBOX (RFC 3501, 5.1), whether it is listed or not; unless the server says otherwise.
+    async fn unlisted_inbox(&mut self, other: Option<&ListLine>) -> Result<Option<ListLine>, Failure> {
+        let there = self.run("STATUS INBOX (MESSAGES)").await?.ok;
+        while self.side_line().is_some() {}
+        let delimiter = other.and_then(|line| line.delimiter);
+        let inbox =
+            ListLine { attributes: Vec::new(), delimiter, name: b"INBOX".to_vec(), subscribed: false };
+        Ok(there.then_some(inbox))
     }
 
     /// How each of `folders` stands, asked for in a few round trips. `None`: the server does not tell.
@@ -191,11 +205,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         for line in lines {
             let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
             let foreign = spaces.is_foreign(&line.name, line.delimiter);
-            if foreign
-                || has("\\NoSelect")
-                || has("\\NonExistent")
-                || found.insert(line.name.clone(), ()).is_some()
-            {
+            if foreign || is_no_folder(&line) || found.insert(line.name.clone(), ()).is_some() {
                 continue;
             }
             let (path, note) = decode(&line.name, line.delimiter, spaces.prefix_of(&line.name));
@@ -227,6 +237,12 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         folders
     }
+}
+
+/// It only stands above others.
+fn is_no_folder(line: &ListLine) -> bool {
+    let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
+    has("\\NoSelect") || has("\\NonExistent")
 }
 
 fn is_list(line: &[u8]) -> bool {

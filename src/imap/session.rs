@@ -13,11 +13,11 @@ use super::command::quoted;
 use super::layout::Software;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
-use super::transport::{SinkGone, Transport};
+use super::transport::{NoGreeting, SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, Parcel};
-use crate::net::{Connector, Stream, io_failure};
+use crate::net::{Connector, Stream, io_failure, no_word};
 use crate::secret::Secret;
 
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
@@ -102,7 +102,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             stream = connector.secure(stream, host, source.ca_file.as_deref()).await?;
         }
         let mut session = Self::over(stream, source);
-        let mut authenticated = session.greeting().await?;
+        let mut authenticated = session.greeting(source.security).await?;
         if source.security == Security::StartTls {
             if authenticated {
                 return Err(Failure::new(
@@ -161,11 +161,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// `true`: logged in already (PREAUTH).
-    async fn greeting(&mut self) -> Result<bool, Failure> {
-        let first = self.response().await.map_err(|failure| self.turned_away(failure))?;
-        let Response::Status { status, said } = first else {
-            return Err(self.broken("does not greet as an IMAP server"));
-        };
+    async fn greeting(&mut self, security: Security) -> Result<bool, Failure> {
+        self.transport().expect_greeting();
+        let first = self.response().await.map_err(|failure| self.turned_away(failure, security))?;
+        let Response::Status { status, said } = first else { return Err(self.no_greeting()) };
         self.capabilities = said.capabilities.unwrap_or_default();
         if says(said.text.as_bytes(), "courier-imap") {
             self.software = Software::Courier;
@@ -181,15 +180,21 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// A connection that ends before the greeting: servers that count connections do so without a word.
-    fn turned_away(&self, failure: Failure) -> Failure {
-        if failure.kind != Kind::Disconnected {
-            return failure;
+    fn turned_away(&self, failure: Failure, security: Security) -> Failure {
+        match failure.kind {
+            Kind::Disconnected => Failure::new(
+                Kind::Throttled,
+                format!("{}:{} closed the connection before it greeted", self.host, self.port),
+                "it is tried again; if it stays, there may be too many connections from here",
+            ),
+            Kind::Stalled => no_word(&self.host, self.port, security == Security::Tls),
+            _ => failure,
         }
-        Failure::new(
-            Kind::Throttled,
-            format!("{}:{} closed the connection before it greeted", self.host, self.port),
-            "it is tried again; if it stays, there may be too many connections from here",
-        )
+    }
+
+    fn no_greeting(&self) -> Failure {
+        let words = format!("{}:{} {NoGreeting}", self.host, self.port);
+        Failure::new(Kind::Protocol, words, "check host, port and protocol")
     }
 
     async fn starttls(mut self) -> Result<Stream, Failure> {
@@ -437,6 +442,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if let Some(inner) = error.get_ref() {
             if inner.is::<SinkGone>() {
                 return Failure::new(Kind::Destination, "the delivery stopped", "");
+            }
+            if inner.is::<NoGreeting>() {
+                return self.no_greeting();
             }
             if error.kind() == io::ErrorKind::Other {
                 return self.broken(&inner.to_string());

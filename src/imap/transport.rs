@@ -42,6 +42,8 @@ pub(super) struct Transport<T> {
     side_octets: usize,
     sink: Option<PollSender<T>>,
     pending: Option<Parcel>,
+    /// The first line must be a greeting.
+    greeted: bool,
     /// Bodies of the response that is coming in, and of those that are complete.
     coming: Vec<u64>,
     came: Vec<u64>,
@@ -69,10 +71,16 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
             side_octets: 0,
             sink: None,
             pending: None,
+            greeted: true,
             coming: Vec::new(),
             came: Vec::new(),
             joined: None,
         }
+    }
+
+    /// The next line must be a greeting: what cannot be read ends the session.
+    pub(super) fn expect_greeting(&mut self) {
+        self.greeted = false;
     }
 
     /// Bodies that were handed on with the responses that came since this was asked last.
@@ -141,7 +149,9 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
 
     /// Sorts a response: to the parser, or aside.
     fn sort(&mut self, response: Vec<u8>) -> io::Result<()> {
+        let greets = std::mem::replace(&mut self.greeted, true);
         let response = match sort(response) {
+            Sorted::Side(_) if !greets => return Err(io::Error::other(NoGreeting)),
             Sorted::Parser(response) => {
                 self.out = response;
                 self.given = 0;
@@ -203,6 +213,11 @@ fn is_readable(response: &[u8]) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("the delivery stopped")]
 pub(super) struct SinkGone;
+
+/// Whatever that is.
+#[derive(Debug, thiserror::Error)]
+#[error("does not greet as an IMAP server")]
+pub(super) struct NoGreeting;
 
 /// The server sent more lines than anybody asked for.
 #[derive(Debug, thiserror::Error)]

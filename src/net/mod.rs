@@ -96,6 +96,16 @@ pub fn failure_at(at: &Listener, error: &io::Error) -> Failure {
     }
 }
 
+/// A server that says nothing where it should have greeted; `tls`: over TLS.
+pub fn no_word(host: &str, port: u16, tls: bool) -> Failure {
+    let words = format!("{host}:{port} says nothing, not even a greeting");
+    let mend = match tls {
+        true => "check host, port and protocol",
+        false => "check host, port and protocol; at a port that begins with TLS, set security = \"tls\"",
+    };
+    Failure::new(Kind::Stalled, words, mend)
+}
+
 fn broken_off(place: &str, error: &io::Error) -> Failure {
     use io::ErrorKind as E;
     match error.kind() {

@@ -191,7 +191,18 @@ fn certificate_words(host: &str, error: &CertificateError, ca_file: bool) -> (St
             format!("{host} shows the certificate of an authority as its own"),
             "the server needs a certificate that is no authority's (basicConstraints CA:FALSE)",
         ),
-        other => (format!("the certificate of {host} is not accepted: {other}"), ""),
+        other => {
+            // The crate has no words for the rest, only its own names.
+            let name = format!("{other:?}");
+            let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+            let words = match name.starts_with("UnsupportedSignatureAlgorithm") {
+                true => format!(
+                    "the certificate of {host} is signed in a way that is not safe, or not with its key"
+                ),
+                false => format!("the certificate of {host} is not accepted ({name})"),
+            };
+            (words, "its operator must mend it")
+        }
     }
 }
 

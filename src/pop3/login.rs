@@ -21,7 +21,7 @@ use super::wire::{Wire, is_ok};
 use crate::account::{Security, Source};
 use crate::bearer;
 use crate::failure::{Failure, Kind};
-use crate::net::Connector;
+use crate::net::{Connector, no_word};
 use crate::secret::Secret;
 
 /// A list of capabilities may have so many octets.
@@ -95,14 +95,15 @@ async fn attempt(
 
 /// A connection that ends before the greeting: servers that count connections do so without a word.
 fn turned_away(failure: Failure, source: &Source) -> Failure {
-    if failure.kind != Kind::Disconnected {
-        return failure;
+    match failure.kind {
+        Kind::Disconnected => Failure::new(
+            Kind::Throttled,
+            format!("{}:{} closed the connection before it greeted", source.host, source.port),
+            "it is tried again; if it stays, there may be too many connections from here: lower per_host",
+        ),
+        Kind::Stalled => no_word(&source.host, source.port, source.security == Security::Tls),
+        _ => failure,
     }
-    Failure::new(
-        Kind::Throttled,
-        format!("{}:{} closed the connection before it greeted", source.host, source.port),
-        "it is tried again; if it stays, there may be too many connections from here: lower per_host",
-    )
 }
 
 /// CAPA; a server that does not know it has the capabilities of RFC 1939.
