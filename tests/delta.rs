@@ -117,7 +117,7 @@ fn keywords_of_the_source_and_of_the_member() {
         "a Maildir has letters for 26, two of which others have: {now:?}"
     );
     let shown = daemon.show("old");
-    let note = "1 messages have keywords that do not fit into this folder";
+    let note = "1 messages have flags or keywords that do not fit into this folder";
     assert!(shown.to_string().contains(note), "{shown:#}");
     daemon.migrate("old");
     assert_eq!(of(), now);

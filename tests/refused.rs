@@ -19,7 +19,7 @@ use corpus::{Corpus, Marks};
 use daemon::{Daemon, adds_up, imap_migrate, there};
 use dovecot::Dovecot;
 use maildir::{Tree, same};
-use picky::{picky, whimsical};
+use picky::{forgetful, picky, whimsical};
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const HOME: (&str, &str) = ("home-alice", "home secret");
@@ -90,6 +90,49 @@ fn messages_above_a_limit_that_was_not_announced() {
 #[test]
 fn messages_that_meet_some_other_limit() {
     some_are_refused("[LIMIT] Too many flags on this message");
+}
+
+/// With UIDPLUS, and without groups.
+const ONE_BY_ONE: &str = "imap_capability = IMAP4rev1 SASL-IR LITERAL+ UIDPLUS ENABLE IDLE NAMESPACE\n";
+
+#[test]
+fn flags_that_are_not_kept_are_set_afterwards() {
+    for server in [ONE_BY_ONE, SERVERS[1]] {
+        let source = Dovecot::start(&[LOGIN]);
+        let home = Dovecot::start_with(&[HOME], server);
+        let mut corpus = Corpus::at(&source.maildir("alice"));
+        corpus.fill(300);
+        let facts = Tree::read(corpus.root()).facts();
+        let port = forgetful(home.imap, |head| {
+            let (before, rest) = head.rsplit_once('(').unwrap();
+            let (flags, after) = rest.split_once(')').unwrap();
+            let left: Vec<&str> =
+                flags.split(' ').filter(|flag| !["\\Flagged", "NonJunk"].contains(flag)).collect();
+            format!("{before}({}){after}", left.join(" "))
+        });
+        let mut daemon = homing(port, &source);
+        daemon.migrate(NAME);
+        same("messages with their flags", &facts, &Tree::read(&home.maildir(HOME.0)).facts());
+        daemon.stop();
+    }
+}
+
+#[test]
+fn dates_that_are_not_kept_are_told() {
+    let source = Dovecot::start(&[LOGIN]);
+    let home = Dovecot::start_with(&[HOME], ONE_BY_ONE);
+    let mut corpus = Corpus::at(&source.maildir("alice"));
+    corpus.add("", 30);
+    let port = forgetful(home.imap, |head| {
+        let quotes: Vec<usize> = head.match_indices('"').map(|(at, _)| at).collect();
+        let [.., from, to] = quotes[..] else { panic!("no date: {head}") };
+        format!("{}\"01-Jan-2001 00:00:00 +0000\"{}", &head[..from], &head[to + 1..])
+    });
+    let mut daemon = homing(port, &source);
+    daemon.migrate(NAME);
+    let shown = daemon.ctl(&["show", NAME]).code(0);
+    assert!(shown.out.contains("30 messages have another date there"), "{shown:?}");
+    daemon.stop();
 }
 
 #[test]

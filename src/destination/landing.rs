@@ -166,6 +166,8 @@ pub struct Receipt {
     pub uid: Option<u32>,
     /// The server stored other octets than it was given.
     pub altered: bool,
+    /// It has another date there than it was given.
+    pub redated: bool,
 }
 
 impl Receipt {
@@ -190,6 +192,7 @@ impl Receipt {
             junk: false,
             uid: None,
             altered: false,
+            redated: false,
         }
     }
 }

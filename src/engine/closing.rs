@@ -28,9 +28,10 @@ impl FolderWork<'_> {
         progress.record.open = false;
         progress.record.state = FolderState::Done;
         let told = [
-            (progress.lost_keywords, "messages have keywords that do not fit into this folder"),
+            (progress.lost_keywords, "messages have flags or keywords that do not fit into this folder"),
             (progress.twice, "messages may be here twice: an answer was lost, and nobody can ask again"),
             (progress.altered, "messages were changed by the destination: 8-bit headers, or line ends"),
+            (progress.redated, "messages have another date there: the destination does not keep it"),
         ];
         for (count, what) in told.into_iter().filter(|(count, _)| *count > 0) {
             let words = format!("{count} {what}");

@@ -104,6 +104,8 @@ pub(super) struct Progress {
     pub(super) lost_keywords: u64,
     /// Messages that the destination stored with other octets.
     pub(super) altered: u64,
+    /// Messages that have another date at the destination.
+    pub(super) redated: u64,
     /// Flags at the source, of a migration.
     pub(super) looked: Looked,
     /// Messages that may be here twice.
@@ -182,6 +184,7 @@ impl FolderWork<'_> {
             waiting: VecDeque::new(),
             lost_keywords: 0,
             altered: 0,
+            redated: 0,
             there,
             there_new,
             looked: match self.poll {
@@ -538,6 +541,7 @@ impl FolderWork<'_> {
             octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());
             progress.altered += u64::from(receipt.altered);
+            progress.redated += u64::from(receipt.redated);
         }
         let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
         let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;

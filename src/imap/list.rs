@@ -70,10 +70,28 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// As [`Session::list_messages`].
     pub async fn list_details(&mut self, examined: Examined) -> Result<Vec<Detail>, Failure> {
-        if examined.exists == 0 {
-            return Ok(Vec::new());
+        match examined.exists {
+            0 => Ok(Vec::new()),
+            _ => self.details("1:*").await,
         }
-        let tag = self.send(b"UID FETCH 1:* (UID RFC822.SIZE FLAGS INTERNALDATE)").await?;
+    }
+
+    /// The same of messages of the open folder.
+    ///
+    /// # Errors
+    /// As [`Session::list_messages`].
+    pub async fn look_at(&mut self, uids: &UidSet) -> Result<Vec<Detail>, Failure> {
+        let mut found = Vec::new();
+        for set in pieces(uids) {
+            found.extend(self.details(&set.to_string()).await?);
+        }
+        found.retain(|detail| uids.contains(detail.uid));
+        Ok(found)
+    }
+
+    async fn details(&mut self, set: &str) -> Result<Vec<Detail>, Failure> {
+        let tag =
+            self.send(format!("UID FETCH {set} (UID RFC822.SIZE FLAGS INTERNALDATE)").as_bytes()).await?;
         let mut details: BTreeMap<u32, Detail> = BTreeMap::new();
         let most = MOST_RESPONSES / 2;
         let done = self

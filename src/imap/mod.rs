@@ -36,4 +36,4 @@ pub use folders::{SourceFolder, Standing, matches};
 pub use layout::{Layout, Software};
 pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};
-pub use shelf::{Permitted, Selected};
+pub use shelf::{Permitted, Selected, flag_name};

@@ -51,6 +51,18 @@ impl Permitted {
     }
 }
 
+/// A flag as it is written.
+pub fn flag_name(flag: &Flag) -> &str {
+    match flag {
+        Flag::System(Mark::Draft) => "\\Draft",
+        Flag::System(Mark::Flagged) => "\\Flagged",
+        Flag::System(Mark::Answered) => "\\Answered",
+        Flag::System(Mark::Seen) => "\\Seen",
+        Flag::System(Mark::Deleted) => "\\Deleted",
+        Flag::Keyword(word) => word.as_str(),
+    }
+}
+
 impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// Opens a folder for writing. `None`: there is none of this name.
     ///
@@ -288,14 +300,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// [`Kind::Folder`] if the server refuses.
     pub async fn flag(&mut self, uids: &UidSet, flag: &Flag, on: bool) -> Result<(), Failure> {
-        let name = match flag {
-            Flag::System(Mark::Draft) => "\\Draft",
-            Flag::System(Mark::Flagged) => "\\Flagged",
-            Flag::System(Mark::Answered) => "\\Answered",
-            Flag::System(Mark::Seen) => "\\Seen",
-            Flag::System(Mark::Deleted) => "\\Deleted",
-            Flag::Keyword(word) => word.as_str(),
-        };
+        let name = flag_name(flag);
         let sign = if on { '+' } else { '-' };
         self.mark(uids, &format!("{sign}FLAGS.SILENT ({name})")).await
     }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// What is said instead of OK to a command without its tag, with these literals, if anything.
 pub type Whim = dyn Fn(&str, &[Vec<u8>]) -> Option<String> + Send + Sync;
+/// Changes a command, with its literals, before the server hears it.
+pub type Mishearing = dyn Fn(&mut Vec<u8>) + Send + Sync;
 
 /// A wire to `port` with whims about the messages of an APPEND, and its own port.
 pub fn picky(port: u16, whim: impl Fn(&[Vec<u8>]) -> Option<String> + Send + Sync + 'static) -> u16 {
@@ -28,21 +30,37 @@ pub fn whimsical(
     port: u16,
     whim: impl Fn(&str, &[Vec<u8>]) -> Option<String> + Send + Sync + 'static,
 ) -> u16 {
+    wire(port, Arc::new(whim), Arc::new(|_| {}))
+}
+
+/// A wire to `port` that does not hear everything of the APPENDs of one message; and its own port.
+pub fn forgetful(port: u16, forgets: impl Fn(String) -> String + Send + Sync + 'static) -> u16 {
+    let mishears = move |command: &mut Vec<u8>| {
+        let line = command.iter().position(|octet| *octet == b'\n').unwrap_or(0);
+        let head = command[..line].iter().rposition(|octet| *octet == b'{').unwrap_or(0);
+        let text = String::from_utf8(command[..head].to_vec()).unwrap();
+        if text.contains(" APPEND ") {
+            command.splice(..head, forgets(text).into_bytes());
+        }
+    };
+    wire(port, Arc::new(|_, _| None), Arc::new(mishears))
+}
+
+fn wire(port: u16, whim: Arc<Whim>, mishears: Arc<Mishearing>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let own = listener.local_addr().unwrap().port();
-    let whim: Arc<Whim> = Arc::new(whim);
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
-            let whim = Arc::clone(&whim);
-            std::thread::spawn(move || carry(&client, &server, whim.as_ref()));
+            let (whim, mishears) = (Arc::clone(&whim), Arc::clone(&mishears));
+            std::thread::spawn(move || carry(&client, &server, whim.as_ref(), mishears.as_ref()));
         }
     });
     own
 }
 
 /// One command after the other, whatever is in flight. `None`: one of the two has gone.
-fn carry(client: &TcpStream, server: &TcpStream, whim: &Whim) -> Option<()> {
+fn carry(client: &TcpStream, server: &TcpStream, whim: &Whim, mishears: &Mishearing) -> Option<()> {
     client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).ok()?;
     let (mut from, mut answers) = (BufReader::new(client), BufReader::new(server));
     let (mut back, mut to) = (client, server);
@@ -69,6 +87,8 @@ fn carry(client: &TcpStream, server: &TcpStream, whim: &Whim) -> Option<()> {
             back.write_all(format!("{tag} NO {no}\r\n").as_bytes()).ok()?;
             continue;
         }
+        let tag = tag.to_owned();
+        mishears(&mut command);
         to.write_all(&command).ok()?;
         loop {
             let mut answer = line(&mut answers)?;

@@ -16,6 +16,7 @@ use super::home::{Server, at_home, subscribe};
 use super::intent::Intent;
 use super::late::Late;
 use super::likeness::Likenesses;
+use super::look::{Habits, wanted};
 use super::prints::{forgiving, prints};
 use super::strays::Strays;
 use crate::destination::fingerprint::{Fingerprint, Print};
@@ -41,7 +42,8 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
     let taking =
         landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |from| sends.sends.of(from)));
     landings.spawn(async move {
-        let mut carrier = Carrier { server, spool: directory, session: None, open: None };
+        let mut carrier =
+            Carrier { server, spool: directory, session: None, open: None, habits: Habits::default() };
         // Before the goodbye, which may take its time: somebody waits to hear why.
         if let Err(failure) = carrier.carry(work).await {
             fate.is(failure);
@@ -65,6 +67,7 @@ struct Carrier {
     spool: PathBuf,
     session: Option<Session<Parcel>>,
     open: Option<Open>,
+    habits: Habits,
 }
 
 /// The folder that messages go to.
@@ -169,6 +172,7 @@ impl Carrier {
         let odd = batch.iter().filter(odd);
         let odd: BTreeMap<MessageRef, Body> =
             odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
+        let wanted = wanted(&batch, &open.selected.keywords);
         let mut sending =
             Sending { first: open.next, waiting: batch, late: Vec::new(), nameless: Vec::new(), receipts };
         let mut tries = 0;
@@ -180,6 +184,7 @@ impl Carrier {
                         open.answered().await?;
                     }
                     look_back(session, &odd, &mut sending.receipts).await?;
+                    self.habits.look(session, &wanted, &mut sending.receipts).await?;
                     open.remember(&self.server.sends, shared, &sending.receipts);
                     return Ok(sending.receipts);
                 }

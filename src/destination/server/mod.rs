@@ -9,6 +9,7 @@ mod home;
 mod intent;
 mod late;
 mod likeness;
+mod look;
 mod moved;
 mod prints;
 mod reflag;
