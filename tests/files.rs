@@ -155,6 +155,7 @@ fn every_dialect_of_mbox() {
     let mut daemon = Daemon::new("");
     daemon.start();
     let from = "From a@b Thu Jan  1 00:00:07 2015\n";
+    let zoned = "From a@b Thu Jan  1 01:00:07 2015 +0100\n";
     let quoted = "Subject: q\n\n>From here\n\nend\n";
     let bare = "Subject: q\n\nFrom here\n\nFrom x@y Thu Jan  1 00:00:07 2015\nend\n";
     let headed = |text: &str, more: usize| {
@@ -175,7 +176,8 @@ fn every_dialect_of_mbox() {
         ),
         (
             "mboxcl2",
-            format!("{from}{}\n{from}{}\n", headed(bare, 0), headed(quoted, 0)),
+            // The same moment, with a zone.
+            format!("{from}{}\n{zoned}{}\n", headed(bare, 0), headed(quoted, 0)),
             vec![headed(bare, 0), headed(quoted, 0)],
         ),
         (
