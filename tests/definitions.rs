@@ -494,5 +494,32 @@ fn policy_denies_puts_back_and_wipes() {
     daemon.ctl(&["start", one]).code(1).says("by policy");
     assert_eq!(daemon.show(one)["folders"].as_array().unwrap().len(), 0, "progress is wiped");
     assert_eq!(daemon.migrate(other)["messages_done"], 2);
+    // Nothing new is defined there, one by one or by a list.
+    let new = [
+        "add",
+        "new",
+        "member=new@example.com",
+        "agreed=true",
+        "protocol=imap",
+        "server=old",
+        "username=user0",
+        "password=-",
+        "migrate",
+    ];
+    let refused = "external import is denied for example.com by policy";
+    ctl(&daemon, &format!("{PASSWORD}\n"), &new).code(1).says(refused);
+    let rows = format!("old;user0;{PASSWORD};new@example.com;\n");
+    ctl(&daemon, &rows, &["bulk", "add", "-", "--format", "konsoleh"]).code(1).says(refused);
+    daemon.ctl(&["show", "new"]).code(5);
+
+    // Allowed again, its password is not there, and who took it is told.
+    daemon.settings(settings);
+    daemon.run(&["--check"]).code(0);
+    daemon.ctl(&["reload"]).code(0);
+    let why =
+        format!("forgotten when policy denied external import; give it again: mailhaulctl set {one} source");
+    daemon.ctl(&["check", one]).code(1).says(&why);
+    ctl(&daemon, &format!("{PASSWORD}\n"), &["set", one, "password=-"]).code(0);
+    daemon.ctl(&["check", one]).code(0);
     daemon.stop();
 }

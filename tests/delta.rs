@@ -205,5 +205,59 @@ fn it_repeats_itself_until_it_is_finished() {
     assert_eq!(count(&home), 8);
     let account = daemon.account("old");
     assert!(account["next_run_at"].is_null(), "{account:#}");
+    // A start after that is one run, and no repetition.
+    more(13);
+    daemon.migrate("old");
+    assert_eq!(count(&home), 9);
+    let account = daemon.account("old");
+    assert!(account["next_run_at"].is_null(), "{account:#}");
+    daemon.stop();
+}
+
+#[test]
+fn between_two_rounds_it_can_be_paused_and_cancelled() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5)], honest);
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("old", "alice", server.port, LOGIN, "delta = \"24h\""));
+    daemon.start();
+    let home = daemon.maildir("alice");
+    let next = |daemon: &Daemon| daemon.account("old")["next_run_at"].clone();
+    daemon.ctl(&["resume", "old"]).code(1).says("not paused");
+    daemon.migrate("old");
+    assert!(next(&daemon).is_string());
+    assert_eq!(daemon.ctl(&["--json", "pause", "old"]).code(0).json()["state"], "paused");
+    assert!(next(&daemon).is_null() && count(&home) == 5);
+    daemon.ctl(&["pause", "old"]).code(1).says("paused already");
+    daemon.ctl(&["start", "old"]).code(1).says("resume it");
+    daemon.stop();
+    daemon.start();
+    assert_eq!(daemon.migration("old")["state"], "paused");
+    let queue = daemon.ctl(&["--json", "queue"]).code(0).json();
+    assert_eq!(queue["migrations"][0]["name"], "old", "{queue:#}");
+    // It goes on with its next round, as a run of its own.
+    server.change(|boxes| *boxes = vec![Folder::new("INBOX", 7)]);
+    daemon.ctl(&["resume", "old"]).code(0);
+    let migration = daemon.migration_in("old", &["completed"], Duration::from_secs(60));
+    assert_eq!((&migration["messages_imported"], count(&home)), (&2.into(), 7), "{migration:#}");
+    eventually("it waits again", Duration::from_secs(20), || next(&daemon).is_string().then_some(()));
+    // What that round brought is taken back, and what an earlier one brought is not.
+    daemon.ctl(&["cancel", "old"]).code(0);
+    daemon.migration_in("old", &["cancelled"], Duration::from_secs(60));
+    assert!(next(&daemon).is_null() && count(&home) == 5);
+    daemon.migrate("old");
+    assert_eq!(count(&home), 7);
+    assert_eq!(daemon.ctl(&["--json", "cancel", "old", "--keep"]).code(0).json()["state"], "cancelled");
+    assert!(next(&daemon).is_null() && count(&home) == 7);
+    daemon.ctl(&["cancel", "old"]).code(1).says("not in the queue");
+    daemon.stop();
+
+    // A first round is put back as a whole.
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("old", "alice", server.port, LOGIN, "delta = \"24h\""));
+    daemon.start();
+    daemon.migrate("old");
+    daemon.ctl(&["cancel", "old"]).code(0);
+    daemon.migration_in("old", &["cancelled"], Duration::from_secs(60));
+    assert!(!daemon.maildir("alice").exists());
     daemon.stop();
 }

@@ -9,13 +9,16 @@ mod daemon;
 mod maildir;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use corpus::Corpus;
 use daemon::{Answer, Daemon, eventually};
 use maildir::{Tree, same, sha};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const ALICE: &str = "alice@example.com";
 
@@ -152,6 +155,7 @@ fn every_dialect_of_mbox() {
     let mut daemon = Daemon::new("");
     daemon.start();
     let from = "From a@b Thu Jan  1 00:00:07 2015\n";
+    let zoned = "From a@b Thu Jan  1 01:00:07 2015 +0100\n";
     let quoted = "Subject: q\n\n>From here\n\nend\n";
     let bare = "Subject: q\n\nFrom here\n\nFrom x@y Thu Jan  1 00:00:07 2015\nend\n";
     let headed = |text: &str, more: usize| {
@@ -172,7 +176,8 @@ fn every_dialect_of_mbox() {
         ),
         (
             "mboxcl2",
-            format!("{from}{}\n{from}{}\n", headed(bare, 0), headed(quoted, 0)),
+            // The same moment, with a zone.
+            format!("{from}{}\n{zoned}{}\n", headed(bare, 0), headed(quoted, 0)),
             vec![headed(bare, 0), headed(quoted, 0)],
         ),
         (
@@ -382,4 +387,66 @@ fn policy_and_a_caller_that_hangs_up() {
     });
     drop(pipe);
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn half_a_backup_is_not_kept() {
+    let mut daemon = Daemon::new("");
+    let mut corpus = Corpus::at(&daemon.maildir("alice"));
+    corpus.add("", 20);
+    daemon.start();
+    let out = daemon.path().join("out.zip");
+    let part = daemon.path().join("out.zip.part");
+    let words = ["backup", "--member", ALICE, "--format", "zip", "-o", out.to_str().unwrap()];
+    for end in [Some(Signal::SIGINT), Some(Signal::SIGTERM), Some(Signal::SIGHUP), None] {
+        let server = daemon.pid().unwrap();
+        // Nothing is answered until the client has ended.
+        kill(server, Signal::SIGSTOP).unwrap();
+        let mut client = daemon.client(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("it has begun", Duration::from_secs(30), || part.exists().then_some(()));
+        let (code, said) = match end {
+            Some(signal) => {
+                let pid = Pid::from_raw(i32::try_from(client.id()).unwrap());
+                kill(pid, signal).unwrap();
+                let status = eventually("it ends", Duration::from_secs(30), || client.try_wait().unwrap());
+                kill(server, Signal::SIGCONT).unwrap();
+                (status.code(), "broken off")
+            }
+            None => {
+                daemon.kill();
+                (client.wait().unwrap().code(), "closed the connection")
+            }
+        };
+        let mut told = String::new();
+        client.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert!(
+            told.contains(said) && code == Some(if end.is_some() { 1 } else { 3 }),
+            "{end:?}: {code:?} {told}"
+        );
+        assert!(!part.exists() && !out.exists(), "{end:?}");
+    }
+    daemon.start();
+    daemon.ctl(&words).code(0);
+    assert!(out.exists() && !part.exists());
+    daemon.stop();
+}
+
+#[test]
+fn output_that_has_no_room() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    for words in [&["list", "--json"][..], &["status"], &["--help"], &["completions", "bash"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = daemon.client(words).stdout(full).output().unwrap();
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{words:?}: {told}");
+        assert!(told.contains("mailhaulctl: standard output cannot be written: No space left"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        // Whoever has read enough is no error.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = daemon.client(words).stdout(writer).output().unwrap();
+        assert_eq!((done.status.code(), done.stderr.len()), (Some(0), 0), "{words:?}");
+    }
+    daemon.stop();
 }

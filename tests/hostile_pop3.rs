@@ -287,6 +287,14 @@ fn no_names_but_headers() {
 }
 
 #[test]
+fn names_that_are_announced_and_refused() {
+    all_come(ALL, at("UIDL", |reply| reply.only("-ERR unknown command")));
+    // Unless it does not know the command, it may know it another time.
+    let bench = Bench::new(ALL, mails(6), at("UIDL", |reply| reply.only("-ERR I had rather not")));
+    bench.poll().failed("refused UIDL, which it announces (CAPA): I had rather not; it is tried again");
+}
+
+#[test]
 fn names_and_headers_that_go_away() {
     let gone = |command: &Command, reply: &mut Reply| {
         if command.connection > 0 && ["UIDL", "TOP"].contains(&command.name.as_str()) {

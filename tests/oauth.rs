@@ -111,6 +111,9 @@ fn consent_that_is_refused_or_needless_says_so() {
     daemon.define("alice", &by_token(&definition, &oauth, ", scopes = [\"https://mail.google.com/\"]"));
     daemon.ctl(&["reload"]).code(0);
     daemon.ctl(&["authorize", "alice-old"]).code(1).says("scope https://mail.google.com/ was not granted");
+    // One that says nothing of it has granted what was asked for (RFC 6749, 5.1).
+    oauth.more(json!({ "scope": "" }));
+    daemon.ctl(&["authorize", "alice-old"]).code(0);
     daemon.stop();
 }
 

@@ -11,8 +11,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
-use jiff::civil::DateTime;
-
+use super::asctime::moment;
 use super::letter::{Letter, Pour, Take};
 use super::names;
 use super::unpack::Unpacking;
@@ -114,7 +113,7 @@ impl<'f> Walk<'f> {
 
     /// One message, up to the next From line.
     fn message(&mut self, from_line: &[u8], pour: &mut Pour<'_>) -> io::Result<Letter> {
-        let mut letter = Letter { received: date(from_line), ..Letter::default() };
+        let mut letter = Letter { received: moment(from_line), ..Letter::default() };
         let mut status = Status::default();
         let ours = self.block(&mut status, &mut letter, pour)?;
         let (mut starts, mut held): (bool, Vec<u8>) = (true, Vec::new());
@@ -265,20 +264,6 @@ fn unquote(piece: &[u8]) -> &[u8] {
     let marks = piece.iter().take_while(|octet| **octet == b'>').count();
     let quoted = marks > 0 && piece.get(marks..).is_some_and(|rest| rest.starts_with(b"From "));
     if quoted { piece.get(1..).unwrap_or_default() } else { piece }
-}
-
-/// The date of a From line, as asctime(3) writes it, in UTC.
-fn date(line: &[u8]) -> Option<i64> {
-    let text = String::from_utf8_lossy(line);
-    let words: Vec<&str> = text.split_whitespace().skip(1).collect();
-    let start =
-        words.iter().position(|word| ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].contains(word))?;
-    let rest = words.get(start + 1..)?.join(" ");
-    if let Ok(time) = jiff::Zoned::strptime("%b %d %H:%M:%S %z %Y", &rest) {
-        return Some(time.timestamp().as_second());
-    }
-    let time = DateTime::strptime("%b %d %H:%M:%S %Y", &rest).ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 /// What header lines say of a message's state.

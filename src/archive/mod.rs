@@ -4,6 +4,7 @@
 //!
 //! What a file is, its first octets say, never its name.
 
+mod asctime;
 mod input;
 mod letter;
 mod mbox;

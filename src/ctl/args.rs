@@ -351,8 +351,10 @@ pub(super) enum Verb {
 /// Shows help where it was asked for, and otherwise one line; returns the exit status.
 pub(super) fn refused(error: &clap::Error) -> u8 {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // A reader that went away is no error.
-        let _ = error.print();
+        if let Some(trouble) = error.print().err().and_then(|e| screen::unwritten(&e)) {
+            screen::complain(&trouble.to_string());
+            return trouble.code();
+        }
     } else {
         screen::complain(&in_one_line(&error.render().to_string()));
     }

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::thread::JoinHandle;
 
 use futures_util::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::archive::pack_maildir;
 use crate::control::api::{BackedUp, LeftOut, Manager, Uploaded};
@@ -159,7 +160,9 @@ fn tell(screen: &mut Screen, sum: &Uploaded, good: bool) {
 }
 
 pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, args: &BackupArgs) -> Outcome {
-    let (part, file): (Option<PathBuf>, OwnedFd) = if args.output == Path::new("-") {
+    let interrupted =
+        interruption().map_err(|e| Trouble::failed(format!("signals cannot be heard: {e}"), "try again"))?;
+    let (part, file): (Option<Part>, OwnedFd) = if args.output == Path::new("-") {
         if io::stdout().is_terminal() {
             return Err(Trouble::usage("a backup is nothing for a terminal", "name a file with -o FILE"));
         }
@@ -168,20 +171,21 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
     } else {
         create(&args.output)?
     };
-    let result = follow(connection, args, file).await;
-    let done = match (result, &part) {
-        (Ok(done), Some(part)) if done.ok.is_some() && done.error.is_none() => {
-            std::fs::rename(part, &args.output)
-                .map_err(|e| unwritable(&args.output.display().to_string(), &e))?;
-            done
+    let done = tokio::select! {
+        result = follow(connection, args, file) => result?,
+        () = interrupted => {
+            let words = "the backup was broken off, and nothing of it is kept";
+            return Err(Trouble::failed(words, "run it again").about(&args.member));
         }
-        (result, Some(part)) => {
-            // Half a backup is none.
-            let _ = std::fs::remove_file(part);
-            result?
-        }
-        (result, None) => result?,
     };
+    if let Some(Part(part)) = &part
+        && done.ok.is_some()
+        && done.error.is_none()
+    {
+        std::fs::rename(part, &args.output)
+            .map_err(|e| unwritable(&args.output.display().to_string(), &e))?;
+    }
+    drop(part);
     let good = done.ok == Some(true);
     if args.output != Path::new("-") {
         if screen.json {
@@ -213,6 +217,30 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
     Ok(good)
 }
 
+/// What is being written: half a backup is none, and is removed however this ends.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // A complete one has another name by now.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Ends when somebody wants this to end; from now on a signal ends nothing else.
+fn interruption() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
 async fn follow(connection: &mut Connection, args: &BackupArgs, file: OwnedFd) -> Result<BackedUp, Trouble> {
     let (mailbox, destination) = (args.mailbox.as_deref(), args.destination.as_deref());
     let called = connection.backup(&args.member, mailbox, destination, args.format.name(), vec![file]).await;
@@ -225,7 +253,7 @@ async fn follow(connection: &mut Connection, args: &BackupArgs, file: OwnedFd) -
 }
 
 /// A file beside the one that is wanted; what is no regular file is written as it is.
-fn create(output: &Path) -> Result<(Option<PathBuf>, OwnedFd), Trouble> {
+fn create(output: &Path) -> Result<(Option<Part>, OwnedFd), Trouble> {
     let shown = output.display().to_string();
     let other = std::fs::metadata(output).is_ok_and(|metadata| !metadata.is_file());
     let mut options = File::options();
@@ -238,7 +266,7 @@ fn create(output: &Path) -> Result<(Option<PathBuf>, OwnedFd), Trouble> {
     part.push(".part");
     let part = PathBuf::from(part);
     let opened = options.create(true).truncate(true).open(&part).map_err(|e| unwritable(&shown, &e))?;
-    Ok((Some(part), opened.into()))
+    Ok((Some(Part(part)), opened.into()))
 }
 
 fn unreadable(what: &str, error: &io::Error) -> Trouble {

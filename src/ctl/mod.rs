@@ -69,13 +69,20 @@ async fn run(args: Args, screen: &mut Screen) -> u8 {
         }
         verb => call(verb, &args.socket, screen).await,
     };
-    match outcome {
+    let code = match outcome {
         Ok(true) => 0,
         Ok(false) => 1,
         Err(trouble) => {
             screen.trouble(&trouble);
             trouble.code()
         }
+    };
+    match screen.lost() {
+        Some(trouble) => {
+            screen.trouble(&trouble);
+            if code == 0 { trouble.code() } else { code }
+        }
+        None => code,
     }
 }
 

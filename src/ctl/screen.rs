@@ -1,5 +1,5 @@
-//! Where output goes: a terminal, a pipe, or JSON. It refuses to let control characters through, and a
-//! reader that went away ends the output quietly.
+//! Where output goes: a terminal, a pipe, or JSON. It refuses to let control characters through. A reader that
+//! went away ends the output quietly; anything else that ends it, such as a full disk, is told.
 
 use std::io::{IsTerminal, Write};
 
@@ -14,6 +14,8 @@ pub(super) struct Screen {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     closed: bool,
+    /// Why the output ended, if its reader did not go away.
+    lost: Option<Trouble>,
     /// Whether a person is looking.
     pub(super) terminal: bool,
     /// Whether colours are wanted.
@@ -33,6 +35,7 @@ impl Screen {
             out: Box::new(std::io::stdout()),
             err: Box::new(std::io::stderr()),
             closed: false,
+            lost: None,
             terminal,
             colour: terminal && !plain,
             json,
@@ -44,18 +47,27 @@ impl Screen {
     #[cfg(test)]
     pub(super) fn onto(out: Box<dyn Write>, err: Box<dyn Write>, terminal: bool, json: bool) -> Self {
         let now = "2026-11-22T10:00:00Z".parse().unwrap();
-        Screen { out, err, closed: false, terminal, colour: false, json, now }
+        Screen { out, err, closed: false, lost: None, terminal, colour: false, json, now }
     }
 
-    /// Whether the reader went away.
+    /// Whether nothing can be written any more.
     pub(super) fn closed(&self) -> bool {
         self.closed
     }
 
+    /// Why not everything was written, unless the reader went away.
+    pub(super) fn lost(&mut self) -> Option<Trouble> {
+        self.lost.take()
+    }
+
     /// Writes octets as they are.
     pub(super) fn raw(&mut self, octets: &[u8]) {
-        if !self.closed && self.out.write_all(octets).and_then(|()| self.out.flush()).is_err() {
+        if self.closed {
+            return;
+        }
+        if let Err(error) = self.out.write_all(octets).and_then(|()| self.out.flush()) {
             self.closed = true;
+            self.lost = unwritten(&error);
         }
     }
 
@@ -130,6 +142,14 @@ impl Meaning {
             _ => None,
         }
     }
+}
+
+/// What a failed write to standard output means; a reader that went away has what it wanted.
+pub(super) fn unwritten(error: &std::io::Error) -> Option<Trouble> {
+    let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+    let trouble =
+        || Trouble::failed(format!("standard output cannot be written: {error}"), "make space there");
+    (!gone).then(trouble)
 }
 
 /// One line on the process's standard error, before there is a screen.

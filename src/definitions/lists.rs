@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 
 use super::single::{apply, written};
 use super::unfinished::Aim;
-use super::{Bulk, Change, Definitions, Item, Known, Makers, NewMailbox, Wrong};
+use super::{Bulk, Change, Definitions, Item, Known, Makers, NewMailbox, Wrong, denied};
 use crate::account::Account;
 use crate::bulk::{self, Cell, Row};
 use crate::config::{
@@ -175,9 +175,7 @@ impl Common<'_> {
             let account = accounts.get(&row.line).copied();
             let member = account.map(|account| account.member.clone());
             let member = member.or_else(|| config::member(row.value("member")?).ok());
-            let denied = member.as_ref().filter(|m| !loaded.settings.policy.of(&m.domain).external_import);
-            if let Some(member) = denied {
-                let what = format!("external import is denied for {} by policy", member.domain);
+            if let Some(what) = member.as_ref().and_then(|member| denied(loaded, member)) {
                 let mend = "take the row out, or see [policy] in mailhaul.toml".to_owned();
                 wrong.push((row.place("member"), what, mend));
             }

@@ -211,6 +211,12 @@ impl<'n> NewMailbox<'n> {
     }
 }
 
+/// Why nothing new may be defined for a member, if policy says so.
+fn denied(loaded: &Loaded, member: &Member) -> Option<String> {
+    let allowed = loaded.settings.policy.of(&member.domain).external_import;
+    (!allowed).then(|| format!("external import is denied for {} by policy", member.domain))
+}
+
 /// What passwords of missing mailboxes have to be like.
 struct Makers<'s> {
     settings: &'s Settings,

@@ -1,7 +1,7 @@
 //! `add`, `set` and `remove`: one definition. It refuses to rename one: progress belongs to the name.
 
 use super::unfinished::Aim;
-use super::{Change, Definitions, Item, Known, Makers, NewMailbox, Single, Wrong, item};
+use super::{Change, Definitions, Item, Known, Makers, NewMailbox, Single, Wrong, denied, item};
 use crate::config::{Draft, Drafts, Loaded, NotAKey, Proposed, Surroundings, own_definitions};
 use crate::secret::Secret;
 
@@ -28,7 +28,14 @@ impl Definitions {
             let file = own_definitions(around.settings).join(format!("account-{name}.toml"));
             Ok(Proposed { file, text: Some(written(&name, Drafts(vec![draft]))?) })
         })?;
-        self.settle(name, loaded, file, secrets, Vec::new())
+        let change = self.settle(name, loaded, file, secrets, Vec::new())?;
+        let added = change.loaded.accounts.iter().filter(|account| change.names.contains(&account.name));
+        let denied = added.filter_map(|account| {
+            let what = denied(&change.loaded, &account.member)?;
+            Some(Wrong::new(&account.name, what, "see [policy] in mailhaul.toml"))
+        });
+        let denied: Vec<Wrong> = denied.collect();
+        if denied.is_empty() { Ok(change) } else { Err(denied) }
     }
 
     pub(super) fn set(&self, wanted: Single, known: &[Known]) -> Result<Change, Vec<Wrong>> {

@@ -57,6 +57,7 @@ use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
 use crate::message::Room;
+use crate::migration::State as Stage;
 use crate::net::Connector;
 use crate::sealed::{Item, Vault};
 use crate::secret::{Secret, SecretPlace};
@@ -124,16 +125,31 @@ impl Means {
             let (vault, name) = (self.vault.clone(), account.name.clone());
             let kept = blocking(move || vault.get(&name, item)).await?;
             let key = if item == Item::MailboxPassword { "new_mailbox.password" } else { "source.password" };
-            return kept.ok_or_else(|| {
-                Failure::new(
-                    crate::failure::Kind::Secret,
-                    "its password is not kept any more: that ends with the migration",
-                    format!("give it again: mailhaulctl set {} {key}=-", account.name),
-                )
-            });
+            let Some(kept) = kept else {
+                let words = if self.was_denied(account)? {
+                    "its password was forgotten when policy denied external import"
+                } else {
+                    "its password is not kept any more: that ends with the migration"
+                };
+                let mend = format!("give it again: mailhaulctl set {} {key}=-", account.name);
+                return Err(Failure::new(Kind::Secret, words, mend));
+            };
+            return Ok(kept);
         }
         let (place, environment) = (place.clone(), self.environment.clone());
         blocking(move || crate::config::read_secret(&place, &environment)).await
+    }
+
+    /// Whether it was policy that had the secrets of an account wiped: a run's beginning goes with them, and nothing
+    /// else takes those of an account that never ran.
+    fn was_denied(&self, account: &Account) -> Result<bool, Failure> {
+        if let Job::Poll(_) = account.job {
+            return Ok(true);
+        }
+        let record = self.journal.migration(&account.name)?.unwrap_or_default();
+        let never = record.started_at.is_none() && record.completed_at.is_none();
+        // One that a person cancelled before it began has no error.
+        Ok(never && (record.state != Stage::Cancelled || record.error.is_some()))
     }
 
     /// Opens the account's mailbox, a Maildir made if missing, without what a killed run left half-written in it.

@@ -190,7 +190,9 @@ impl Client<'_> {
             text(name).filter(good).map(|token| Secret::new(token.as_bytes().to_vec()))
         };
         let Some(access) = token("access_token") else { return Err(self.nonsense("a token")) };
-        if let Some(missing) = text("scope").and_then(|granted| missing(&self.oauth2.scope, granted)) {
+        // None is named where all were granted (RFC 6749, 5.1); some name none with a string of nothing.
+        let granted = text("scope").filter(|granted| !granted.trim().is_empty());
+        if let Some(missing) = granted.and_then(|granted| missing(&self.oauth2.scope, granted)) {
             return Err(Failure::new(
                 Kind::Consent,
                 format!("the scope {missing} was not granted"),

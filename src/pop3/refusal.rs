@@ -188,27 +188,31 @@ pub(super) fn wants_tls(reply: &Reply) -> bool {
         .any(|word| words.contains(word))
 }
 
+/// Whether the server does not know the command, by its words.
+pub(super) fn is_unknown(reply: &Reply) -> bool {
+    let words = String::from_utf8_lossy(&reply.text).to_ascii_lowercase();
+    UNKNOWN.iter().any(|word| words.contains(word))
+}
+
+const UNKNOWN: &[&str] = &[
+    "unknown command",
+    "unrecognized",
+    "unrecognised",
+    "unsupported",
+    "not supported",
+    "not implemented",
+    "unimplemented",
+    "invalid command",
+    "bad command",
+];
+
 /// Whether a refusal speaks of the mechanism rather than of the credentials.
 pub(super) fn of_mechanism(reply: &Reply) -> bool {
     let words = String::from_utf8_lossy(&reply.text).to_ascii_lowercase();
-    let speaks = [
-        "unknown command",
-        "unrecognized",
-        "unrecognised",
-        "unsupported",
-        "not supported",
-        "not implemented",
-        "unimplemented",
-        "invalid command",
-        "bad command",
-        "syntax",
-        "protocol error",
-        "mechanism",
-        "unknown auth",
-    ];
+    let speaks = ["syntax", "protocol error", "mechanism", "unknown auth"];
     wants_tls(reply)
         || (!matches!(reply.code.as_deref(), Some("AUTH" | "IN-USE" | "LOGIN-DELAY" | "SYS/TEMP"))
-            && speaks.iter().any(|word| words.contains(word)))
+            && (is_unknown(reply) || speaks.iter().any(|word| words.contains(word))))
 }
 
 /// A refusal as a failure. `hint` helps people whose login, as `user`, is refused; `delay` is the pause that

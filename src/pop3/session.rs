@@ -67,8 +67,15 @@ impl Session {
         let reply = self.wire.status().await?;
         if is_ok(&reply) {
             self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.uidl_line(line)).await?;
-        } else if self.capabilities.uidl || refusal::kind(Step::Work("UIDL"), &reply) != Kind::Protocol {
+        } else if refusal::kind(Step::Work("UIDL"), &reply) != Kind::Protocol {
             return Err(self.refused("UIDL", &reply));
+        } else if self.capabilities.uidl && !refusal::is_unknown(&reply) {
+            // It may have them another time, and with them other names for what is here.
+            let failure = self.refused("UIDL, which it announces (CAPA)", &reply);
+            return Err(Failure {
+                mend: "it is tried again; if it stays, tell the server's administrator".to_owned(),
+                ..failure
+            });
         }
         Ok(listing.into_messages())
     }

@@ -328,7 +328,8 @@ impl Daemon {
         run_told(self.client(arguments), file.into(), COMMAND)
     }
 
-    fn client(&self, arguments: &[&str]) -> Command {
+    /// The client, not started yet.
+    pub fn client(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaulctl"));
         command.env_remove("MAILHAUL_SOCKET").arg("--socket").arg(self.socket()).args(arguments);
         command

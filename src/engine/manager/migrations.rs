@@ -54,8 +54,12 @@ impl Manager {
             }
             let mut changes = Changes::default();
             for name in &names {
-                if state.migration(name).is_some_and(|(_, entry)| !is_under_way(entry.record.state)) {
-                    state.enqueue(name, Finish::No, false, &mut changes);
+                let Some((_, entry)) = state.migration(name) else { continue };
+                if !is_under_way(entry.record.state) {
+                    // Whoever finished it does not have it repeat itself again.
+                    let finished = entry.record.finish == Finish::Over;
+                    let finish = if finished { Finish::Asked } else { Finish::No };
+                    state.enqueue(name, finish, false, &mut changes);
                 }
             }
             (means.journal.enqueue(changes), names)
@@ -63,76 +67,6 @@ impl Manager {
         written.await?;
         self.told();
         Ok(names)
-    }
-
-    /// Pauses, resumes or cancels a migration and says its state then.
-    ///
-    /// # Errors
-    /// The name, why the wish cannot be granted, or the journal.
-    pub async fn wish(&self, name: &str, wish: Wish) -> Result<Stage, Refusal> {
-        let means = self.means();
-        let (written, stage) = {
-            let mut state = self.lock();
-            let Some((account, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
-            if wish == (Wish::Cancel { keep: false }) && entry.record.started_at.is_some() {
-                let gone = matches!(means.place(account), Ok(Place::Delivery(_)));
-                if gone {
-                    return Err(Refusal::Refused(
-                        name.to_owned(),
-                        "what LMTP delivered cannot be taken back".to_owned(),
-                        format!("run 'mailhaulctl cancel {name} --keep'"),
-                    ));
-                }
-            }
-            let stage = entry.record.state.wish(wish).map_err(|why| {
-                Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
-            })?;
-            // What never began brought nothing; what an earlier run brought is not this one's to remove.
-            let stage = match stage {
-                Stage::RollingBack if entry.record.started_at.is_none() => Stage::Cancelled,
-                stage => stage,
-            };
-            entry.record.state = stage;
-            entry.record.next_try_at = None;
-            match wish {
-                Wish::Resume => {
-                    entry.record.tries = 0;
-                    entry.since = None;
-                }
-                Wish::Cancel { .. } => {
-                    entry.record.cancelled = true;
-                    entry.record.error = None;
-                }
-                Wish::Pause | Wish::Start => {}
-            }
-            if let Some(job) = &entry.job {
-                job.cancel.cancel();
-            }
-            let mut changes = Changes::default();
-            if stage == Stage::Cancelled {
-                if let Some(tally) = &entry.tally {
-                    tally.sums().keep(&mut entry.record);
-                }
-                let kept = entry.record.started_at.is_some();
-                let outcome =
-                    if kept { "cancelled; what came was left" } else { "cancelled; nothing had come" };
-                entry.record.outcome = Some(outcome.to_owned());
-                entry.record.finished_at = Some(now());
-                changes.history(now(), name, &entry.record);
-            }
-            changes.migration(name, &entry.record);
-            let place = entry.record.place;
-            if stage.has_ended() {
-                state.queue.remove(&place);
-            }
-            (means.journal.enqueue(changes), stage)
-        };
-        written.await?;
-        if stage == Stage::Cancelled {
-            self.unseal(name).await;
-        }
-        self.told();
-        Ok(stage)
     }
 
     pub(super) fn start_migrations(self: &Arc<Self>) {
@@ -252,7 +186,6 @@ impl Manager {
         result.map(|()| tally.sums())
     }
 
-    /// Whether the last try brought anything.
     /// Whether a try ended because its access token did.
     async fn is_for_a_token(&self, account: &Account, failure: &Failure) -> bool {
         use Kind::{Disconnected, Expired, InUse, Protocol, Stalled, Throttled, Unavailable};
@@ -265,6 +198,7 @@ impl Manager {
         }
     }
 
+    /// Whether the last try brought anything.
     fn has_moved(&self, name: &str) -> bool {
         let mut state = self.lock();
         let tally = state.migration(name).and_then(|(_, entry)| entry.tally.clone());

@@ -20,6 +20,7 @@ mod state;
 mod verdict;
 mod verify;
 mod view;
+mod wishes;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};

@@ -1,0 +1,100 @@
+//! What a person wishes of one migration: to pause, to go on, to be cancelled. It refuses what cannot be granted, in
+//! words, and holds back from taking away what an earlier run brought.
+
+use super::super::{Place, now};
+use super::{Manager, Refusal};
+use crate::journal::{Changes, Finish, MigrationRecord};
+use crate::migration::{State as Stage, Wish};
+
+impl Manager {
+    /// Pauses, resumes or cancels a migration and says its state then.
+    ///
+    /// # Errors
+    /// The name, why the wish cannot be granted, or the journal.
+    pub async fn wish(&self, name: &str, wish: Wish) -> Result<Stage, Refusal> {
+        let means = self.means();
+        let (written, stage) = 'granted: {
+            let mut state = self.lock();
+            let Some((account, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+            if wish == (Wish::Cancel { keep: false }) && entry.record.started_at.is_some() {
+                let gone = matches!(means.place(account), Ok(Place::Delivery(_)));
+                if gone {
+                    return Err(Refusal::Refused(
+                        name.to_owned(),
+                        "what LMTP delivered cannot be taken back".to_owned(),
+                        format!("run 'mailhaulctl cancel {name} --keep'"),
+                    ));
+                }
+            }
+            // Between two rounds it waits for its time, like one that is tried again.
+            let between = is_between_rounds(&entry.record);
+            let before = if between { Stage::Retrying } else { entry.record.state };
+            let stage = before.wish(wish).map_err(|why| {
+                Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
+            })?;
+            // What never began brought nothing; what an earlier run brought is not this one's to remove.
+            let stage = match stage {
+                Stage::RollingBack if entry.record.started_at.is_none() => Stage::Cancelled,
+                stage => stage,
+            };
+            let place = entry.record.place;
+            if wish == Wish::Resume && entry.record.finished_at.is_some() {
+                // Paused between two rounds: the last one is over, and the next begins.
+                let mut changes = Changes::default();
+                state.queue.remove(&place);
+                state.enqueue(name, Finish::No, false, &mut changes);
+                break 'granted (means.journal.enqueue(changes), stage);
+            }
+            entry.record.state = stage;
+            entry.record.next_try_at = None;
+            match wish {
+                Wish::Resume => {
+                    entry.record.tries = 0;
+                    entry.since = None;
+                }
+                Wish::Cancel { .. } => {
+                    entry.record.cancelled = true;
+                    entry.record.error = None;
+                }
+                Wish::Pause | Wish::Start => {}
+            }
+            if let Some(job) = &entry.job {
+                job.cancel.cancel();
+            }
+            let mut changes = Changes::default();
+            if stage == Stage::Cancelled {
+                if let Some(tally) = &entry.tally {
+                    tally.sums().keep(&mut entry.record);
+                }
+                let kept = entry.record.started_at.is_some();
+                let outcome =
+                    if kept { "cancelled; what came was left" } else { "cancelled; nothing had come" };
+                entry.record.outcome = Some(outcome.to_owned());
+                entry.record.finished_at = Some(now());
+                changes.history(now(), name, &entry.record);
+            }
+            changes.migration(name, &entry.record);
+            if stage.has_ended() {
+                state.queue.remove(&place);
+            } else {
+                // Between two rounds it had none.
+                state.queue.insert(place, name.to_owned());
+            }
+            if between {
+                state.repeats.remove(name);
+            }
+            (means.journal.enqueue(changes), stage)
+        };
+        written.await?;
+        if stage == Stage::Cancelled {
+            self.unseal(name).await;
+        }
+        self.told();
+        Ok(stage)
+    }
+}
+
+/// It completed, and runs again by itself at its time.
+fn is_between_rounds(record: &MigrationRecord) -> bool {
+    record.state == Stage::Completed && record.next_try_at.is_some()
+}
