@@ -400,6 +400,28 @@ fn a_message_that_is_refused() {
 }
 
 #[test]
+fn a_server_that_has_no_time_in_the_middle() {
+    for words in ["-ERR [SYS/TEMP] not now", "-ERR [IN-USE] wait", "-ERR please try again later"] {
+        let bench = Bench::new(ALL, mails(6), move |command, reply| {
+            if command.is("RETR 3") && command.connection < 1 {
+                reply.only(words);
+            }
+        });
+        let first = bench.poll();
+        // The daemon may have tried again by itself.
+        assert!(first.is_ok() || first.here.len() == 2, "{first:#?}");
+        bench.poll().has(6, 0);
+    }
+    // Where it never has: the others come, and in the end that one is told.
+    let bench = Bench::new(ALL, mails(6), at("RETR 3", |reply| reply.only("-ERR [SYS/TEMP] not now")));
+    assert_eq!(bench.poll().failed("not now").here.len(), 2);
+    for _ in 0..3 {
+        assert_eq!(bench.poll().failed("not now").here.len(), 5);
+    }
+    bench.poll().has(5, 1);
+}
+
+#[test]
 fn a_message_that_is_cut() {
     for octets in [0, 1, 5, 30, 70] {
         let bench = Bench::new(ALL, mails(6), move |command, reply| {
@@ -425,7 +447,7 @@ fn a_message_that_is_cut() {
     assert_eq!(bench.poll().failed("closed").here.len(), 5);
     assert_eq!(bench.poll().failed("closed").here.len(), 5);
     let ran = bench.poll().has(5, 1);
-    assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("broke 3 times"), "{ran:#?}");
+    assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("3 sessions broke off"), "{ran:#?}");
     bench.poll().has(5, 1);
 }
 

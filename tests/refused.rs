@@ -92,6 +92,28 @@ fn messages_that_meet_some_other_limit() {
     some_are_refused("[LIMIT] Too many flags on this message");
 }
 
+#[test]
+fn where_nothing_is_taken_the_migration_waits() {
+    let source = Dovecot::start(&[LOGIN]);
+    let home = Dovecot::start(&[HOME]);
+    let mut corpus = Corpus::at(&source.maildir("alice"));
+    corpus.fill(60);
+    let whims = Arc::new(AtomicBool::new(true));
+    let has_whims = Arc::clone(&whims);
+    let port = picky(home.imap, move |_| {
+        has_whims.load(Ordering::SeqCst).then(|| "[NOPERM] not into this mailbox".to_owned())
+    });
+    let mut daemon = homing(port, &source);
+    daemon.ctl(&["start", NAME]).code(0);
+    let waiting = daemon.migration_in(NAME, &["retrying"], Duration::from_secs(60));
+    assert!(waiting["error"].as_str().unwrap().contains("[NOPERM] not into this mailbox"), "{waiting:#}");
+    whims.store(false, Ordering::SeqCst);
+    let done = daemon.migration_in(NAME, &["completed"], Duration::from_secs(120));
+    assert_eq!((&done["messages_imported"], &done["messages_failed"]), (&60.into(), &0.into()), "{done:#}");
+    same("everything", &Tree::read(corpus.root()).facts(), &Tree::read(&home.maildir(HOME.0)).facts());
+    daemon.stop();
+}
+
 /// With UIDPLUS, and without groups.
 const ONE_BY_ONE: &str = "imap_capability = IMAP4rev1 SASL-IR LITERAL+ UIDPLUS ENABLE IDLE NAMESPACE\n";
 

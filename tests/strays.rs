@@ -226,3 +226,28 @@ fn polled_folders_share_a_folder_there() {
     same("the files", &before, &Tree::files(&root));
     daemon.stop();
 }
+
+#[test]
+fn what_is_gone_at_the_end_is_told() {
+    let (source, stuck) = stuck_in("Stuck", vec![Folder::new("INBOX", 9), Folder::new("Stuck", 2)]);
+    stuck.store(true, Ordering::SeqCst);
+    let home = Dovecot::start(&[HOME]);
+    let mut daemon = homing(&home, &imap_migrate("old", "alice", source.port, LOGIN, ""));
+    let root = home.maildir(HOME.0);
+    daemon.ctl(&["start", "old"]).code(0);
+    daemon::eventually("the inbox is there", Duration::from_secs(60), || {
+        (daemon.migration("old")["messages_done"] == 9).then_some(())
+    });
+    let tree = Tree::read(&root);
+    tree.folders[""][..2].iter().for_each(|mail| std::fs::remove_file(&mail.path).unwrap());
+    daemon.ctl(&["pause", "old"]).code(0);
+    stuck.store(false, Ordering::SeqCst);
+    daemon.ctl(&["resume", "old"]).code(0);
+    let waited = daemon.ctl(&["start", "old", "--wait"]).code(1);
+    assert!(
+        waited.err.contains("2 of the messages that this run brought are not at the destination any more")
+    );
+    assert_eq!(daemon.migration("old")["state"], "completed");
+    daemon.ctl(&["verify", "old"]).code(1);
+    daemon.stop();
+}

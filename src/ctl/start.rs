@@ -125,6 +125,10 @@ fn tell(screen: &mut Screen, name: &str, migration: Option<&Migration>, wait: bo
             screen.line(&format!("{name}: what was skipped and why: mailhaulctl show {name}"));
         }
     }
+    if let Some(error) = migration.error.as_deref().filter(|_| wait) {
+        screen.failed(name, Some(error));
+        return false;
+    }
     if wait && migration.messages_failed > 0 {
         screen.part_failed(
             name,

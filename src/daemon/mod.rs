@@ -8,6 +8,7 @@ mod signals;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,6 +53,20 @@ pub enum Task {
 pub fn run(options: &Options) -> ExitCode {
     // First of all, while there is one thread: it forgets the variables that told of the socket.
     let listener = crate::systemd::control_listener();
+    let handed = listener.as_ref().and_then(|listener| listener.try_clone().ok());
+    let code = run_with(options, listener);
+    if let Some(listener) = handed.filter(|_| code != ExitCode::SUCCESS) {
+        turn_away(&listener);
+    }
+    code
+}
+
+/// Whoever waits at the socket unit would have us started again at once, and again, until systemd gives it up.
+fn turn_away(listener: &UnixListener) {
+    while listener.accept().is_ok() {}
+}
+
+fn run_with(options: &Options, listener: Option<UnixListener>) -> ExitCode {
     keep_secrets();
     let environment = Environment::from_env();
     let loaded = match crate::config::load(&options.config, &environment) {

@@ -15,7 +15,7 @@ use super::carry::Looked;
 use super::gmail::Map;
 use super::meter::Meter;
 use super::poll::sorting;
-use super::recall::not_taken;
+use super::recall::{hindrance, not_taken};
 use super::strays::Found;
 use super::tally::{FolderNumbers, Tally};
 use crate::account::Poll;
@@ -517,7 +517,10 @@ impl FolderWork<'_> {
             if let (MessageRef::Imap { uid, .. }, Some(_)) = (receipt.message, &receipt.refused) {
                 match receipt.is_left_out() {
                     true => progress.record.ledger.skipped += 1,
-                    false => progress.record.ledger.failed += 1,
+                    false => {
+                        progress.record.ledger.failed += 1;
+                        self.tally.hindered(1, hindrance(receipt));
+                    }
                 }
                 let record = SkippedRecord {
                     folder: progress.record.name.clone(),

@@ -15,7 +15,7 @@ use super::identity::{self, Copies};
 use super::listed::{Message, Verdict, judge, key_of, shown};
 use super::meter::Meter;
 use super::poll::Outcome;
-use super::recall::{forget, list_skipped, not_taken, remember};
+use super::recall::{forget, hindrance, list_skipped, not_taken, remember};
 use super::{Means, blocking, odd};
 use crate::account::Account;
 use crate::destination::Home;
@@ -205,11 +205,19 @@ pub(super) async fn run(
             moving: moving.as_deref_mut(),
             at_server,
             budget: Budget::of(means, account)?,
+            hindered: (0, None),
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
         broken = carrier.bring(&mut session, &landing, origin, work, &wanted, limit, &mut skipped).await?;
         recognised = carrier.recognised;
+        let (hindered, hindrance) = (carrier.hindered.0, carrier.hindered.1.take());
+        let ledger = &outcome.ledger;
+        let nothing = ledger.imported == 0 && (moving.is_none() || ledger.already_there == 0);
+        if nothing && ledger.failed > 1 && hindered == ledger.failed {
+            // One cause stands behind all of them.
+            broken = broken.or(hindrance);
+        }
     }
 
     if broken.is_none() {
@@ -290,6 +298,8 @@ struct Carrier<'c> {
     moving: Option<&'c mut Moving>,
     at_server: AtServer,
     budget: Option<Budget>,
+    /// Messages that the destination refused for now, and what was said first.
+    hindered: (u64, Option<Failure>),
 }
 
 impl Carrier<'_> {
@@ -375,8 +385,13 @@ impl Carrier<'_> {
                 return Err(landing.failure().await);
             }
             let over = matches!(&broken, Some(f) if matches!(f.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol));
-            if let Some(id) = batch.get(retrieval.done.len()).filter(|_| over).and_then(|m| m.id) {
-                odd::broke(&mut self.outcome.record.odd, id);
+            let busy = matches!(&broken, Some(f) if matches!(f.kind, Kind::Unavailable | Kind::Throttled | Kind::InUse));
+            if let Some(id) = batch.get(retrieval.done.len()).and_then(|m| m.id) {
+                match (over, busy) {
+                    (true, _) => odd::broke(&mut self.outcome.record.odd, id),
+                    (_, true) => odd::put_off(&mut self.outcome.record.odd, id),
+                    _ => {}
+                }
             }
             let answer = landing.commit().await?;
             if let Some(earlier) = waiting.replace(answer) {
@@ -443,7 +458,11 @@ impl Carrier<'_> {
             self.meter.hear(&receipt);
             match receipt.is_left_out() {
                 true => self.outcome.ledger.skipped += 1,
-                false => self.outcome.ledger.failed += 1,
+                false => {
+                    self.outcome.ledger.failed += 1;
+                    self.hindered.0 += 1;
+                    self.hindered.1.get_or_insert_with(|| hindrance(&receipt));
+                }
             }
             let (number, shown) = numbers.get(&id).cloned().unwrap_or_default();
             let record = SkippedRecord {

@@ -128,6 +128,7 @@ pub(super) async fn migrate(
         deleted: AtomicU64::new(0),
     });
     work_all(&shared, session, most).await?;
+    tally.not_all_refused()?;
     if tally.sums().ledger.imported > 0 {
         look_again(&means, &account, &home, &tally).await?;
     }
@@ -403,6 +404,7 @@ async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> 
     shared.means.journal.commit(changes).await?;
     let numbers = FolderNumbers { ledger, done: true, ..FolderNumbers::default() };
     shared.tally.set(key, numbers);
+    shared.tally.hindered(ledger.failed, Failure::new(Kind::Unavailable, reason, "it is tried again"));
     Ok(())
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn run(
         budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
     });
-    let result = work_all(&shared, session, 1).await;
+    let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);

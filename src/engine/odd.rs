@@ -24,6 +24,16 @@ pub(super) fn broke(odd: &mut Odd, id: u128) {
     }
 }
 
+/// The server had no time for this one: the others come first, from now on. If they did, and this one did not come
+/// all the same, that counts.
+pub(super) fn put_off(odd: &mut Odd, id: u128) {
+    if is_last(odd, id) {
+        broke(odd, id);
+    } else if odd.len() < MOST {
+        odd.insert(key(id), 0);
+    }
+}
+
 /// It came, or is gone.
 pub(super) fn forget(odd: &mut Odd, id: u128) {
     odd.remove(&key(id));
@@ -37,7 +47,7 @@ pub(super) fn is_last(odd: &Odd, id: u128) -> bool {
 /// Why it is not asked for any more, if it is not.
 pub(super) fn given_up(odd: &Odd, id: u128) -> Option<String> {
     let strikes = *odd.get(&key(id))?;
-    (strikes >= STRIKES).then(|| format!("the connection broke {strikes} times when it was asked for"))
+    (strikes >= STRIKES).then(|| format!("{strikes} sessions broke off when it was asked for"))
 }
 
 #[cfg(test)]
@@ -55,6 +65,12 @@ mod tests {
         assert!(given_up(&odd, 7).is_some_and(|words| words.contains("3 times")));
         forget(&mut odd, 7);
         assert!(!is_last(&odd, 7));
+        for strikes in 0..=3 {
+            assert_eq!(given_up(&odd, 7), None, "{strikes}");
+            put_off(&mut odd, 7);
+        }
+        assert!(given_up(&odd, 7).is_some());
+        forget(&mut odd, 7);
         for id in 0..100 {
             broke(&mut odd, id);
         }

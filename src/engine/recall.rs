@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::now;
 use super::poll::Outcome;
 use crate::destination::landing::Receipt;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
 
 /// A listing that shrank suddenly is not believed before so many milliseconds have gone.
@@ -62,6 +62,12 @@ pub(super) fn not_taken(account: &str, receipt: &Receipt) -> String {
     } else {
         format!("the destination does not take it: {words}")
     }
+}
+
+/// The same, where it stands for all that was to come.
+pub(super) fn hindrance(receipt: &Receipt) -> Failure {
+    let words = receipt.refused.as_deref().unwrap_or_default();
+    Failure::new(Kind::Destination, format!("the destination takes nothing: {words}"), "it is tried again")
 }
 
 /// Writes the exceptions, if they are not what the journal has.

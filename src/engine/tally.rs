@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::now;
+use crate::failure::Failure;
 use crate::journal::{Arrived, MigrationRecord};
 use crate::migration::Ledger;
 
@@ -22,6 +23,9 @@ struct Numbers {
     progress_at: Option<i64>,
     arrived: Option<Arrived>,
     refused: bool,
+    /// Messages that were refused for now, and what was said first.
+    hindered: u64,
+    hindrance: Option<Failure>,
 }
 
 /// The numbers of one folder.
@@ -126,6 +130,30 @@ impl Tally {
     /// The source allowed fewer connections than were wanted.
     pub(super) fn refused(&self) {
         self.with(|numbers| numbers.refused = true);
+    }
+
+    /// So many messages were refused for now, by that.
+    pub(super) fn hindered(&self, messages: u64, by: Failure) {
+        self.with(|numbers| {
+            numbers.hindered += messages;
+            numbers.hindrance.get_or_insert(by);
+        });
+    }
+
+    /// Where nothing came and all of it was refused, one cause stands behind that, which has to be told as that.
+    ///
+    /// # Errors
+    /// What was said first.
+    pub(super) fn not_all_refused(&self) -> Result<(), Failure> {
+        let ledger = self.sums().ledger;
+        let nothing = ledger.imported + ledger.already_there == 0;
+        let Ok(numbers) = self.0.lock() else { return Ok(()) };
+        // One message may be to blame itself.
+        let all = ledger.failed > 1 && numbers.hindered >= ledger.failed;
+        match &numbers.hindrance {
+            Some(failure) if nothing && all => Err(failure.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the source allowed fewer connections than were wanted.

@@ -6,7 +6,7 @@ use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc::Sender;
 
 use super::machine::Expect;
-use super::refusal::Scrub;
+use super::refusal::{Scrub, Step, failure, kind};
 use super::session::{Session, Window};
 use super::wire::is_ok;
 use crate::failure::{Failure, Kind};
@@ -93,7 +93,18 @@ impl Session {
     ) -> Result<Retrieved, Failure> {
         let reply = self.wire.status().await?;
         if !is_ok(&reply) {
-            return Ok(Retrieved::Refused(Scrub::default().quote(&reply)));
+            let (quote, step) = (Scrub::default().quote(&reply), Step::Work("RETR"));
+            // What the server cannot do now it cannot do for the next one, either (RFC 3206, 4).
+            let passes = match kind(step, &reply) {
+                Kind::Unavailable | Kind::Throttled => true,
+                // Of a message it may say anything without the code.
+                Kind::InUse => reply.code.is_some(),
+                _ => false,
+            };
+            return match passes {
+                true => Err(failure(step, &reply, &quote, self.wire.host(), "", None)),
+                false => Ok(Retrieved::Refused(quote)),
+            };
         }
         self.pass(sink, Parcel::Begin(number.into())).await?;
         let body = self.body(number, limit, sink).await;

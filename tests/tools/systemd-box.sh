@@ -540,6 +540,15 @@ restart=$!
 answers || fail 'a call during a restart is turned away'
 wait "$restart" || fail 'the restart failed'
 answers || fail 'it does not answer after the restart'
+inside systemctl stop mailhauld 2>/dev/null
+inside sh -c 'echo "intervall = 1" >> /etc/mailhaul/mailhaul.toml'
+for _ in 1 2 3; do
+    ! ctl status > /dev/null 2>&1 || fail 'it answers with a configuration that cannot run'
+done
+sleep 3
+inside systemctl -q is-active mailhauld.socket || fail 'the socket unit has given up'
+inside cp /srv/good.toml /etc/mailhaul/mailhaul.toml
+answers || fail 'a call does not start the daemon after its configuration was mended'
 ok 'the first call starts the daemon, and calls wait while it restarts'
 
 say 'With mailboxes of another user, and the log at its loudest'

@@ -15,7 +15,7 @@ use super::super::rollback::roll_back;
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, drain, now};
 use super::state::{Entry, Job, State, Work};
-use super::verdict::{done_about, failed, log, millis, retry};
+use super::verdict::{done_about, failed, gone_since, log, millis, retry};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob, Protocol};
 use crate::destination::maildir::topmost_missing;
@@ -337,7 +337,7 @@ impl Manager {
             let ended = match &result {
                 Ok(_) if record.ledger.adds_up() => {
                     record.state = Stage::Completed;
-                    record.error = None;
+                    record.error = gone_since(&means, account, record);
                     record.next_try_at = None;
                     record.finished_at = Some(now());
                     record.completed_at = record.finished_at;

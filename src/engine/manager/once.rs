@@ -115,7 +115,10 @@ impl Manager {
                 summary.failed.push((name, why));
             } else if record.state == Stage::Completed {
                 summary.migrated += 1;
-                summary.went_well(&name, &record.ledger);
+                match record.error {
+                    Some(error) => summary.failed.push((name.clone(), error)),
+                    None => summary.went_well(&name, &record.ledger),
+                }
             } else {
                 summary.failed.push((name, record.error.unwrap_or_else(|| record.state.as_str().to_owned())));
             }

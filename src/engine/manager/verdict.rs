@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
 use super::super::rollback::has_brought;
-use super::super::{Means, cut, now};
+use super::super::{Means, Place, cut, now};
 use crate::account::Account;
 use crate::failure::{Again, Failure, Kind};
 use crate::journal::MigrationRecord;
@@ -91,4 +91,17 @@ pub(super) fn log(account: &Account, record: &MigrationRecord, failure: Option<&
         }
         _ => {}
     }
+}
+
+/// What a server said that it had stored, and what it does not have at the end: nobody else knows of it.
+pub(super) fn gone_since(means: &Means, account: &Account, record: &MigrationRecord) -> Option<String> {
+    let lost = record.arrived.map_or(0, |arrived| arrived.lost);
+    let at_server = matches!(means.place(account), Ok(Place::Server(_)));
+    (lost > 0 && at_server).then(|| {
+        format!(
+            "{lost} of the messages that this run brought are not at the destination any more; 'mailhaulctl verify {}' \
+             tells which",
+            account.name
+        )
+    })
 }
