@@ -13,7 +13,7 @@ use std::fs;
 
 use daemon::{Daemon, pop3_poll, tells_what_failed};
 use fake_pop3::{Command, FakePop3, Mail, Reply, Then, mails};
-use maildir::{Tree, sha};
+use maildir::{Tree, same, sha};
 use serde_json::Value;
 
 const ALL: &str = "UIDL TOP USER RESP-CODES";
@@ -397,6 +397,37 @@ fn a_message_that_is_refused() {
     let ran = bench.poll().has(5, 1);
     assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("it is damaged"), "{ran:#?}");
     assert_eq!(bench.poll().has(5, 1).number("imported"), 0);
+}
+
+/// Some take the Message-ID for it (RFC 1939 allows another message to have it once this one is gone), or tell none.
+#[test]
+fn a_uidl_that_is_used_again() {
+    for capabilities in [ALL, "USER TOP"] {
+        let source = FakePop3::start(capabilities, Vec::new(), |_, _| {});
+        let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
+        let login = ("alice", "secret");
+        daemon.define("alice", &pop3_poll("old", "alice", source.port, login, "keep_original = false"));
+        daemon.start();
+        let mut all = Vec::new();
+        for turn in 0..6 {
+            let head =
+                "From: a@example.com\r\nDate: Mon, 1 Jan 2024 10:00:00 +0000\r\nMessage-ID: <one@x>\r\n";
+            let body = format!("{head}\r\nturn {turn}\r\n").into_bytes();
+            all.push(sha(&body));
+            source.change(|there| {
+                assert!(there.is_empty(), "the last one was collected");
+                there.push(fake_pop3::Mail { uidl: b"<one@x>".to_vec(), body, ..mails(1).remove(0) });
+            });
+            let run = daemon.poll("old");
+            assert_eq!(
+                (&run["imported"], &run["already_there"]),
+                (&1.into(), &0.into()),
+                "turn {turn}: {run:#}"
+            );
+        }
+        same("all of them", &all, &Tree::read(&daemon.maildir("alice")).contents());
+        daemon.stop();
+    }
 }
 
 #[test]

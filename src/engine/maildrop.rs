@@ -68,7 +68,8 @@ pub(super) async fn run(
     let name = account.name.as_str();
     let first = journal.source(name)?;
     let unsure = first.as_ref().is_none_or(|record| record.open);
-    let before = first.clone();
+    // What the journal has.
+    let mut stored = first.clone();
     outcome.record = first.unwrap_or_default();
 
     let mut session = means.pop3(account).await?;
@@ -170,7 +171,7 @@ pub(super) async fn run(
             at_server.opened(&mut standing, now);
             outcome.record.stand(standing);
         }
-        let changed = before.as_ref() != Some(&outcome.record);
+        let changed = stored.as_ref() != Some(&outcome.record);
         // A run that was killed may have brought some of them without telling.
         let (adopted, wanted): (Vec<_>, Vec<_>) = fresh
             .into_iter()
@@ -188,6 +189,7 @@ pub(super) async fn run(
             let mut changes = Changes::default();
             changes.source(name, &outcome.record);
             journal.commit(changes).await?;
+            stored = Some(outcome.record.clone());
         }
         let mut carrier = Carrier {
             journal,
@@ -238,7 +240,7 @@ pub(super) async fn run(
             ));
         }
     }
-    if before.as_ref() != Some(&outcome.record) {
+    if stored.as_ref() != Some(&outcome.record) {
         changes.source(name, &outcome.record);
     }
     match moving {

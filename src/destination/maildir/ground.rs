@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::renameat;
-use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 use tokio::sync::mpsc;
@@ -322,6 +322,28 @@ impl Ground {
         Ok(ready.into_iter().map(|message| message.receipt).chain(adopted).collect())
     }
 
+    /// Under its name, or, where another message has that, under one of a later second: a source may use a UIDL again.
+    fn publish_one(&self, message: &Ready, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (tmp, old) = (self.mailbox.tmp(), message.tmp.as_str());
+        let mut name = message.name.clone();
+        loop {
+            match renameat2(tmp, old, directory, name.as_str(), RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EEXIST) => {}
+                // Not every file system knows it.
+                Err(Errno::EINVAL | Errno::ENOSYS) => return renameat(tmp, old, directory, name.as_str()),
+                Err(e) => return Err(e),
+            }
+            if same_octets((tmp, old), (directory, &name)).unwrap_or(false) {
+                // A run before this one was stopped behind that.
+                return renameat(tmp, old, directory, name.as_str());
+            }
+            let (time, rest) = name.split_once('.').ok_or(Errno::EEXIST)?;
+            let later = time.parse::<i64>().ok().and_then(|time| time.checked_add(1)).ok_or(Errno::EEXIST)?;
+            name = format!("{later}.{rest}");
+        }
+    }
+
     fn publish(&self, ready: &[Ready]) -> Result<(), Failure> {
         let trouble = |e: Errno| self.mailbox.trouble("tmp", e);
         if ready.len() <= SYNC_EACH {
@@ -336,7 +358,7 @@ impl Ground {
         let mut touched: BTreeMap<(usize, bool), (&Arc<Folder>, bool)> = BTreeMap::new();
         for message in ready {
             let directory = if message.into_new { &message.folder.new } else { &message.folder.cur };
-            renameat(self.mailbox.tmp(), message.tmp.as_str(), directory.as_fd(), message.name.as_str())
+            self.publish_one(message, directory.as_fd())
                 .map_err(|e| self.mailbox.trouble(&message.folder.name, e))?;
             let key = (Arc::as_ptr(&message.folder).addr(), message.into_new);
             touched.insert(key, (&message.folder, message.into_new));
@@ -358,6 +380,23 @@ impl Drop for Ground {
         }
         for message in std::mem::take(&mut self.ready) {
             self.remove(&message.tmp, true);
+        }
+    }
+}
+
+/// Whether two files hold the same.
+fn same_octets(one: (BorrowedFd<'_>, &str), other: (BorrowedFd<'_>, &str)) -> std::io::Result<bool> {
+    let open = |(directory, name): (BorrowedFd<'_>, &str)| {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = openat(directory, name, flags, Mode::empty())?;
+        std::io::Result::Ok(BufReader::with_capacity(64 * 1024, File::from(file)).bytes())
+    };
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    loop {
+        match (one.next().transpose()?, other.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (a, b) if a == b => {}
+            _ => return Ok(false),
         }
     }
 }
