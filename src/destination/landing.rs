@@ -61,6 +61,8 @@ pub struct Opening {
     /// Whether to look which of them are here already: then what is recorded as found under other names, with
     /// its size on the wire.
     pub look: Option<Vec<(MessageRef, u64)>>,
+    /// What may go again.
+    pub unsettled: Unsettled,
     /// Copies whose message the source has elsewhere now.
     pub orphans: Option<Arc<Orphans>>,
     /// The same at a server.
@@ -84,6 +86,7 @@ impl Opening {
             directory: directory.to_owned(),
             origin,
             look: None,
+            unsettled: Unsettled::default(),
             orphans: None,
             strays: None,
             there: There::default(),
@@ -92,6 +95,36 @@ impl Opening {
             shared: UidSet::new(),
             subscribe: false,
         }
+    }
+}
+
+/// What other accounts of the member brought in runs that may still be undone: nobody takes it for what comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// The hashes of their names, as they are in names of files.
+    pub accounts: BTreeSet<u64>,
+    /// The same in a folder of a server.
+    pub there: Vec<Theirs>,
+}
+
+/// What one of them brought to a folder of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Theirs {
+    /// The UIDVALIDITY that this belongs to.
+    pub uidvalidity: u32,
+    /// What is recorded.
+    pub uids: UidSet,
+    /// From this UID on there may be what is not recorded; 0: there is none.
+    pub floor: u32,
+}
+
+impl Unsettled {
+    /// Whether a message of a folder at a server may be one of those.
+    pub fn may_hold(&self, uidvalidity: u32, uid: u32) -> bool {
+        self.there
+            .iter()
+            .filter(|theirs| theirs.uidvalidity == uidvalidity)
+            .any(|theirs| theirs.uids.contains(uid) || (theirs.floor > 0 && uid >= theirs.floor))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::Home;
-use super::landing::{Fate, Landing, Opened, Opening, Order, Placement, Receipt};
+use super::landing::{Fate, Landing, Opened, Opening, Order, Placement, Receipt, Unsettled};
 use super::maildir::{Origin, Orphans};
 use super::spool::{Body, Spool, trouble};
 use crate::failure::{Failure, Kind};
@@ -91,7 +91,7 @@ struct Screen {
     /// Made when it is needed; the name of its folder.
     junk: Option<(Arc<Landing>, String)>,
     /// The origin that is open, and whether the folder for spam is open for it.
-    open: Option<(Origin, Option<Arc<Orphans>>, bool)>,
+    open: Option<(Origin, (Option<Arc<Orphans>>, Unsettled), bool)>,
     spool: Spool,
     bodies: BTreeMap<u64, Body>,
     asking: JoinSet<(u64, Result<Judgement, Failure>)>,
@@ -246,8 +246,9 @@ impl Screen {
 
     async fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
         let (origin, look, orphans) = (opening.origin, opening.look.clone(), opening.orphans.clone());
+        let unsettled = opening.unsettled.clone();
         let mut opened = self.main.open(opening).await?;
-        self.open = Some((origin, orphans, false));
+        self.open = Some((origin, (orphans, unsettled), false));
         if let Some(look) = look {
             // What a run brought that was killed may be in either place.
             let there = self.open_junk(Some(look)).await?;
@@ -262,7 +263,9 @@ impl Screen {
         &mut self,
         look: Option<Vec<(crate::message::MessageRef, u64)>>,
     ) -> Result<BTreeSet<crate::message::MessageRef>, Failure> {
-        let Some((origin, orphans, false)) = self.open.clone() else { return Ok(BTreeSet::new()) };
+        let Some((origin, (orphans, unsettled), false)) = self.open.clone() else {
+            return Ok(BTreeSet::new());
+        };
         let name = match &self.junk {
             Some((_, name)) => name.clone(),
             None => self.place.home.junk(&self.place.folder).await?,
@@ -279,6 +282,7 @@ impl Screen {
         let opening = Opening {
             look,
             orphans,
+            unsettled,
             special: Some("Junk".to_owned()),
             subscribe: true,
             ..Opening::new(&name, origin)

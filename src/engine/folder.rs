@@ -12,13 +12,15 @@ use super::at_server::{AtServer, beside, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::carry::Looked;
+use super::exceptions::too_large_for;
 use super::gmail::Map;
 use super::meter::Meter;
 use super::poll::sorting;
 use super::recall::{hindrance, not_taken};
 use super::strays::Found;
 use super::tally::{FolderNumbers, Tally};
-use crate::account::Poll;
+use super::unsettled::unsettled;
+use crate::account::{Member, Poll};
 use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
@@ -40,6 +42,7 @@ const MOST_LISTED: usize = 10_000;
 pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
+    pub(super) member: &'w Member,
     pub(super) landing: &'w Landing,
     pub(super) home: &'w Home,
     pub(super) meter: &'w Meter,
@@ -216,6 +219,8 @@ impl FolderWork<'_> {
             );
         }
         let Found { orphans, strays } = self.board.found();
+        let mark = origin.account;
+        let unsettled = unsettled(self.journal, &self.member.to_string(), mark, &progress.record.directory)?;
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);
@@ -228,6 +233,7 @@ impl FolderWork<'_> {
         let shared = self.gmail.map(|map| map.shared(key)).unwrap_or_default();
         let opening = Opening {
             look,
+            unsettled,
             orphans,
             strays,
             there,
@@ -459,28 +465,6 @@ impl FolderWork<'_> {
         Ok(())
     }
 
-    /// A poll keeps the exceptions of earlier ones, but of what it listed `again`, or of a folder that it listed
-    /// whole, it tells them anew.
-    fn clear_skipped(&self, progress: &mut Progress, again: Option<&UidSet>) -> Result<(), Failure> {
-        if self.poll.is_none() {
-            return Ok(());
-        }
-        for (key, id, _) in self.journal.skipped(self.account)? {
-            let listed = id.parse().is_ok_and(|uid| again.is_none_or(|again| again.contains(uid)));
-            if key == progress.key && listed {
-                progress.changes.not_skipped(self.account, key, &id);
-            }
-        }
-        Ok(())
-    }
-
-    /// What the destination refused for good.
-    fn refused(&self, folder: u64) -> Result<BTreeMap<u32, SkippedRecord>, Failure> {
-        let skipped = self.journal.skipped(self.account)?.into_iter();
-        let refused = skipped.filter(|(key, _, record)| *key == folder && record.for_good);
-        Ok(refused.filter_map(|(_, id, record)| Some((id.parse().ok()?, record))).collect())
-    }
-
     fn there(&self, key: u64) -> Result<AtServer, Failure> {
         AtServer::read(self.journal, self.account, key)
     }
@@ -496,12 +480,6 @@ impl FolderWork<'_> {
         } else {
             cares.remove(&folder);
         }
-    }
-
-    fn except(&self, progress: &mut Progress, id: &str, size: Option<u64>, reason: String) {
-        let folder = progress.record.name.clone();
-        let record = SkippedRecord { folder, id: id.to_owned(), size, reason, for_good: false };
-        progress.changes.skipped(self.account, progress.key, id, &record);
     }
 
     pub(super) async fn receive(
@@ -583,13 +561,6 @@ impl FolderWork<'_> {
         }
         self.journal.commit(changes).await
     }
-}
-
-/// Why a message that is too large stays where it is.
-pub(super) fn too_large_for(limit: u64) -> String {
-    format!(
-        "it is larger than max_message_size ({limit} octets), so it was not brought; it stays at the source"
-    )
 }
 
 /// The oldest commit, if it has settled: `Some(None)` when the landing stopped.

@@ -10,12 +10,13 @@ use tokio_util::task::TaskTracker;
 use super::at_server::AtServer;
 use super::budget::Budget;
 use super::drain::{FOLDER, Moving};
-use super::folder::too_large_for;
+use super::exceptions::too_large_for;
 use super::identity::{self, Copies};
 use super::listed::{Message, Verdict, judge, key_of, shown};
 use super::meter::Meter;
 use super::poll::Outcome;
 use super::recall::{forget, hindrance, list_skipped, not_taken, remember};
+use super::unsettled::unsettled;
 use super::{Means, blocking, odd};
 use crate::account::Account;
 use crate::destination::Home;
@@ -157,7 +158,9 @@ pub(super) async fn run(
             recorded.iter().for_each(|(_, size)| *kept.entry(*size).or_default() += 1);
             there.kept = Some(kept);
         }
+        let unsettled = unsettled(journal, &account.member.to_string(), origin.account, &work.directory)?;
         let opening = Opening {
+            unsettled,
             look: (unsure || renamed_there).then_some(recorded),
             orphans: orphans.clone(),
             there,

@@ -326,6 +326,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
+        member: &shared.account.member,
         landing: &landing,
         home: &shared.home,
         meter: &shared.meter,
@@ -444,6 +445,8 @@ pub(super) fn begin(
     changes: &mut Changes,
 ) -> Result<(), Failure> {
     let protocol = account.source.protocol;
+    let mark = Origin::pop3(&account.name).account;
+    changes.run_for(&account.member.to_string(), mark, &account.name);
     let account = account.name.as_str();
     if protocol == Protocol::Pop3 {
         drain::begin(means, account, found, changes)?;

@@ -14,6 +14,7 @@ mod carry_there;
 mod closing;
 mod copies;
 mod drain;
+mod exceptions;
 mod folder;
 mod gmail;
 mod identity;
@@ -33,6 +34,7 @@ mod settle;
 mod strays;
 mod tally;
 mod tokens;
+mod unsettled;
 mod upload;
 mod verify;
 

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::identity::Copies;
 use super::maildrop::directory_of;
+use super::unsettled::unsettled;
 use super::{Means, blocking, make_private};
 use crate::account::Member;
 use crate::archive::{Bounds, Input, Letter, Take, unpack};
@@ -22,6 +23,7 @@ use crate::destination::maildir::Origin;
 use crate::destination::place::Naming;
 use crate::destination::{Home, nameless};
 use crate::failure::{Failure, Kind};
+use crate::journal::Journal;
 use crate::message::{FolderPath, MessageRef, Parcel};
 
 /// Messages of one batch, and their octets.
@@ -110,6 +112,8 @@ pub(super) async fn run(
     let carrier = Carrier {
         landing,
         handle: Handle::current(),
+        journal: means.journal.clone(),
+        member: errand.member.to_string(),
         naming,
         origin,
         mailbox: errand.mailbox,
@@ -139,6 +143,8 @@ pub(super) async fn run(
 struct Carrier {
     landing: Landing,
     handle: Handle,
+    journal: Journal,
+    member: String,
     naming: Naming,
     origin: Origin,
     mailbox: Option<Vec<String>>,
@@ -237,8 +243,13 @@ impl Carrier {
         }
         self.commit()?;
         self.seen.insert(directory.clone());
-        let opening =
-            Opening { look: Some(Vec::new()), subscribe: true, ..Opening::new(&directory, self.origin) };
+        let unsettled = unsettled(&self.journal, &self.member, self.origin.account, &directory)?;
+        let opening = Opening {
+            unsettled,
+            look: Some(Vec::new()),
+            subscribe: true,
+            ..Opening::new(&directory, self.origin)
+        };
         let opened = self.handle.block_on(self.landing.open(opening))?;
         self.holds = opened.holds;
         self.copies = Copies::default();

@@ -8,6 +8,7 @@
 
 mod database;
 mod export;
+mod member;
 mod records;
 mod sets;
 mod side;

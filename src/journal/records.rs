@@ -8,6 +8,7 @@
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
+//! | `w/MEMBER/MARK` | an account that began a run for that member |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
 //! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there, `g` of what had other UIDs at the source, `U` to `Y` and `u` to `y` who got or lost which flag there; `k:` `n:` `o:` `N:` `O:` and a keyword: the same for keywords |
 //! | `x/ACCOUNT/FOLDER/ID` | [`SkippedRecord`] |

@@ -23,7 +23,7 @@ use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use super::subscriptions::subscribe;
 use super::twins::{Orphans, Staged as Candidate, Twins};
-use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt};
+use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt, Unsettled};
 use crate::destination::lines::{Lines, expand};
 use crate::destination::received::{LONGEST_HEAD, arrival};
 use crate::destination::sorting::Sorting;
@@ -131,12 +131,13 @@ impl Ground {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open(opening, reply) => {
-                    let Opening { directory, origin, look, orphans, sorting, subscribe, .. } = *opening;
+                    let Opening { directory, origin, look, unsettled, orphans, sorting, subscribe, .. } =
+                        *opening;
                     (self.orphans, self.sorting) = (orphans, sorting);
                     if subscribe {
                         subscribe_new(&self.mailbox, &directory)?;
                     }
-                    let opened = self.open(&directory, origin, look.as_deref())?;
+                    let opened = self.open(&directory, origin, look.as_deref(), &unsettled)?;
                     let _ = reply.send(Ok(opened));
                 }
                 Order::Copy { piece, directory, from, reply } => {
@@ -163,6 +164,7 @@ impl Ground {
         directory: &str,
         origin: Origin,
         look: Option<&[(MessageRef, u64)]>,
+        unsettled: &Unsettled,
     ) -> Result<Opened, Failure> {
         let folder = Folder::open(&self.mailbox, directory)?;
         let made = folder.made();
@@ -172,7 +174,7 @@ impl Ground {
             holds = folder.holds(&self.mailbox, origin)?;
             // What is recorded and not here under its own name may have been adopted.
             let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
-            self.twins = Twins::of(&self.mailbox, &folder, origin, adopted)?;
+            self.twins = Twins::of(&self.mailbox, &folder, (origin, unsettled), adopted)?;
         }
         for other in self.sorting.iter().filter(|_| look.is_some()).flat_map(|sorting| sorting.directories())
         {

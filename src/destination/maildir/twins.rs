@@ -16,6 +16,7 @@ use super::folder::{Folder, entries};
 use super::inventory::{directories, told_size, wire_size};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
+use crate::destination::landing::Unsettled;
 use crate::failure::Failure;
 use crate::message::MessageRef;
 
@@ -66,19 +67,22 @@ impl Used {
 }
 
 impl Twins {
-    /// What is in `folder` besides the messages that `origin` numbers as it does now. `adopted` are the sizes
+    /// What is in `folder` besides the messages that `origin` numbers as it does now, and what is `unsettled`. `adopted` are the sizes
     /// of those messages that earlier tries may have found here.
     pub(crate) fn of(
         mailbox: &Mailbox,
         folder: &Folder,
-        origin: Origin,
+        (origin, unsettled): (Origin, &Unsettled),
         adopted: impl Iterator<Item = u64>,
     ) -> Result<Twins, Failure> {
         let mut twins = Twins { used: Used::of(adopted), ..Twins::default() };
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
                 // Ours are known by their names, or are orphans: see there.
-                if FileName::parse(&file).is_some_and(|n| n.origin.account == origin.account) {
+                if FileName::parse(&file)
+                    .map(|name| name.origin.account)
+                    .is_some_and(|account| account == origin.account || unsettled.accounts.contains(&account))
+                {
                     continue;
                 }
                 if let Some(size) = wire_size(&file) {
@@ -291,7 +295,9 @@ mod tests {
         let file = File::open(&path).unwrap();
         let origin = Origin::imap("a", b"f");
         let staged = |wire| Staged { file: &file, stored: 6, wire };
-        let of = |adopted: &[u64]| Twins::of(&mailbox, &folder, origin, adopted.iter().copied()).unwrap();
+        let of = |adopted: &[u64]| {
+            Twins::of(&mailbox, &folder, (origin, &Unsettled::default()), adopted.iter().copied()).unwrap()
+        };
         for (name, content) in
             [("1.x.h,S=6,W=8:2,", "a\nb\rc\n"), ("2.x.h:2,", "a\nb\rc\n"), ("3.x.h", "a\r\nb\rc\r\n")]
         {

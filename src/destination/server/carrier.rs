@@ -136,7 +136,12 @@ impl Carrier {
             selected = session.select(&name).await?.ok_or_else(lost)?;
         }
         let likes = if opening.look.is_some() && selected.exists > 0 {
-            Likenesses::of(session.sizes_from(1).await?, &there)
+            let mut listed = session.sizes_from(1).await?;
+            // What is our own is known by that, and what came last is asked for by its content.
+            let is_own = |uid: u32| there.recorded.contains(uid) || (there.floor > 0 && uid >= there.floor);
+            let may_go = |uid: u32| opening.unsettled.may_hold(selected.uidvalidity, uid);
+            listed.retain(|(uid, _)| is_own(*uid) || !may_go(*uid));
+            Likenesses::of(listed, &there)
         } else if there.floor > 0 && there.floor < selected.uidnext {
             Likenesses::of(session.sizes_from(there.floor).await?, &there)
         } else {

@@ -1,0 +1,51 @@
+//! Messages of a folder that did not come, in the journal: what is told, what is told no more, and what is not asked for
+//! again. It refuses to forget a message that the destination refused for good.
+
+use std::collections::BTreeMap;
+
+use super::folder::{FolderWork, Progress};
+use crate::failure::Failure;
+use crate::journal::SkippedRecord;
+use crate::message::UidSet;
+
+impl FolderWork<'_> {
+    /// A poll keeps the exceptions of earlier ones, but of what it listed `again`, or of a folder that it listed
+    /// whole, it tells them anew.
+    pub(super) fn clear_skipped(
+        &self,
+        progress: &mut Progress,
+        again: Option<&UidSet>,
+    ) -> Result<(), Failure> {
+        if self.poll.is_none() {
+            return Ok(());
+        }
+        for (key, id, _) in self.journal.skipped(self.account)? {
+            let listed = id.parse().is_ok_and(|uid| again.is_none_or(|again| again.contains(uid)));
+            if key == progress.key && listed {
+                progress.changes.not_skipped(self.account, key, &id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the destination refused for good.
+    pub(super) fn refused(&self, folder: u64) -> Result<BTreeMap<u32, SkippedRecord>, Failure> {
+        let skipped = self.journal.skipped(self.account)?.into_iter();
+        let refused = skipped.filter(|(key, _, record)| *key == folder && record.for_good);
+        Ok(refused.filter_map(|(_, id, record)| Some((id.parse().ok()?, record))).collect())
+    }
+
+    /// A message that did not come.
+    pub(super) fn except(&self, progress: &mut Progress, id: &str, size: Option<u64>, reason: String) {
+        let folder = progress.record.name.clone();
+        let record = SkippedRecord { folder, id: id.to_owned(), size, reason, for_good: false };
+        progress.changes.skipped(self.account, progress.key, id, &record);
+    }
+}
+
+/// Why a message that is too large stays where it is.
+pub(super) fn too_large_for(limit: u64) -> String {
+    format!(
+        "it is larger than max_message_size ({limit} octets), so it was not brought; it stays at the source"
+    )
+}
