@@ -102,6 +102,32 @@ fn a_migration_that_was_put_back() {
 }
 
 #[test]
+fn one_that_was_put_back_in_korean() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5), Folder::new("Work", 5)], |command, reply| {
+        if command.wants_bodies() && command.is_in("Work") {
+            reply.untagged = vec![b"* BYE [UNAVAILABLE] not now\r\n".to_vec()];
+            reply.tagged.clear();
+            reply.then = fake_imap::Then::Close;
+        }
+    });
+    let mut daemon = Daemon::new("[migrations]\ngive_up_after = \"1s\"\n[notices]\nto_member = true\n");
+    daemon.language("ko");
+    Corpus::at(&daemon.maildir("alice"));
+    daemon.define("alice", &imap_migrate(NAME, "alice", server.port, LOGIN, ""));
+    daemon.start();
+    daemon.ctl(&["start", NAME, "--wait"]).code(1);
+    let (subject, body) =
+        told(&daemon, 2).into_iter().find(|(_, body)| body.contains("상태로 되돌렸습니다")).unwrap();
+    assert_eq!(subject, "127.0.0.1의 메일을 가져오지 못했습니다");
+    assert!(!body.contains("removed") && !body.contains("tried again"), "{body}");
+    let migration = daemon.migration(NAME);
+    let error = migration["error"].as_str().unwrap();
+    assert!(migration["state"] == "rolled-back" && error.contains("give_up_after"), "{migration:#}");
+    assert!(!error.contains("tried again"), "{error}");
+    daemon.stop();
+}
+
+#[test]
 fn a_poll_that_was_switched_off_in_korean_and_silence() {
     let dovecot = Dovecot::start(&[LOGIN]);
     for to_member in [true, false] {
