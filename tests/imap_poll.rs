@@ -99,10 +99,11 @@ fn what_is_listed_in_unreadable_words_is_told_and_comes_later() {
     let odd = Arc::new(AtomicBool::new(false));
     let is_odd = Arc::clone(&odd);
     let server = FakeImap::start(vec![Folder::new("INBOX", 5)], move |command, reply| {
-        if is_odd.load(Ordering::SeqCst) && !command.wants_bodies() {
-            if let Some(line) = reply.of(7) {
-                *line = b"* 7 FETCH (UID 7 FLAGS ((( X \"hush hush\"\r\n".to_vec();
-            }
+        if is_odd.load(Ordering::SeqCst)
+            && !command.wants_bodies()
+            && let Some(line) = reply.of(7)
+        {
+            *line = b"* 7 FETCH (UID 7 FLAGS ((( X \"hush hush\"\r\n".to_vec();
         }
     });
     let mut daemon = Daemon::new(SELDOM);
