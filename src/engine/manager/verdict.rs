@@ -93,7 +93,7 @@ pub(super) fn log(account: &Account, record: &MigrationRecord, failure: Option<&
             ledger.imported
         ),
         (_, Some(failure)) => {
-            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {failure}")
+            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {}", failure.last_words())
         }
         _ => {}
     }
