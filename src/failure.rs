@@ -110,6 +110,13 @@ impl Failure {
         self
     }
 
+    /// The failure in words for somebody for whom nothing is tried again by itself.
+    pub fn last_words(&self) -> String {
+        let lasts = |part: &&str| !part.starts_with("it is tried again") && !part.is_empty();
+        let mend: Vec<&str> = self.mend.split("; ").filter(lasts).collect();
+        Failure { mend: mend.join("; "), ..self.clone() }.to_string()
+    }
+
     /// Again when?
     pub fn again(&self) -> Again {
         match self.kind {
@@ -190,5 +197,13 @@ mod tests {
     fn shows_what_and_how_to_mend() {
         let failure = Failure::new(Kind::Full, "the disk is full", "make space");
         assert_eq!(failure.to_string(), "the disk is full; make space");
+        assert_eq!(failure.last_words(), "the disk is full; make space");
+        for (mend, last) in [
+            ("it is tried again", "x"),
+            ("look; it is tried again later; see y", "x; look; see y"),
+            ("", "x"),
+        ] {
+            assert_eq!(Failure::new(Kind::Protocol, "x", mend).last_words(), last);
+        }
     }
 }

@@ -190,3 +190,33 @@ fn a_delta_that_fails_puts_flags_back_too() {
     daemon.ctl(&["verify", "old"]).code(0);
     daemon.stop();
 }
+
+#[test]
+fn a_round_that_is_over_is_taken_back() {
+    let dovecot = Dovecot::start(&[LOGIN, HOME]);
+    let mut source = Corpus::at(&dovecot.maildir("alice"));
+    source.fill(40);
+    let mut own = Corpus::at(&dovecot.maildir(HOME.0)).from(70_000);
+    own.add("", 10);
+    own.add(".Own", 5);
+    let facts = || Tree::read(&dovecot.maildir(HOME.0)).facts();
+    let before = facts();
+    let mut daemon = Daemon::homing(dovecot.imap, "login = \"home-{local}\"", HOME.1);
+    daemon.define("alice", &there(&imap_migrate("old", "alice", dovecot.imap, LOGIN, "delta = \"24h\"")));
+    daemon.start();
+    let cancelled = |daemon: &Daemon| {
+        daemon.ctl(&["cancel", "old"]).code(0);
+        daemon.migration_in("old", &["cancelled"], Duration::from_secs(60))
+    };
+    daemon.migrate("old");
+    cancelled(&daemon);
+    same("after the first round was taken back", &before, &facts());
+    daemon.migrate("old");
+    let first = facts();
+    source.deliver("");
+    daemon.migrate("old");
+    assert_eq!(facts().len(), first.len() + 1);
+    cancelled(&daemon);
+    same("after the second round was taken back", &first, &facts());
+    daemon.stop();
+}

@@ -13,9 +13,10 @@ mod fake_oauth;
 mod maildir;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corpus::Corpus;
@@ -99,6 +100,32 @@ fn a_migration_that_was_put_back() {
     daemon.ctl(&["start", NAME, "--wait"]).code(1);
     daemon.stop();
     assert!(!daemon.maildir("alice").exists());
+}
+
+#[test]
+fn one_that_was_put_back_in_korean() {
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5), Folder::new("Work", 5)], |command, reply| {
+        if command.wants_bodies() && command.is_in("Work") {
+            reply.untagged = vec![b"* BYE [UNAVAILABLE] not now\r\n".to_vec()];
+            reply.tagged.clear();
+            reply.then = fake_imap::Then::Close;
+        }
+    });
+    let mut daemon = Daemon::new("[migrations]\ngive_up_after = \"1s\"\n[notices]\nto_member = true\n");
+    daemon.language("ko");
+    Corpus::at(&daemon.maildir("alice"));
+    daemon.define("alice", &imap_migrate(NAME, "alice", server.port, LOGIN, ""));
+    daemon.start();
+    daemon.ctl(&["start", NAME, "--wait"]).code(1);
+    let (subject, body) =
+        told(&daemon, 2).into_iter().find(|(_, body)| body.contains("상태로 되돌렸습니다")).unwrap();
+    assert_eq!(subject, "127.0.0.1의 메일을 가져오지 못했습니다");
+    assert!(!body.contains("removed") && !body.contains("tried again"), "{body}");
+    let migration = daemon.migration(NAME);
+    let error = migration["error"].as_str().unwrap();
+    assert!(migration["state"] == "rolled-back" && error.contains("give_up_after"), "{migration:#}");
+    assert!(!error.contains("tried again"), "{error}");
+    daemon.stop();
 }
 
 #[test]
@@ -234,6 +261,69 @@ fn many_that_end_together_are_one_message_to_administrators() {
     assert!(admin.log().contains("A=plain") && admin.log().contains("X=TLS"), "{}", admin.log());
     daemon.stop();
     assert!(!daemon.log().contains("secret"));
+}
+
+/// What each recipient was given. `ops` is refused for the moment, the first time.
+fn greylisting(given: Arc<Mutex<Vec<(String, String)>>>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut refused = false;
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let mut out = &stream;
+            let mut say = |words: &str| out.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+            say("220 here");
+            let mut to = String::new();
+            while let Some(line) = lines.next() {
+                match line.split(' ').next().unwrap() {
+                    "RCPT" if line.contains("ops@") && !refused => {
+                        refused = true;
+                        say("451 4.7.1 come again");
+                    }
+                    "RCPT" => {
+                        to = line.split(['<', '>']).nth(1).unwrap().to_owned();
+                        say("250 good");
+                    }
+                    "DATA" => {
+                        say("354 go on");
+                        let text: Vec<String> = lines.by_ref().take_while(|line| line != ".").collect();
+                        given.lock().unwrap().push((to.clone(), text.join("\r\n")));
+                        say("250 taken");
+                    }
+                    "QUIT" => say("221 bye"),
+                    _ => say("250 well"),
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn whom_it_is_refused_for_the_moment_gets_it_with_the_next() {
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let port = greylisting(Arc::clone(&given));
+    let server = FakeImap::start(vec![Folder::new("INBOX", 5)], honest);
+    let mut daemon = Daemon::new(&format!(
+        "[migrations]\nprogress_notice = 0\n[notices]\nto_member = false\n\
+         to_admin = [\"ops@example.com\", \"root@example.com\"]\n\
+         smtp = {{ host = \"127.0.0.1\", port = {port} }}\n"
+    ));
+    daemon.define("alice", &imap_migrate(NAME, "alice", server.port, LOGIN, ""));
+    daemon.start();
+    daemon.migrate(NAME);
+    let given = eventually("both have it", Duration::from_secs(60), || {
+        Some(given.lock().unwrap().clone()).filter(|given| given.len() >= 2)
+    });
+    let recipients: Vec<&str> = given.iter().map(|(to, _)| to.as_str()).collect();
+    assert_eq!(recipients, ["root@example.com", "ops@example.com"]);
+    assert!(
+        given.iter().all(|(_, text)| text.contains("alice-old") && text.contains("is here")),
+        "{given:?}"
+    );
+    assert!(daemon.log().contains("no notice goes to ops@example.com"), "{}", daemon.log());
+    daemon.stop();
 }
 
 #[test]

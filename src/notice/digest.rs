@@ -65,7 +65,8 @@ fn words(notices: &[Notice], lost: u64, language: Language) -> (String, String) 
         if matches!(notice.about, About::Progress | About::Completed) {
             body.push_str(&format!("    {}\n", filled(section(language, "admin-numbers"), &values)));
         }
-        for words in [&notice.error, &notice.outcome].into_iter().filter(|words| !words.is_empty()) {
+        let outcome = notice.outcome.map_or("", |became| became.words(language));
+        for words in [&notice.error, outcome].into_iter().filter(|words| !words.is_empty()) {
             let plain: String = words.chars().filter(|c| !c.is_control()).collect();
             body.push_str(&format!("    {plain}\n"));
         }
@@ -107,7 +108,7 @@ mod tests {
             total: Some(32),
             left_out: Vec::new(),
             error: "the server said {name}\r\n.".to_owned(),
-            outcome: String::new(),
+            outcome: None,
         }
     }
 

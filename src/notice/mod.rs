@@ -77,8 +77,33 @@ pub struct Notice {
     pub left_out: Vec<(String, String, Option<u64>, String)>,
     /// What went wrong.
     pub error: String,
-    /// What became of what had come.
-    pub outcome: String,
+    /// What became of what had come, of one that failed.
+    pub outcome: Option<Became>,
+}
+
+/// What became of what a migration that failed had brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    /// It was taken back.
+    PutBack,
+    /// It stays.
+    Left,
+    /// There was nothing.
+    Nothing,
+}
+
+impl Became {
+    /// In words for people.
+    fn words(self, language: Language) -> &'static str {
+        section(
+            language,
+            match self {
+                Became::PutBack => "put-back",
+                Became::Left => "left",
+                Became::Nothing => "nothing",
+            },
+        )
+    }
 }
 
 impl Notice {
@@ -145,7 +170,7 @@ impl Notice {
             ("{total}", self.total.map_or_else(|| "-".to_owned(), |total| total.to_string())),
             ("{percent}", self.percent().to_string()),
             ("{error}", self.error.clone()),
-            ("{outcome}", self.outcome.clone()),
+            ("{outcome}", self.outcome.map_or("", |became| became.words(language)).to_owned()),
             ("{list}", list),
         ];
         (filled(subject, &values), filled(body, &values))
@@ -177,7 +202,7 @@ mod tests {
             total: Some(32),
             left_out: vec![("Entwürfe".to_owned(), "17".to_owned(), Some(99), "it is too large".to_owned())],
             error: "the server said {member}\r\n.".to_owned(),
-            outcome: "nothing had come".to_owned(),
+            outcome: Some(Became::PutBack),
         }
     }
 
@@ -198,6 +223,9 @@ mod tests {
                 "completed",
                 "failed",
                 "disabled",
+                "put-back",
+                "left",
+                "nothing",
                 "list",
                 "more",
                 "admin-one",
@@ -238,6 +266,17 @@ mod tests {
         let (subject, _) = notice(About::Progress).words(Language::English);
         assert!(subject.contains("50"), "{subject}");
         let (_, body) = notice(About::Failed).words(Language::English);
-        assert!(body.contains("the server said {member}."), "{body}");
+        assert!(body.contains("the server said {member}.") && body.contains("as it was before"), "{body}");
+    }
+
+    #[test]
+    fn what_became_of_it_is_told_in_the_same_language() {
+        let failed = Notice { error: String::new(), ..notice(About::Failed) };
+        for (language, word) in
+            [(Language::Korean, "상태로 되돌렸습니다"), (Language::Japanese, "戻しました")]
+        {
+            let (_, body) = failed.words(language);
+            assert!(body.contains(word) && !body.contains("removed"), "{body}");
+        }
     }
 }

@@ -32,17 +32,25 @@ pub struct Outbox<'a> {
     pub octets: &'a [u8],
 }
 
-/// Hands a message over; `secret` is the login's password.
+/// Hands a message over; `secret` is the login's password. Returns the recipients for whom it is refused for the
+/// moment (4xx: RFC 5321, 4.2.1), while it is taken for others. Whom it is refused for is told in the log.
 ///
 /// # Errors
-/// [`Kind::Destination`] with the server's words, if it is taken for none of the recipients. What is refused for
-/// some of them is told in the log.
-pub async fn send(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -> Result<(), Failure> {
+/// [`Kind::Destination`] with the server's words, if it is taken for none of the recipients.
+pub async fn send(
+    smtp: &Smtp,
+    secret: Option<&Secret>,
+    message: &Outbox<'_>,
+) -> Result<Vec<String>, Failure> {
     let sent = tokio::time::timeout(LIMIT, hand_over(smtp, secret, message)).await;
     sent.unwrap_or_else(|_| Err(Failure::new(Kind::Stalled, format!("{} takes too long", smtp.host), "")))
 }
 
-async fn hand_over(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -> Result<(), Failure> {
+async fn hand_over(
+    smtp: &Smtp,
+    secret: Option<&Secret>,
+    message: &Outbox<'_>,
+) -> Result<Vec<String>, Failure> {
     let address = |written: &String| {
         written
             .parse::<Address>()
@@ -65,7 +73,7 @@ async fn hand_over(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -
         transport = transport.credentials(Credentials::new(login.clone(), password));
     }
     let transport = transport.build();
-    let (mut taken, mut failed) = (false, None);
+    let (mut taken, mut later, mut failed) = (false, Vec::new(), None);
     // One by one: an address that the server refuses takes nothing from the others.
     for recipient in to {
         let envelope = Envelope::new(Some(from.clone()), vec![recipient.clone()])
@@ -75,12 +83,15 @@ async fn hand_over(smtp: &Smtp, secret: Option<&Secret>, message: &Outbox<'_>) -
             Err(error) => {
                 let words: String = said(&error).chars().filter(|c| !c.is_control()).take(300).collect();
                 tracing::warn!("no notice goes to {recipient}: {}:{}: {words}", smtp.host, smtp.port);
+                if error.is_transient() {
+                    later.push(recipient.to_string());
+                }
                 let words = format!("{}:{}: {words}", smtp.host, smtp.port);
                 failed = Some(refused(words, "look at smtp in [notices]"));
             }
         }
     }
-    failed.filter(|_| !taken).map_or(Ok(()), Err)
+    failed.filter(|_| !taken).map_or(Ok(later), Err)
 }
 
 /// The error with its causes, which is where lettre keeps a server's words.

@@ -13,6 +13,7 @@ use super::super::tally::Tally;
 use super::super::{Means, Place, blocking, now};
 use super::Manager;
 use super::state::Work;
+use super::verdict::NOTHING;
 use crate::account::Account;
 use crate::destination::landing::{Opening, Order, Placement};
 use crate::destination::maildir::{Mailbox, Origin};
@@ -20,7 +21,7 @@ use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, MigrationRecord};
 use crate::message::{Flags, MessageRef, Parcel};
 use crate::migration::State as Stage;
-use crate::notice::{About, KEYWORD, NAME, Notice, percent};
+use crate::notice::{About, Became, KEYWORD, NAME, Notice, percent};
 
 /// How often a run is looked at for how far it has come.
 const LOOK: Duration = Duration::from_millis(250);
@@ -133,7 +134,7 @@ impl Manager {
             total: None,
             left_out: Vec::new(),
             error: String::new(),
-            outcome: String::new(),
+            outcome: None,
         };
         match &entry.work {
             Work::Poll(poll) => {
@@ -153,7 +154,12 @@ impl Manager {
                 notice.total = now.messages_total.or(record.messages_total);
                 if !under_way {
                     notice.error = record.error.clone().unwrap_or_default();
-                    notice.outcome = record.outcome.clone().unwrap_or_default();
+                    notice.outcome = match record.state {
+                        Stage::RolledBack => Some(Became::PutBack),
+                        Stage::Failed if record.outcome.as_deref() == Some(NOTHING) => Some(Became::Nothing),
+                        Stage::Failed => Some(Became::Left),
+                        _ => None,
+                    };
                 }
             }
         }

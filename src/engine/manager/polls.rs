@@ -314,8 +314,9 @@ fn judge(
                 record.disabled = true;
                 record.enabled = false;
                 record.reason = Some(cut(&format!(
-                    "switched off after {} failed runs in a row; the last one: {failure}",
-                    record.failures
+                    "switched off after {} failed runs in a row; the last one: {}",
+                    record.failures,
+                    failure.last_words()
                 )));
             }
         }

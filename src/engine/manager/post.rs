@@ -1,8 +1,8 @@
 //! What goes to administrators by SMTP: collected for a while, so that many runs which end together make one
-//! message, and tried again while no server takes it. It refuses to keep more than fits into a message that
-//! somebody reads; the rest is counted.
+//! message, and tried again while no server takes it. Whom alone the server refuses it for the moment gets it once
+//! more, with the next one. It refuses to keep more than fits into a message that somebody reads; the rest is counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const LAST: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Post {
     waiting: VecDeque<Notice>,
+    /// What single recipients were refused for the moment, while others got it.
+    owed: BTreeMap<String, Vec<Notice>>,
     /// Told, and not kept for want of room.
     lost: u64,
     /// Somebody is at it.
@@ -57,27 +59,16 @@ impl Manager {
                 () = tokio::time::sleep(pause) => false,
                 () = self.stop.cancelled() => true,
             };
-            let (notices, lost) = {
+            let (notices, owed, lost) = {
                 let mut post = self.post_box();
-                if post.waiting.is_empty() {
+                if post.waiting.is_empty() && post.owed.is_empty() {
                     post.busy = false;
                     return;
                 }
-                (Vec::from(std::mem::take(&mut post.waiting)), std::mem::take(&mut post.lost))
+                let Post { waiting, owed, lost, .. } = &mut *post;
+                (Vec::from(std::mem::take(waiting)), std::mem::take(owed), std::mem::take(lost))
             };
-            if let Err(failure) = hand_over(&self.means(), &notices, lost).await {
-                let count = notices.len();
-                tracing::warn!("{count} notices to administrators could not be sent: {failure}");
-                let mut post = self.post_box();
-                post.lost += lost;
-                for notice in notices.into_iter().rev() {
-                    if post.waiting.len() >= WAITING {
-                        post.lost += 1;
-                    } else {
-                        post.waiting.push_front(notice);
-                    }
-                }
-            }
+            self.send_all(notices, owed, lost).await;
             if stopping {
                 self.post_box().busy = false;
                 return;
@@ -85,12 +76,58 @@ impl Manager {
             pause = (pause * 2).min(LAST);
         }
     }
+
+    /// One message to all, and another to each that is owed something.
+    async fn send_all(&self, notices: Vec<Notice>, owed: BTreeMap<String, Vec<Notice>>, lost: u64) {
+        let means = self.means();
+        let mut to = means.settings.notices.to_admin.clone();
+        to.retain(|recipient| !owed.contains_key(recipient));
+        let later = match hand_over(&means, &notices, lost, &to).await {
+            Ok(later) => later,
+            Err(failure) => {
+                let count = notices.len();
+                tracing::warn!("{count} notices to administrators could not be sent: {failure}");
+                return self.keep(notices, owed, lost);
+            }
+        };
+        let mut again: BTreeMap<String, Vec<Notice>> =
+            later.into_iter().map(|recipient| (recipient, notices.clone())).collect();
+        for (recipient, earlier) in owed {
+            let all = [earlier.as_slice(), notices.as_slice()].concat();
+            if let Err(failure) = hand_over(&means, &all, lost, std::slice::from_ref(&recipient)).await {
+                tracing::warn!("{} notices to {recipient} are given up: {failure}", earlier.len());
+                if !notices.is_empty() {
+                    again.insert(recipient, notices.clone());
+                }
+            }
+        }
+        self.post_box().owed = again;
+    }
+
+    fn keep(&self, notices: Vec<Notice>, owed: BTreeMap<String, Vec<Notice>>, lost: u64) {
+        let mut post = self.post_box();
+        post.owed = owed;
+        post.lost += lost;
+        for notice in notices.into_iter().rev() {
+            if post.waiting.len() >= WAITING {
+                post.lost += 1;
+            } else {
+                post.waiting.push_front(notice);
+            }
+        }
+    }
 }
 
-async fn hand_over(means: &Means, notices: &[Notice], lost: u64) -> Result<(), Failure> {
+/// Returns for whom it is refused for the moment.
+async fn hand_over(
+    means: &Means,
+    notices: &[Notice],
+    lost: u64,
+    to: &[String],
+) -> Result<Vec<String>, Failure> {
     let settings = &means.settings.notices;
-    if settings.to_admin.is_empty() {
-        return Ok(());
+    if to.is_empty() || notices.is_empty() {
+        return Ok(Vec::new());
     }
     let smtp = &settings.smtp;
     let secret = match &smtp.login {
@@ -101,7 +138,6 @@ async fn hand_over(means: &Means, notices: &[Notice], lost: u64) -> Result<(), F
         None => None,
     };
     let from = smtp.from.clone().unwrap_or_else(|| format!("mailhaul@{}", this_machine()));
-    let to = settings.to_admin.as_slice();
     let octets = digest(notices, lost, (&from, to), means.settings.daemon.language, now() / 1000)
         .map_err(|e| Failure::new(Kind::Destination, format!("the message cannot be written: {e}"), ""))?;
     send(smtp, secret.as_ref(), &Outbox { from: &from, to, octets: &octets }).await

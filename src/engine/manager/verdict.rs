@@ -11,6 +11,9 @@ use crate::journal::MigrationRecord;
 use crate::migration::State as Stage;
 use crate::settings::OnFailure;
 
+/// The outcome of a migration that failed before anything came.
+pub(super) const NOTHING: &str = "nothing had come";
+
 /// What a failed try means. `true`: it ended for good, without anything to put back.
 pub(super) fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure, means: &Means) -> bool {
     record.tries = record.tries.saturating_add(1);
@@ -25,7 +28,11 @@ pub(super) fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure
         retry(record, failure);
         return false;
     }
-    record.error = Some(cut(&failure.to_string()));
+    let mut words = failure.last_words();
+    if !for_good {
+        words.push_str("; it is given up: nothing came within give_up_after");
+    }
+    record.error = Some(cut(&words));
     record.next_try_at = None;
     // In doubt it looks: putting back what is as it was changes nothing.
     let mailbox_made = record.made.as_ref().is_some_and(|path| std::path::Path::new(path).exists());
@@ -38,9 +45,8 @@ pub(super) fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure
     }
     record.state = Stage::Failed;
     record.finished_at = Some(now());
-    record.outcome = Some(
-        if brought { "what came was left; start it again to go on" } else { "nothing had come" }.to_owned(),
-    );
+    record.outcome =
+        Some(if brought { "what came was left; start it again to go on" } else { NOTHING }.to_owned());
     true
 }
 
@@ -87,7 +93,7 @@ pub(super) fn log(account: &Account, record: &MigrationRecord, failure: Option<&
             ledger.imported
         ),
         (_, Some(failure)) => {
-            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {failure}")
+            tracing::error!(MIGRATION = name, MEMBER = member, "migration failed: {}", failure.last_words())
         }
         _ => {}
     }
