@@ -11,6 +11,8 @@ mod fake_pop3;
 mod maildir;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corpus::Corpus;
@@ -171,5 +173,35 @@ fn a_server_that_gives_its_mail_in_rounds_gives_all_of_it() {
     assert_eq!((&migration["messages_total"], &migration["messages_imported"]), (&25.into(), &25.into()));
     assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 25);
     assert!(server.said().iter().filter(|line| *line == "QUIT").count() >= 4, "{:?}", server.said());
+    daemon.stop();
+}
+
+#[test]
+fn a_refusal_that_says_nothing_of_the_password_ends_nothing() {
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refusals);
+    let server = FakePop3::start(ALL, mails(5), move |command, reply| {
+        if command.name == "PASS" && count.load(Ordering::SeqCst) < 3 {
+            count.fetch_add(1, Ordering::SeqCst);
+            reply.only("-ERR Unable to log on");
+        }
+    });
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &pop3_migrate("old", server.port, ""));
+    daemon.start();
+    daemon.ctl(&["start", "old"]).code(0);
+    eventually("it was refused three times", Duration::from_secs(60), || {
+        (refusals.load(Ordering::SeqCst) == 3).then_some(())
+    });
+    let error = eventually("it waits for the next try", Duration::from_secs(20), || {
+        let migration = daemon.migration("old");
+        assert!(migration["state"] != "failed", "{migration:#}");
+        (migration["state"] == "retrying").then(|| migration["error"].as_str().unwrap().to_owned())
+    });
+    assert!(error.contains("Unable to log on") && error.contains("password may be wrong"), "{error}");
+    // A person who does not want to wait.
+    daemon.ctl(&["pause", "old"]).code(0);
+    daemon.ctl(&["resume", "old"]).code(0);
+    daemon.migration_in("old", &["completed"], Duration::from_secs(60));
     daemon.stop();
 }
