@@ -90,6 +90,16 @@ fn one_account_from_add_to_remove() {
     daemon.kill();
     daemon.start();
     daemon.ctl(&["set", "bob-old", "migrate.into="]).code(0);
+    // A list, with commas or as in a file.
+    let written = || fs::read_to_string(&file).unwrap();
+    daemon.ctl(&["set", "bob-old", "migrate.include=Nothing,Nobody"]).code(0);
+    assert!(written().contains("include = [\"Nothing\", \"Nobody\"]"), "{}", written());
+    daemon
+        .ctl(&["start", "bob-old", "--wait"])
+        .code(1)
+        .says("folders of the source fits include and exclude");
+    daemon.ctl(&["set", "bob-old", "migrate.include=[\"*\", \"A, b\"]"]).code(0);
+    assert!(written().contains("include = [\"*\", \"A, b\"]"), "{}", written());
     daemon.ctl(&["set", "from-etc", "migrate.into=X"]).code(1).says("etc.toml:1");
     daemon.ctl(&["remove", "from-etc"]).code(1).says("change it there");
     daemon.ctl(&["set", "nobody", "migrate.into=X"]).code(5);

@@ -15,13 +15,25 @@ const SWITCHES: [&str; 5] =
     ["agreed", "poll.enabled", "poll.keep_original", "poll.apply_filter", "poll.apply_spam"];
 /// Keys that are numbers.
 const NUMBERS: [&str; 2] = ["source.server.port", "source.server.max_connections"];
-/// Keys that are lists, with commas between their words.
-const LISTS: [&str; 4] =
-    ["migrate.include", "migrate.exclude", "source.password.command", "new_mailbox.password.command"];
+/// Keys that are lists, with commas between their words, or written as in a file.
+const LISTS: [&str; 5] = [
+    "poll.folders",
+    "migrate.include",
+    "migrate.exclude",
+    "source.password.command",
+    "new_mailbox.password.command",
+];
 /// Keys of a source that may be written without `source.`.
 const SOURCE: [&str; 5] = ["protocol", "server", "username", "password", "auth"];
 /// The places of secrets.
 const SECRETS: [&str; 2] = ["source.password", "new_mailbox.password"];
+
+/// A list of strings as a file has it.
+fn listed(written: &str) -> Option<Vec<Value>> {
+    let table: Table = format!("list = {written}").parse().ok()?;
+    let list = table.get("list")?.as_array()?;
+    list.iter().all(Value::is_str).then(|| list.clone())
+}
 
 /// Why a key cannot be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +85,10 @@ impl Draft {
         if key == "source.server" && !servers.contains(written) && written.contains(['.', ':']) {
             return self.host(written);
         }
-        let words = || written.split(',').map(|word| Value::String(word.trim().to_owned())).collect();
+        let words = || match listed(written) {
+            Some(list) => list,
+            None => written.split(',').map(|word| Value::String(word.trim().to_owned())).collect(),
+        };
         let value = match (key.as_str(), written) {
             (key, "true" | "false") if SWITCHES.contains(&key) => Value::Boolean(written == "true"),
             (key, _) if NUMBERS.contains(&key) => match written.parse() {

@@ -21,6 +21,8 @@ use crate::failure::{Failure, Kind};
 use crate::schedule::Tick;
 use crate::systemd;
 
+/// What is due is looked for at least so often.
+const STEADY: Duration = Duration::from_secs(2);
 /// The work is broken off within this when the daemon stops; the rest of ten seconds is for the store.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// The span of the rates.
@@ -82,7 +84,8 @@ pub(super) async fn serve(
     let mut life = Life::new(rates);
     loop {
         tokio::select! {
-            () = wake.notified() => {
+            // The scheduler goes by the clock on the wall, and stands still for as long as that was set back.
+            _ = tokio::time::timeout(STEADY, wake.notified()) => {
                 if journal.has_failed() {
                     // sled must not be used after a failed write: a new process opens it afresh.
                     manager.shut_down(STOP_WITHIN).await;

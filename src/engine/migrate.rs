@@ -83,7 +83,13 @@ pub(super) async fn migrate(
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
     let gmail = session.can(gmail::CAPABILITY);
+    let all = folders.len();
     let folders = arranged(folders, gmail, &account);
+    if folders.is_empty() {
+        let words = format!("none of the {all} folders of the source fits include and exclude");
+        let mend = "change them; 'mailhaulctl check' shows the folders";
+        return Err(Failure::new(Kind::Unsupported, words, mend));
+    }
     tally.checked(folders.len() as u64);
     let counted = session.count(&folders).await?;
     tally.counted(counted);

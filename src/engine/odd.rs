@@ -62,7 +62,7 @@ mod tests {
             broke(&mut odd, 7);
             assert!(is_last(&odd, 7) && !is_last(&odd, 8));
         }
-        assert!(given_up(&odd, 7).is_some_and(|words| words.contains("3 times")));
+        assert!(given_up(&odd, 7).is_some_and(|words| words.contains("3 sessions")));
         forget(&mut odd, 7);
         assert!(!is_last(&odd, 7));
         for strikes in 0..=3 {

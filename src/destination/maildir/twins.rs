@@ -78,6 +78,10 @@ impl Twins {
         let mut twins = Twins { used: Used::of(adopted), ..Twins::default() };
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
+                // What is marked as deleted goes with the next expunge.
+                if is_deleted(&file) {
+                    continue;
+                }
                 // Ours are known by their names, or are orphans: see there.
                 if FileName::parse(&file)
                     .map(|name| name.origin.account)
@@ -111,6 +115,12 @@ impl Twins {
             || take(&mut self.by_file, staged.stored, used, same)
             || take(&mut self.by_file, staged.wire, used, same)
     }
+}
+
+/// Whether a file's flags say that it is deleted.
+fn is_deleted(file: &[u8]) -> bool {
+    let flags = file.windows(3).rposition(|mark| mark == b":2,").and_then(|at| file.get(at + 3..));
+    flags.is_some_and(|flags| flags.contains(&b'T'))
 }
 
 /// The first of `size` that is the `same`, behind as many as may be `used` up.
@@ -311,6 +321,8 @@ mod tests {
             assert!(!of(&[8]).take(&folder, staged(8)), "{name}: used up by an earlier try");
             std::fs::remove_file(place).unwrap();
         }
+        std::fs::write(root.join("cur/4.x.h,S=6,W=8:2,ST"), "a\nb\rc\n").unwrap();
+        assert!(!of(&[]).take(&folder, staged(8)), "it is marked as deleted");
         std::fs::write(root.join("cur/1.x.h,S=6,W=8:2,"), "a\nb\rc\n").unwrap();
         std::fs::write(root.join("cur/2.x.h,S=6,W=8:2,"), "another").unwrap();
         assert!(of(&[8]).take(&folder, staged(8)), "the other one was used up");

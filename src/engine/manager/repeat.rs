@@ -127,7 +127,9 @@ impl State {
             return;
         }
         let wanted = job.delta.filter(|_| record.finish != Finish::Over);
-        record.next_try_at = wanted.map(|delta| record.finished_at.unwrap_or_else(now) + millis(delta));
+        // A run that ended later than now ended before the clock was set back.
+        let ended = record.finished_at.unwrap_or_else(now).min(now());
+        record.next_try_at = wanted.map(|delta| ended + millis(delta));
         match record.next_try_at {
             Some(at) => self.repeats.set(name, at),
             None => self.repeats.remove(name),
