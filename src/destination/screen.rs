@@ -83,6 +83,16 @@ struct Told {
     unjudged: BTreeMap<crate::message::MessageRef, String>,
 }
 
+/// What is open.
+#[derive(Clone)]
+struct Current {
+    origin: Origin,
+    orphans: Option<Arc<Orphans>>,
+    unsettled: Unsettled,
+    /// The folder for spam is open for it, too.
+    with_junk: bool,
+}
+
 struct Screen {
     main: Arc<Landing>,
     judge: Arc<Judge>,
@@ -90,8 +100,7 @@ struct Screen {
     landings: TaskTracker,
     /// Made when it is needed; the name of its folder.
     junk: Option<(Arc<Landing>, String)>,
-    /// The origin that is open, and whether the folder for spam is open for it.
-    open: Option<(Origin, (Option<Arc<Orphans>>, Unsettled), bool)>,
+    open: Option<Current>,
     spool: Spool,
     bodies: BTreeMap<u64, Body>,
     asking: JoinSet<(u64, Result<Judgement, Failure>)>,
@@ -248,7 +257,7 @@ impl Screen {
         let (origin, look, orphans) = (opening.origin, opening.look.clone(), opening.orphans.clone());
         let unsettled = opening.unsettled.clone();
         let mut opened = self.main.open(opening).await?;
-        self.open = Some((origin, (orphans, unsettled), false));
+        self.open = Some(Current { origin, orphans, unsettled, with_junk: false });
         if let Some(look) = look {
             // What a run brought that was killed may be in either place.
             let there = self.open_junk(Some(look)).await?;
@@ -263,7 +272,7 @@ impl Screen {
         &mut self,
         look: Option<Vec<(crate::message::MessageRef, u64)>>,
     ) -> Result<BTreeSet<crate::message::MessageRef>, Failure> {
-        let Some((origin, (orphans, unsettled), false)) = self.open.clone() else {
+        let Some(Current { origin, orphans, unsettled, with_junk: false }) = self.open.clone() else {
             return Ok(BTreeSet::new());
         };
         let name = match &self.junk {
@@ -288,8 +297,8 @@ impl Screen {
             ..Opening::new(&name, origin)
         };
         let opened = landing.open(opening).await?;
-        if let Some((_, _, is_open)) = &mut self.open {
-            *is_open = true;
+        if let Some(current) = &mut self.open {
+            current.with_junk = true;
         }
         Ok(opened.holds)
     }
