@@ -220,7 +220,9 @@ impl FolderWork<'_> {
         }
         let Found { orphans, strays } = self.board.found();
         let mark = origin.account;
-        let unsettled = unsettled(self.journal, &self.member.to_string(), mark, &progress.record.directory)?;
+        let mut unsettled =
+            unsettled(self.journal, &self.member.to_string(), mark, &progress.record.directory)?;
+        unsettled.deleted = self.poll.is_some_and(|poll| !poll.keep_original);
 
         let missing = listed.messages.iter().any(|(uid, _)| !progress.done.contains(*uid));
         let look = (unsure && missing).then_some(adopted);

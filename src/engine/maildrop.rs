@@ -158,7 +158,8 @@ pub(super) async fn run(
             recorded.iter().for_each(|(_, size)| *kept.entry(*size).or_default() += 1);
             there.kept = Some(kept);
         }
-        let unsettled = unsettled(journal, &account.member.to_string(), origin.account, &work.directory)?;
+        let mut unsettled = unsettled(journal, &account.member.to_string(), origin.account, &work.directory)?;
+        unsettled.deleted = !work.keep_original;
         let opening = Opening {
             unsettled,
             look: (unsure || renamed_there).then_some(recorded),

@@ -35,5 +35,5 @@ pub(super) fn unsettled(
         }
     }
     let accounts: BTreeSet<u64> = others.into_keys().collect();
-    Ok(Unsettled { accounts, there })
+    Ok(Unsettled { accounts, there, deleted: false })
 }

@@ -79,7 +79,7 @@ impl Twins {
         for (directory, in_new) in [(&folder.cur, false), (&folder.new, true)] {
             for file in entries(directory.as_fd()).map_err(|e| mailbox.trouble(&folder.name, e))? {
                 // What is marked as deleted goes with the next expunge.
-                if is_deleted(&file) {
+                if unsettled.deleted && is_deleted(&file) {
                     continue;
                 }
                 // Ours are known by their names, or are orphans: see there.
@@ -322,7 +322,11 @@ mod tests {
             std::fs::remove_file(place).unwrap();
         }
         std::fs::write(root.join("cur/4.x.h,S=6,W=8:2,ST"), "a\nb\rc\n").unwrap();
-        assert!(!of(&[]).take(&folder, staged(8)), "it is marked as deleted");
+        let deleted = Unsettled { deleted: true, ..Unsettled::default() };
+        let mut twins = Twins::of(&mailbox, &folder, (origin, &deleted), std::iter::empty()).unwrap();
+        assert!(!twins.take(&folder, staged(8)), "it is marked as deleted");
+        assert!(of(&[]).take(&folder, staged(8)), "the original stays");
+        std::fs::remove_file(root.join("cur/4.x.h,S=6,W=8:2,ST")).unwrap();
         std::fs::write(root.join("cur/1.x.h,S=6,W=8:2,"), "a\nb\rc\n").unwrap();
         std::fs::write(root.join("cur/2.x.h,S=6,W=8:2,"), "another").unwrap();
         assert!(of(&[8]).take(&folder, staged(8)), "the other one was used up");
