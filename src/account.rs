@@ -155,6 +155,18 @@ pub enum Security {
     None,
 }
 
+impl Source {
+    /// As whom and where the login is, and how the connection is protected, for people.
+    pub fn login(&self) -> String {
+        let protection = match self.security {
+            Security::Tls => "with TLS",
+            Security::StartTls => "with STARTTLS",
+            Security::None => "in plain text",
+        };
+        format!("{} at {}:{} {protection}", self.username, self.host, self.port)
+    }
+}
+
 /// What is to be done with an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {

@@ -50,6 +50,15 @@ fn everything_is_told_and_nothing_is_done() {
     let deep = folder(&first, "Archive/2024/Q1");
     assert_eq!(deep["destination"], "Old/Archive/2024/Q1");
     assert_eq!((&deep["made"], &deep["messages"]), (&true.into(), &5.into()), "{deep:#}");
+    let login = format!("alice at 127.0.0.1:{} in plain text", dovecot.imap);
+    let offers = |reply: &Value, what: &str| {
+        reply["capabilities"].as_array().unwrap().iter().any(|name| *name == what) && reply["login"] == login
+    };
+    assert!(offers(&first, "UIDPLUS"), "{first:#}");
+    let checked = daemon.ctl(&["--json", "check", "alice-old"]).code(0).json();
+    assert!(offers(&checked, "CONDSTORE"), "{checked:#}");
+    let checked = daemon.ctl(&["check", "alice-old"]).code(0);
+    assert!(checked.out.contains(&format!("alice-old: login as {login}; CONDSTORE")), "{checked:?}");
     assert!(!daemon.maildir("alice").exists(), "nothing is made");
     assert_eq!(daemon.migration("alice-old")["state"], "ready");
     let shown = daemon.ctl(&["start", "alice-old", "--dry-run"]).code(0);

@@ -12,6 +12,10 @@ pub struct Planned {
     pub ok: bool,
     /// The cause, if not.
     pub error: Option<String>,
+    /// As whom and where the login succeeded.
+    pub login: Option<String>,
+    /// What the source says that it can do, as far as it matters here.
+    pub capabilities: Vec<String>,
     /// Folder by folder.
     #[serde(serialize_with = "super::aside::list")]
     pub folders: Vec<PlannedFolder>,

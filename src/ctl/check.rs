@@ -39,6 +39,9 @@ async fn accounts(connection: &mut Connection, screen: &mut Screen, names: &[Str
             screen.json(&checked)?;
         } else if checked.ok {
             screen.painted(Meaning::Good, &ready(&checked));
+            if let Some(login) = &checked.login {
+                screen.line(&format!("{}: {}", checked.name, logged_in(login, &checked.capabilities)));
+            }
         }
         if !checked.ok {
             screen.failed(&checked.name, checked.error.as_deref());
@@ -48,6 +51,14 @@ async fn accounts(connection: &mut Connection, screen: &mut Screen, names: &[Str
         screen.failed(name, Some("was not checked; try again"));
     }
     Ok(good && unanswered.is_empty())
+}
+
+/// As whom, and what the server offers.
+pub(super) fn logged_in(login: &str, capabilities: &[String]) -> String {
+    match capabilities {
+        [] => format!("login as {login}"),
+        some => format!("login as {login}; {}", some.join(" ")),
+    }
 }
 
 fn ready(checked: &Checked) -> String {

@@ -63,6 +63,9 @@ fn tell(screen: &mut Screen, plan: &Planned) {
         words.push_str(&format!("; the destination has room for {}", size(room)));
     }
     screen.painted(Meaning::Good, &words);
+    if let Some(login) = &plan.login {
+        screen.line(&super::check::logged_in(login, &plan.capabilities));
+    }
     let mut table =
         Table::new(&["SOURCE FOLDER", "DESTINATION", "FOLDER", "MESSAGES", "NEW", "SIZE", "NOTE"]);
     for folder in &plan.folders {

@@ -20,6 +20,10 @@ use crate::settings::OnFailure;
 /// What would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Planned {
+    /// As whom and where the login succeeded.
+    pub login: String,
+    /// What the source says that it can do, as far as it matters here.
+    pub capabilities: Vec<String>,
     /// Folder by folder.
     pub folders: Vec<PlannedFolder>,
     /// Messages at the source.
@@ -72,6 +76,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         Protocol::Pop3 => maildrop(means, account, work).await?,
         Protocol::Imap => mailbox(means, account, work, &naming).await?,
     };
+    planned.login = account.source.login();
     for folder in &planned.folders {
         planned.messages += folder.messages;
         planned.bytes += folder.bytes;
@@ -136,7 +141,7 @@ async fn mailbox(
     let parts = folders_of(means, account, (naming, there), folders, work, 0)?;
     let wanted: BTreeSet<String> = parts.iter().map(|part| part.record.directory.clone()).collect();
     let missing = missing(means, account, wanted).await?;
-    let mut planned = Planned::default();
+    let mut planned = Planned { capabilities: offered(session.capabilities()), ..Planned::default() };
     let mut unread = 0u64;
     for part in parts {
         let mut folder = PlannedFolder {
@@ -170,6 +175,25 @@ async fn mailbox(
         );
     }
     Ok(planned)
+}
+
+/// What matters here of what an IMAP server says of itself.
+pub(super) fn offered(capabilities: &BTreeSet<String>) -> Vec<String> {
+    const MATTER: [&str; 12] = [
+        "CONDSTORE",
+        "ID",
+        "LIST-EXTENDED",
+        "LITERAL+",
+        "LITERAL-",
+        "MULTIAPPEND",
+        "NAMESPACE",
+        "QRESYNC",
+        "QUOTA",
+        "SPECIAL-USE",
+        "UIDPLUS",
+        "X-GM-EXT-1",
+    ];
+    MATTER.into_iter().filter(|name| capabilities.contains(*name)).map(str::to_owned).collect()
 }
 
 /// Lists a folder; returns the octets of what would be brought.
@@ -208,6 +232,7 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     drop(secret);
     let listed = session.list().await?;
     let identities = super::identity::identify(&mut session, &listed).await?;
+    let capabilities = session.capabilities().names();
     let _ = session.quit().await;
     let (known, _) = means.journal.identities(&account.name)?;
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
@@ -234,7 +259,7 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
          topmost Received line"
             .to_owned(),
     ];
-    Ok(Planned { folders: vec![folder], new_bytes, notes, ..Planned::default() })
+    Ok(Planned { folders: vec![folder], capabilities, new_bytes, notes, ..Planned::default() })
 }
 
 /// Those of `names` that are not at the destination; nothing is made to find out.

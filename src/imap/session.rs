@@ -323,7 +323,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// What the server says of itself: names in upper case.
-    pub(super) fn capabilities(&self) -> &BTreeSet<String> {
+    pub fn capabilities(&self) -> &BTreeSet<String> {
         &self.capabilities
     }
 

@@ -35,6 +35,19 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// What matters of it, as the server wrote it.
+    pub fn names(&self) -> Vec<String> {
+        let known = [
+            (self.pipelining, "PIPELINING"),
+            (self.uidl, "UIDL"),
+            (self.top, "TOP"),
+            (self.utf8, "UTF8"),
+            (self.response_codes, "RESP-CODES"),
+            (self.login_delay.is_some(), "LOGIN-DELAY"),
+        ];
+        known.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect()
+    }
+
     /// Takes in one line of the list; what it does not know, it passes over.
     pub fn line(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);

@@ -12,6 +12,10 @@ pub struct Checked {
     pub ok: bool,
     /// The cause, if it is not.
     pub error: Option<String>,
+    /// As whom and where the login succeeded.
+    pub login: Option<String>,
+    /// What the source says that it can do, as far as it matters here.
+    pub capabilities: Vec<String>,
     /// The cause may pass by itself.
     pub passing: bool,
     /// Folders at the source.

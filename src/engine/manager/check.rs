@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::gmail;
 use super::super::migrate::chosen;
-use super::super::planned::{Planned, planned};
+use super::super::planned::{Planned, offered, planned};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
@@ -18,6 +18,10 @@ use crate::imap;
 /// What a check found.
 #[derive(Debug, Clone, Default)]
 pub struct Checked {
+    /// As whom and where the login succeeded.
+    pub login: String,
+    /// What the source says that it can do, as far as it matters here.
+    pub capabilities: Vec<String>,
     /// Folders at the source.
     pub folders: Option<u64>,
     /// Messages at the source.
@@ -116,6 +120,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
     };
     let large = listed.iter().filter(|m| m.size.is_some_and(|size| size > limit)).count();
     let unnamed = listed.iter().filter(|m| m.uidl.is_none()).count();
+    let capabilities = session.capabilities().names();
     let _ = session.quit().await;
     let mut notes = Vec::new();
     if large > 0 {
@@ -125,6 +130,8 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
         notes.push(format!("{unnamed} messages have no UIDL and are told apart by their headers"));
     }
     Ok(Checked {
+        login: account.source.login(),
+        capabilities,
         folders: None,
         messages: Some(listed.len() as u64),
         bytes: Some(listed.iter().filter_map(|m| m.size).sum()),
@@ -140,9 +147,18 @@ async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
     let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };
     let messages = session.count(&folders).await?;
+    let capabilities = offered(session.capabilities());
     session.close().await;
     let mut notes: Vec<String> =
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
     notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
-    Ok(Checked { folders: Some(folders.len() as u64), messages, bytes: None, room: None, notes })
+    Ok(Checked {
+        login: account.source.login(),
+        capabilities,
+        folders: Some(folders.len() as u64),
+        messages,
+        bytes: None,
+        room: None,
+        notes,
+    })
 }
