@@ -152,7 +152,9 @@ fn odd_folders_and_messages_come_back() {
         put(".Odd", n, "S", content);
     }
     for folder in [".Empty", ".Empty.Too"] {
-        fs::create_dir_all(alice.join(folder).join("cur")).unwrap();
+        for part in ["cur", "new"] {
+            fs::create_dir_all(alice.join(folder).join(part)).unwrap();
+        }
     }
     let tree = Tree::read(&alice);
     let facts = tree.facts();
@@ -163,7 +165,9 @@ fn odd_folders_and_messages_come_back() {
         daemon.ctl(&["backup", "--member", ALICE, "--format", format, "-o", shown]).code(0);
         let came = upload(&daemon, &format!("{format}@example.com"), &[&file]).code(0);
         assert_eq!(numbers(&came), (facts.len() as u64, 0, 0), "{format}: {}", reasons(&came));
-        same(format, &facts, &Tree::read(&daemon.maildir(format)).facts());
+        let tree = Tree::read(&daemon.maildir(format));
+        same(format, &facts, &tree.facts());
+        assert_eq!(tree.subscriptions.contains(".Empty.Too"), format != "mbox", "{format}: subscribed");
         let there = |folder: &str| daemon.maildir(format).join(folder).join("cur").is_dir();
         assert_eq!(there(".Empty") && there(".Empty.Too"), format != "mbox", "{format}: empty folders");
         // With a folder of its own nothing else is made.
@@ -184,7 +188,7 @@ fn odd_folders_and_messages_come_back() {
         let to = daemon.path().join(format!("{file}-unpacked"));
         fs::create_dir(&to).unwrap();
         let mut tar = Command::new("tar");
-        tar.arg("-xf").arg(daemon.path().join(file)).arg("-C").arg(&to);
+        tar.arg("--warning=no-timestamp").arg("-xf").arg(daemon.path().join(file)).arg("-C").arg(&to);
         assert!(tar.status().unwrap().success());
         for part in ["cur", "new", "tmp"] {
             assert!(folders.iter().all(|folder| to.join(folder).join(part).is_dir()), "{file}: {part}");
@@ -192,10 +196,6 @@ fn odd_folders_and_messages_come_back() {
         upload(&daemon, &format!("{file}2@example.com"), &[&to]).code(0);
     }
     same("unpacked", &facts, &Tree::read(&daemon.maildir("maildir2")).facts());
-    let unzip = Command::new("python3").args(["-m", "zipfile", "-t"]).arg(daemon.path().join("zip")).output();
-    if let Ok(tested) = unzip {
-        assert!(tested.status.success(), "{tested:?}");
-    }
     daemon.stop();
 }
 
