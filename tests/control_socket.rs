@@ -297,3 +297,72 @@ fn somebody_else_is_refused_even_where_the_socket_is_open() {
         assert!(answer.err.contains("may not control"), "{answer:?}");
     }
 }
+
+/// What the daemon runs and reads it does with its own rights: the control group does not have these.
+#[test]
+fn the_control_group_names_no_command_and_no_file() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let daemon = started();
+    let root = daemon.path();
+    let (client, mark, secret) = (root.join("mailhaulctl"), root.join("mark"), root.join("secret"));
+    fs::copy(env!("CARGO_BIN_EXE_mailhaulctl"), &client).unwrap();
+    fs::write(&secret, "hunter2\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let own = ["command", "file", "ca_file"].map(|key| match key {
+        "command" => format!("password.command=/usr/bin/touch,{}", mark.display()),
+        "file" => format!("source.password.file={}", secret.display()),
+        _ => format!("server.ca_file={}", secret.display()),
+    });
+    let others =
+        ["password.credential=x", "new_mailbox.password.command=/bin/true", "server.oauth2.key_file=/x"];
+    let list = |name: &str, text: String| {
+        let file = root.join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        file.display().to_string()
+    };
+    let columns = "member,server,username,\"password.file\"\n";
+    let bad = list("bad.csv", format!("{columns}c@example.com,127.0.0.1:1,c,{}\n", secret.display()));
+    let good =
+        list("good.csv", "member,server,username,password\nd@example.com,127.0.0.1:1,d,hunter3\n".to_owned());
+    let ask = |uid: u32, words: &[&str]| {
+        let mut command = Command::new(&client);
+        command.arg("--socket").arg(root.join("control")).args(words).uid(uid);
+        if uid != 0 {
+            command.gid(nix::unistd::getgid().as_raw());
+        }
+        daemon::run(command, AT_ONCE)
+    };
+    let account = ["member=a@example.com", "agreed=true", "protocol=imap", "username=a", "migrate"];
+    let server = "server=127.0.0.1:1";
+    let add = |uid: u32, name: &str, more: &[&str]| {
+        ask(uid, &[&["add", name], &account[..], &[server], more].concat())
+    };
+    let bulk = |uid: u32, file: &str, more: &[&str]| {
+        ask(uid, &[&["bulk", "add", file, "--format", "mailhaul"], more].concat())
+    };
+    const WORDS: &str = "only root and the daemon's user may name a command, a file or a credential; give the \
+                         password itself (password=- reads it from standard input)";
+    add(0, "theirs", &[&own[1]]).code(0);
+    for key in own.iter().map(String::as_str).chain(others) {
+        add(65_534, "a", &[key]).code(4).says(WORDS);
+        ask(65_534, &["set", "theirs", key]).code(4).says(WORDS);
+        bulk(65_534, &good, &["--set", key]).code(4).says(WORDS);
+    }
+    bulk(65_534, &bad, &[]).code(4).says(WORDS);
+    // All else they may, and to take such a key away.
+    ask(65_534, &["set", "theirs", "migrate.into=Old", "server.ca_file="]).code(0);
+    bulk(65_534, &good, &[]).code(0);
+    assert_eq!(daemon.ctl(&["--json", "list"]).json()["accounts"].as_array().unwrap().len(), 2);
+    add(0, "own", &[&own[0]]).code(0);
+    bulk(0, &bad, &[]).code(0);
+    assert!(!mark.exists(), "nothing was run");
+    let log = fs::read_to_string(root.join("state/audit.log")).unwrap();
+    for act in ["add", "set", "bulk-add"] {
+        let refused =
+            |line: &&str| line.contains(&format!("\"act\":\"{act}\"")) && line.contains("only root");
+        assert!(log.lines().filter(refused).count() >= 6, "{act}: {log}");
+    }
+}

@@ -116,6 +116,89 @@ fn what_backup_writes_upload_takes() {
     );
 }
 
+/// Folders and messages that are easily taken for something else.
+#[test]
+fn odd_folders_and_messages_come_back() {
+    const LATE: u64 = 5_000_000_000;
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let alice = daemon.maildir("alice");
+    let put = |folder: &str, n: usize, flags: &str, content: &[u8]| {
+        for part in ["cur", "new", "tmp"] {
+            fs::create_dir_all(alice.join(folder).join(part)).unwrap();
+        }
+        let file = alice.join(folder).join(format!("cur/150000000{n}.odd:2,{flags}"));
+        fs::write(&file, content).unwrap();
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(LATE + n as u64);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    };
+    // At the edges: spaces, one of them as wide as a letter.
+    let folders = ["", ".cur", ".new", ".a\\b", ". x ", ".a. y", ".&MAA-z&MAA-", ".tmp.cur"];
+    for (n, folder) in folders.into_iter().enumerate() {
+        put(folder, n, "FS", &eml(n));
+    }
+    for (n, content) in [
+        &b"no header, no end"[..],
+        b"no header",
+        b"no header\n",
+        b"From the beginning\n>From the end",
+        b"no header\r\nFrom 10:10:10\r\n>",
+        b"Subject: no body, no end",
+        b"\nno header",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        put(".Odd", n, "S", content);
+    }
+    for folder in [".Empty", ".Empty.Too"] {
+        for part in ["cur", "new"] {
+            fs::create_dir_all(alice.join(folder).join(part)).unwrap();
+        }
+    }
+    let tree = Tree::read(&alice);
+    let facts = tree.facts();
+    assert_eq!(facts.len(), folders.len() + 7);
+    for format in ["zip", "mbox", "maildir"] {
+        let file = daemon.path().join(format);
+        let shown = file.to_str().unwrap();
+        daemon.ctl(&["backup", "--member", ALICE, "--format", format, "-o", shown]).code(0);
+        let came = upload(&daemon, &format!("{format}@example.com"), &[&file]).code(0);
+        assert_eq!(numbers(&came), (facts.len() as u64, 0, 0), "{format}: {}", reasons(&came));
+        let tree = Tree::read(&daemon.maildir(format));
+        same(format, &facts, &tree.facts());
+        assert_eq!(tree.subscriptions.contains(".Empty.Too"), format != "mbox", "{format}: subscribed");
+        let there = |folder: &str| daemon.maildir(format).join(folder).join("cur").is_dir();
+        assert_eq!(there(".Empty") && there(".Empty.Too"), format != "mbox", "{format}: empty folders");
+        // With a folder of its own nothing else is made.
+        let one = ["upload", "--member", "one@example.com", "--mailbox", format, shown];
+        daemon.ctl(&one).code(0);
+        assert!(!daemon.maildir("one").join(".Empty").exists(), "{format}");
+    }
+    // The Maildir itself has empty folders, too.
+    upload(&daemon, "folder@example.com", &[&alice]).code(0);
+    assert!(daemon.maildir("folder").join(".Empty.Too/cur").is_dir());
+    // Whoever unpacks the tar archive has a Maildir, also of one folder.
+    let one = daemon.path().join("one.tar");
+    let words = ["backup", "--member", ALICE, "--mailbox", "new", "--format", "maildir", "-o"];
+    daemon.ctl(&[&words[..], &[one.to_str().unwrap()]].concat()).code(0);
+    for (file, folders) in
+        [("maildir", &["", ".new", ".Empty", ".Empty.Too"][..]), ("one.tar", &["", ".new"])]
+    {
+        let to = daemon.path().join(format!("{file}-unpacked"));
+        fs::create_dir(&to).unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("--warning=no-timestamp").arg("-xf").arg(daemon.path().join(file)).arg("-C").arg(&to);
+        assert!(tar.status().unwrap().success());
+        for part in ["cur", "new", "tmp"] {
+            assert!(folders.iter().all(|folder| to.join(folder).join(part).is_dir()), "{file}: {part}");
+        }
+        upload(&daemon, &format!("{file}2@example.com"), &[&to]).code(0);
+    }
+    same("unpacked", &facts, &Tree::read(&daemon.maildir("maildir2")).facts());
+    daemon.stop();
+}
+
 #[test]
 fn one_folder_and_standard_output() {
     let mut daemon = Daemon::new("");

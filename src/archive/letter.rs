@@ -18,6 +18,11 @@ pub struct Letter {
 
 /// Whoever takes messages.
 pub trait Take {
+    /// There is a folder, which may have no messages.
+    ///
+    /// # Errors
+    /// It cannot be made, and nothing else.
+    fn folder(&mut self, folder: FolderPath, shown: &str) -> io::Result<()>;
     /// A message begins.
     ///
     /// # Errors

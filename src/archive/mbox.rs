@@ -17,6 +17,8 @@ use super::names;
 use super::unpack::Unpacking;
 use crate::message::{Flags, FolderPath};
 
+/// The line with the octets of all of a message, of one without an empty line.
+pub(super) const WHOLE: &str = "X-Mailhaul-Length:";
 /// The line that ends the block of our own lines.
 pub(super) const FOLDER: &str = "X-Mailhaul-Folder:";
 /// Longer lines come in pieces; octets.
@@ -65,6 +67,9 @@ impl Take for Nobody {
         Ok(())
     }
     fn skip(&mut self, _: &str, _: Option<u64>, _: &str) {}
+    fn folder(&mut self, _: FolderPath, _: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Walk<'f> {
@@ -116,6 +121,11 @@ impl<'f> Walk<'f> {
         let mut letter = Letter { received: moment(from_line), ..Letter::default() };
         let mut status = Status::default();
         let ours = self.block(&mut status, &mut letter, pour)?;
+        if let Some(length) = status.whole.filter(|length| ours && self.fits(*length)) {
+            self.body(length, ours, pour)?;
+            letter.flags = status.flags();
+            return Ok(letter);
+        }
         let (mut starts, mut held): (bool, Vec<u8>) = (true, Vec::new());
         // The header, to the empty line, which is part of the next From line if one follows at once.
         loop {
@@ -163,7 +173,9 @@ impl<'f> Walk<'f> {
         loop {
             let piece = self.piece(PIECE)?;
             if let Some(name) = piece.strip_prefix(FOLDER.as_bytes()) {
-                letter.folder = names::read(String::from_utf8_lossy(name).trim());
+                let name = String::from_utf8_lossy(name);
+                let name = name.trim_end_matches(['\r', '\n']);
+                letter.folder = names::read(name.strip_prefix(' ').unwrap_or(name));
                 *status = own;
                 return Ok(true);
             }
@@ -271,12 +283,15 @@ fn unquote(piece: &[u8]) -> &[u8] {
 struct Status {
     flags: Flags,
     old: bool,
+    /// Octets behind the empty line.
     length: Option<u64>,
+    /// Octets of the message.
+    whole: Option<u64>,
 }
 
 impl Status {
-    const NAMES: [&'static str; 5] =
-        ["status", "x-status", "x-keywords", "content-length", "x-mozilla-status"];
+    const NAMES: [&'static str; 6] =
+        ["status", "x-status", "x-keywords", "content-length", "x-mozilla-status", "x-mailhaul-length"];
 
     fn knows(piece: &[u8]) -> bool {
         let Some(colon) = memchr::memchr(b':', piece) else { return false };
@@ -312,7 +327,8 @@ impl Status {
                 self.flags.flagged |= bits & 4 != 0;
                 self.flags.deleted |= bits & 8 != 0;
             }
-            _ => self.length = value.parse().ok(),
+            "content-length" => self.length = value.parse().ok(),
+            _ => self.whole = value.parse().ok(),
         }
     }
 

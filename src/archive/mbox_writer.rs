@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, BufReader, SeekFrom, Write};
 
 use super::letter::Letter;
-use super::mbox::FOLDER;
+use super::mbox::{FOLDER, WHOLE};
 use super::{Pack, Stored, names};
 use crate::message::FolderPath;
 
@@ -29,7 +29,7 @@ impl<W: Write> Pack for MboxWriter<W> {
     }
 
     fn message(&mut self, letter: &Letter, body: &mut dyn Stored) -> io::Result<()> {
-        let (length, ended) = quoted(body, None)?;
+        let Quoted { whole, behind, ended } = quoted(body, None)?;
         body.seek(SeekFrom::Start(0))?;
         let time = letter.received.and_then(|time| jiff::Timestamp::from_second(time).ok());
         let time = time.unwrap_or_default().strftime("%a %b %e %H:%M:%S %Y");
@@ -51,8 +51,9 @@ impl<W: Write> Pack for MboxWriter<W> {
             "From MAILER-DAEMON {time}\nStatus: {seen}\nX-Status: {more}\nX-Keywords: {}\n",
             keywords.join(" ")
         )?;
-        if let Some(length) = length {
-            writeln!(self.out, "Content-Length: {length}")?;
+        match behind {
+            Some(length) => writeln!(self.out, "Content-Length: {length}")?,
+            None => writeln!(self.out, "{WHOLE} {whole}")?,
         }
         writeln!(self.out, "{FOLDER} {}", self.place)?;
         quoted(body, Some(&mut self.out))?;
@@ -64,15 +65,24 @@ impl<W: Write> Pack for MboxWriter<W> {
     }
 }
 
-/// Writes a message with its From lines quoted; says how many octets come behind its first empty line, if it has
-/// one, and whether its last line has an end.
-fn quoted(body: &mut dyn Stored, mut out: Option<&mut dyn Write>) -> io::Result<(Option<u64>, bool)> {
+/// What a message is with its From lines quoted.
+struct Quoted {
+    /// Octets.
+    whole: u64,
+    /// Octets behind its first empty line, if it has one.
+    behind: Option<u64>,
+    /// Its last line has an end.
+    ended: bool,
+}
+
+/// Writes a message with its From lines quoted.
+fn quoted(body: &mut dyn Stored, mut out: Option<&mut dyn Write>) -> io::Result<Quoted> {
     let mut reader = BufReader::with_capacity(64 * 1024, body);
-    let (mut length, mut starts): (Option<u64>, bool) = (None, true);
+    let (mut whole, mut behind, mut starts): (u64, Option<u64>, bool) = (0, None, true);
     loop {
         let piece = reader.fill_buf()?;
         if piece.is_empty() {
-            return Ok((length, starts));
+            return Ok(Quoted { whole, behind, ended: starts });
         }
         let end = memchr::memchr(b'\n', piece).map_or(piece.len(), |at| at + 1);
         // A line may be divided by the buffer's end anywhere: its beginning has to be whole.
@@ -95,9 +105,11 @@ fn quoted(body: &mut dyn Stored, mut out: Option<&mut dyn Write>) -> io::Result<
             }
             out.write_all(&line)?;
         }
-        match &mut length {
-            Some(length) => *length += line.len() as u64 + u64::from(quote),
-            None if starts && (line == b"\n" || line == b"\r\n") => length = Some(0),
+        let octets = line.len() as u64 + u64::from(quote);
+        whole += octets;
+        match &mut behind {
+            Some(length) => *length += octets,
+            None if starts && (line == b"\n" || line == b"\r\n") => behind = Some(0),
             None => {}
         }
         starts = line.ends_with(b"\n");

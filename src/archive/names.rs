@@ -1,5 +1,6 @@
 //! Names in archives. A folder's path is written level by level with what no file system likes in percent, and a
-//! message in a Maildir is known by the directory that it is in. It refuses `..` and every other step.
+//! message in a Maildir is known by the directory that it is in. Only `/` divides a path: a folder's name may have a
+//! `\` in it. It refuses `..` and every other step.
 
 use crate::message::{Flags, FolderPath};
 use crate::mutf7;
@@ -15,8 +16,11 @@ pub(super) fn written(folder: &FolderPath) -> String {
 
 fn escaped(level: &str) -> String {
     let dots = level.chars().all(|c| c == '.');
-    level.chars().fold(String::with_capacity(level.len()), |mut out, c| {
-        if c.is_control() || "%/\\:*?\"<>|".contains(c) || (dots && c == '.') {
+    let last = level.chars().count().saturating_sub(1);
+    level.chars().enumerate().fold(String::with_capacity(level.len()), |mut out, (at, c)| {
+        // Spaces at the ends are lost easily.
+        let edge = c.is_whitespace() && (at == 0 || at == last);
+        if edge || c.is_control() || "%/\\:*?\"<>|".contains(c) || (dots && c == '.') {
             let mut octets = [0; 4];
             c.encode_utf8(&mut octets).bytes().for_each(|octet| out.push_str(&format!("%{octet:02X}")));
         } else {
@@ -29,7 +33,7 @@ fn escaped(level: &str) -> String {
 /// The folder that directories name; `None`: they name none.
 pub(super) fn read(path: &str) -> Option<FolderPath> {
     let levels: Vec<String> = path
-        .split(['/', '\\'])
+        .split('/')
         .filter(|level| !level.is_empty() && *level != "." && *level != "..")
         .take(DEEPEST)
         .map(unescaped)
@@ -58,7 +62,14 @@ fn unescaped(level: &str) -> String {
 
 /// A path in an archive, divided: the directories, and the last part.
 pub(super) fn divided(path: &str) -> (&str, &str) {
-    path.trim_end_matches('/').rsplit_once(['/', '\\']).unwrap_or(("", path))
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The folder of a Maildir++ whose directory for messages a path is.
+pub(super) fn of_maildir(path: &str) -> Option<FolderPath> {
+    let (directory, last) = divided(path);
+    (last == "cur").then(|| folder_of(directory))
 }
 
 /// Where a path says that a message is in a Maildir.
@@ -177,13 +188,19 @@ mod tests {
         assert_eq!(in_maildir("cur/5.x:2,FSb").unwrap().folder, FolderPath::inbox());
         assert_eq!(in_maildir("x/../cur/5.x").unwrap().folder, FolderPath::inbox());
         assert_eq!(in_maildir("a.eml"), None);
+        assert_eq!(in_maildir(".a\\b/cur/5.x").unwrap().folder.0, ["a\\b"]);
+        assert_eq!(of_maildir("x/.a\\b.c/cur/").unwrap().0, ["a\\b", "c"]);
+        assert_eq!(of_maildir("cur/"), Some(FolderPath::inbox()));
+        assert_eq!(of_maildir(".Sent/new/"), None);
     }
 
     proptest! {
         #[test]
-        fn a_folder_is_read_as_it_was_written(levels in prop::collection::vec("\\PC{1,9}|[.%/\\x00]{1,3}", 1..5)) {
+        fn a_folder_is_read_as_it_was_written(levels in prop::collection::vec("\\PC{1,9}|[ .%/\\\\\\x00]{1,3}", 1..5)) {
             let folder = FolderPath(levels);
-            let read = read(&written(&folder)).unwrap();
+            let written = written(&folder);
+            prop_assert_eq!(written.trim(), &written);
+            let read = read(&written).unwrap();
             prop_assert!(read == folder || folder.is_inbox());
         }
     }

@@ -14,7 +14,8 @@ use super::unpack::{Facts, Unpacking};
 use super::{Pack, Stored, damaged, names};
 use crate::message::FolderPath;
 
-/// Types of entries (POSIX.1-2001, pax): a symbolic link, and what is neither file nor directory.
+/// Types of entries (POSIX.1-2001, pax): a directory, a symbolic link, and what is neither.
+const DIRECTORY: u8 = b'5';
 const LINK: u8 = b'2';
 const FIFO: u8 = b'6';
 const BLOCK: usize = 512;
@@ -135,7 +136,11 @@ pub(super) fn read(source: &mut dyn Read, shown: &str, work: &mut Unpacking<'_>)
                             Facts { path: &path, size: Some(size), modified, flags: None, keywords: known };
                         work.entry(shown, &facts, &mut body)?;
                     }
-                    b'5' => {}
+                    DIRECTORY => {
+                        if let Some(folder) = names::of_maildir(&path) {
+                            work.folder(shown, &path, folder)?;
+                        }
+                    }
                     b'1' | b'2' => {
                         work.count()?;
                         work.skip(&format!("{shown}: {path}"), None, "it is a link, which is not followed");
@@ -244,12 +249,14 @@ pub struct TarWriter<W> {
     directory: String,
     keywords: Vec<String>,
     number: u64,
+    /// It has a folder.
+    begun: bool,
 }
 
 impl<W: Write> TarWriter<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> TarWriter<W> {
-        TarWriter { out, directory: String::new(), keywords: Vec::new(), number: 0 }
+        TarWriter { out, directory: String::new(), keywords: Vec::new(), number: 0, begun: false }
     }
 
     /// One file; `modified` in seconds since 1970.
@@ -270,6 +277,16 @@ impl<W: Write> TarWriter<W> {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
         }
         self.pad(size)
+    }
+
+    /// The directories of a folder, which is `""` or ends with a `/`.
+    fn places(&mut self, folder: &str) -> io::Result<()> {
+        if !folder.is_empty() {
+            self.without_content(folder, DIRECTORY)?;
+        }
+        ["cur/", "new/", "tmp/"]
+            .iter()
+            .try_for_each(|part| self.without_content(&format!("{folder}{part}"), DIRECTORY))
     }
 
     /// Says that there is something whose content is not taken along, so that whoever reads can tell.
@@ -299,7 +316,7 @@ impl<W: Write> TarWriter<W> {
         };
         let octal = |value: u64| format!("{value:011o}").into_bytes();
         put(0, path.as_bytes(), 100);
-        put(100, b"0000600\0", 8);
+        put(100, if sort == DIRECTORY { b"0000700\0" } else { b"0000600\0" }, 8);
         put(108, b"0000000\0", 8);
         put(116, b"0000000\0", 8);
         put(124, &octal(if size < 1 << 33 { size } else { 0 }), 11);
@@ -343,6 +360,12 @@ impl<W: Write> Pack for TarWriter<W> {
     fn folder(&mut self, folder: &FolderPath, keywords: &[String]) -> io::Result<()> {
         let directory = names::directory(folder);
         self.directory = if directory.is_empty() { String::new() } else { directory + "/" };
+        // A Maildir has these three whether there is something in them or not, and the inbox is always there.
+        if !self.begun && !self.directory.is_empty() {
+            self.places("")?;
+        }
+        self.begun = true;
+        self.places(&self.directory.clone())?;
         self.keywords = keywords.iter().take(26).cloned().collect();
         if self.keywords.is_empty() {
             return Ok(());
@@ -407,6 +430,9 @@ pub fn pack_maildir(root: &Path, out: impl Write) -> io::Result<()> {
     for folder in folders {
         let directory = root.join(&folder);
         pack_file(&mut tar, &directory.join(KEYWORDS_FILE), &format!("{folder}{KEYWORDS_FILE}"))?;
+        if directory.join("cur").is_dir() {
+            tar.without_content(&format!("{folder}cur/"), DIRECTORY)?;
+        }
         for part in ["cur", "new"] {
             let entries = match fs::read_dir(directory.join(part)) {
                 Ok(entries) => entries,

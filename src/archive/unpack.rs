@@ -190,22 +190,30 @@ impl Unpacking<'_> {
         self.count()?;
         let shown = format!("{archive}: {}", facts.path);
         let (head, rest) = peek(body)?;
+        if let Some(flags) = &facts.flags {
+            // One of our own backups, which may have folders called cur and new: its times are those of the
+            // messages.
+            let folder = names::read(names::divided(facts.path).0);
+            let letter = Letter { folder, flags: flags.clone(), received: facts.modified.filter(is_date) };
+            return self.message(&shown, letter, facts.size, true, &mut io::Cursor::new(head).chain(rest));
+        }
         if let Some(place) = names::in_maildir(facts.path) {
             let mut flags = names::flags(place.info, facts.keywords);
             flags.recent = place.is_new;
-            let received = facts.modified.filter(|time| *time > 0).or(place.time);
+            let received = facts.modified.filter(|time| *time > 0).or(place.time).filter(is_date);
             let letter = Letter { folder: Some(place.folder), flags, received };
             return self.message(&shown, letter, facts.size, true, &mut io::Cursor::new(head).chain(rest));
         }
         let folder = names::read(names::divided(facts.path).0);
         let letter = Letter { folder: folder.clone(), ..fresh() };
-        if let Some(flags) = &facts.flags {
-            // One of our own backups: its times are those of the messages.
-            let letter = Letter { flags: flags.clone(), received: facts.modified, ..letter };
-            return self.message(&shown, letter, facts.size, true, &mut io::Cursor::new(head).chain(rest));
-        }
         let sort = sort(&head);
         self.content(sort, &shown, letter, folder, facts.size, &mut io::Cursor::new(head).chain(rest))
+    }
+
+    /// A folder that an archive says is there, with or without messages.
+    pub(super) fn folder(&mut self, archive: &str, path: &str, folder: FolderPath) -> io::Result<()> {
+        self.count()?;
+        self.take.folder(folder, &format!("{archive}: {path}"))
     }
 
     /// One more entry.
@@ -279,6 +287,11 @@ impl Unpacking<'_> {
             file.write_all(buffer.get(..count).unwrap_or_default())?;
         }
     }
+}
+
+/// Whether a calendar has that time.
+fn is_date(seconds: &i64) -> bool {
+    jiff::Timestamp::from_second(*seconds).is_ok()
 }
 
 /// Nobody has looked at it.

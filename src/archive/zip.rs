@@ -15,6 +15,11 @@ pub(super) const CENTRAL: u32 = 0x0201_4b50;
 pub(super) const END: u32 = 0x0605_4b50;
 pub(super) const END_64: u32 = 0x0606_4b50;
 pub(super) const LOCATOR_64: u32 = 0x0706_4b50;
+/// The field with Info-ZIP's extended timestamp.
+pub(super) const EXTENDED_TIME: u16 = 0x5455;
+/// The field that a backup has in every entry: the date in seconds since 1970, 64 bits. A directory that has it is a
+/// folder.
+pub(super) const OURS: u16 = 0x484d;
 /// The end and the longest comment behind it.
 const TAIL: u64 = 22 + 65_535;
 
@@ -74,8 +79,13 @@ pub(super) fn read(file: &File, shown: &str, work: &mut Unpacking<'_>) -> io::Re
             Ok(octets)
         };
         let (name, extra, comment) = (part(28)?, part(30)?, part(32)?);
-        let name = String::from_utf8_lossy(&name).into_owned();
+        // Programs of old have divided paths the other way; a backup has no `\` in a name.
+        let name = String::from_utf8_lossy(&name).replace('\\', "/");
         if name.ends_with('/') {
+            let folder = names::read(&name).filter(|_| Extra::read(&extra).ours.is_some());
+            if let Some(folder) = folder {
+                work.folder(shown, &name, folder)?;
+            }
             continue;
         }
         let comment = String::from_utf8_lossy(&comment).into_owned();
@@ -118,6 +128,40 @@ fn contents(file: &File, length: u64) -> io::Result<(u64, u64, u64)> {
     }
 }
 
+/// The fields behind an entry's name that matter here.
+#[derive(Debug, Default)]
+struct Extra<'e> {
+    /// Zip64: lengths and places that are too large for the header.
+    long: Option<&'e [u8]>,
+    /// Seconds since 1970.
+    time: Option<i64>,
+    /// Likewise, in a backup.
+    ours: Option<i64>,
+}
+
+impl<'e> Extra<'e> {
+    fn read(mut rest: &'e [u8]) -> Extra<'e> {
+        let mut found = Extra::default();
+        while rest.len() >= 4 {
+            let of = Fields(rest);
+            let length = of.length(2);
+            let Some(body) = rest.get(4..4 + length) else { break };
+            let number = |at, octets| Fields(body).number(at, octets);
+            match u16::try_from(of.number(0, 2)).unwrap_or(0) {
+                1 => found.long = Some(body),
+                EXTENDED_TIME if body.first().is_some_and(|set| set & 1 != 0) && body.len() >= 5 => {
+                    let seconds = u32::try_from(number(1, 4)).unwrap_or(0);
+                    found.time = Some(i64::from(seconds.cast_signed()));
+                }
+                OURS if body.len() == 8 => found.ours = Some(number(0, 8).cast_signed()),
+                _ => {}
+            }
+            rest = rest.get(4 + length..).unwrap_or_default();
+        }
+        found
+    }
+}
+
 fn entry(
     file: &File,
     shown: &str,
@@ -129,32 +173,18 @@ fn entry(
 ) -> io::Result<()> {
     let (mut packed, mut size, mut offset) =
         (fields.number(20, 4), fields.number(24, 4), fields.number(42, 4));
-    let mut modified = None;
-    let mut rest = extra;
-    while rest.len() >= 4 {
-        let of = Fields(rest);
-        let length = of.length(2);
-        let Some(body) = rest.get(4..4 + length) else { break };
-        match of.number(0, 2) {
-            // Zip64: what does not fit into the header, in this order.
-            1 => {
-                let mut at = 0;
-                for field in [&mut size, &mut packed, &mut offset] {
-                    if *field == 0xffff_ffff {
-                        *field = Fields(body).number(at, 8);
-                        at += 8;
-                    }
-                }
-            }
-            // Info-ZIP's extended timestamp.
-            0x5455 if body.first().is_some_and(|set| set & 1 != 0) && body.len() >= 5 => {
-                let seconds = u32::try_from(Fields(body).number(1, 4)).unwrap_or(0);
-                modified = Some(i64::from(seconds.cast_signed()));
-            }
-            _ => {}
+    let extra = Extra::read(extra);
+    // What does not fit into the header, in this order.
+    for (field, long) in [&mut size, &mut packed, &mut offset]
+        .into_iter()
+        .filter(|field| **field == 0xffff_ffff)
+        .zip((0..).step_by(8))
+    {
+        if let Some(body) = extra.long {
+            *field = Fields(body).number(long, 8);
         }
-        rest = rest.get(4 + length..).unwrap_or_default();
     }
+    let modified = extra.ours.or(extra.time);
     let method = fields.number(10, 2);
     if fields.number(8, 2) & 1 != 0 {
         work.count()?;

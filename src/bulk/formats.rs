@@ -43,14 +43,8 @@ pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> (Vec<Row>, V
         Ok(text) => text,
         Err(mistake) => return alone(mistake),
     };
-    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let separator = match format {
-        Format::Konsoleh => ';',
-        Format::Mailhaul if first.contains(';') => ';',
-        Format::Yandex | Format::Mailhaul => ',',
-    };
     let mut mistakes = Vec::new();
-    let mut lines = lines(text, separator, &mut mistakes);
+    let mut lines = lines(text, separator(format, first(text)), &mut mistakes);
     let headless = |first: &Line| mistakes.iter().any(|mistake| mistake.at.0 < first.number);
     if format == Format::Mailhaul && lines.first().is_none_or(headless) && !mistakes.is_empty() {
         // Without its keys a value means nothing.
@@ -90,6 +84,29 @@ pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> (Vec<Row>, V
     }
     mistakes.sort_by_key(|mistake| mistake.at);
     (rows, mistakes)
+}
+
+/// The keys of a list that has a line of them, without looking any further: where that line cannot be read, the
+/// list cannot either.
+pub fn columns(octets: &[u8], format: Format) -> Vec<String> {
+    let (Format::Mailhaul, Ok(text)) = (format, text(octets)) else { return Vec::new() };
+    let first = first(text);
+    let mut mistakes = Vec::new();
+    let mut lines = lines(first, separator(format, first), &mut mistakes);
+    header(format, &mut lines, &mut mistakes)
+}
+
+/// The first line that is not blank.
+fn first(text: &str) -> &str {
+    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+fn separator(format: Format, first: &str) -> char {
+    match format {
+        Format::Konsoleh => ';',
+        Format::Mailhaul if first.contains(';') => ';',
+        Format::Yandex | Format::Mailhaul => ',',
+    }
 }
 
 /// Takes the line of keys away, if the format has one. A key that is none is empty in what is returned.
@@ -343,6 +360,11 @@ mod tests {
         let rows = good(list, Format::Mailhaul, None);
         assert_eq!(rows[0].value("migrate.into"), Some("Old"));
         assert_eq!(rows[1].value("migrate.into"), None);
+        let keys = ["member", "server", "username", "password", "migrate.into"];
+        assert_eq!(columns(list.as_bytes(), Format::Mailhaul), keys);
+        let list = b"\n\"Member\"; \"password.file\" ;member;-\r\na@b.c;/etc/passwd;;\n";
+        assert_eq!(columns(list, Format::Mailhaul), ["member", "password.file", "", ""]);
+        assert_eq!(columns(list, Format::Konsoleh), [""; 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-pub use formats::{Format, read};
+pub use formats::{Format, columns, read};
 
 /// Rows that one list may have.
 pub const ROWS: usize = 100_000;

@@ -57,6 +57,13 @@ impl Draft {
         if SOURCE.contains(&first) { format!("source.{written}") } else { written.to_owned() }
     }
 
+    /// Whether a key names what the daemon runs or reads: a command, a file or a credential.
+    pub fn reaches_out(key: &str) -> bool {
+        let reaches =
+            |part: &str| matches!(part, "command" | "file" | "credential") || part.ends_with("_file");
+        key.split('.').any(reaches)
+    }
+
     /// Sets a key to a value as a person types it; an empty one takes the key away. `servers` are the names
     /// of the templates: another word with a dot or a colon in it is a host, with its port if there is one.
     ///
@@ -251,6 +258,26 @@ impl Drafts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_name_what_the_daemon_runs_and_reads() {
+        for key in [
+            "password.command",
+            "source.password.file",
+            "password.credential",
+            "new_mailbox.password.command",
+            "server.ca_file",
+            "source.server.oauth2.key_file",
+            "source.server.oauth2.ca_file",
+            "server.oauth2.client_secret.file",
+            "server.oauth2.client_secret.command",
+        ] {
+            assert!(Draft::reaches_out(key), "{key}");
+        }
+        for key in ["member", "destination", "migrate.into", "server.host", "server.oauth2.client_id"] {
+            assert!(!Draft::reaches_out(key), "{key}");
+        }
+    }
 
     #[test]
     fn keys_become_tables_and_words_what_the_key_wants() {

@@ -410,7 +410,8 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// The caller is neither root, nor the daemon's user, nor in the control group.
+    /// The caller is neither root, nor the daemon's user, nor in the control group; or is in that group alone and
+    /// names a command, a file or a credential.
     NotPermitted {
         /// What was refused.
         what: String,

@@ -14,9 +14,11 @@ use super::api::{
     LeftOut, Looked, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown,
     Skipped, Status, Uploaded, Verified, Wrong,
 };
+use super::gate::Standing;
 use super::{convert, ends, files, passed, streams};
 use crate::audit::{Act, Audit, Who};
-use crate::bulk::Format;
+use crate::bulk::{self, Format};
+use crate::config::Draft;
 use crate::definitions::{self, Bulk, Single, Wish};
 use crate::engine::{Manager, View};
 use crate::migration;
@@ -53,19 +55,37 @@ pub struct Desk {
 /// One caller's service.
 pub(super) struct Service {
     pub(super) desk: Arc<Desk>,
-    pub(super) admitted: bool,
+    pub(super) standing: Standing,
     pub(super) who: Who,
 }
 
 impl Service {
     fn admit(&self) -> Result<&Arc<Manager>, Error> {
-        if self.admitted {
+        if self.standing > Standing::Stranger {
             return Ok(&self.desk.manager);
         }
         Err(Error::NotPermitted {
             what: "you may not control mailhauld".to_owned(),
             mend: "ask as root, or as a member of the control group".to_owned(),
         })
+    }
+
+    /// Commands are run and files are read with the rights of the daemon's user: only who has these may name
+    /// them. A key may have a value behind `=`; an empty one names nothing.
+    fn reach(&self, act: &'static str, account: Option<&String>, keys: &[String]) -> Result<(), Error> {
+        let names = |key: &String| match key.split_once('=') {
+            Some((key, value)) => !value.is_empty() && Draft::reaches_out(key),
+            None => Draft::reaches_out(key),
+        };
+        if self.standing == Standing::Own || !keys.iter().any(names) {
+            return Ok(());
+        }
+        let refused = Err(Error::NotPermitted {
+            what: "only root and the daemon's user may name a command, a file or a credential".to_owned(),
+            mend: "give the password itself (password=- reads it from standard input)".to_owned(),
+        });
+        self.note(act, account.map_or(&[], std::slice::from_ref), &refused, None);
+        refused
     }
 
     /// Takes note of what was done, or why it was not. What a stranger asked for is refused before, and is
@@ -90,7 +110,7 @@ impl Service {
             [] => vec![one(None)],
             names => names.iter().map(|name| one(Some(name.clone()))).collect(),
         };
-        if self.admitted {
+        if self.standing > Standing::Stranger {
             self.desk.audit.record(&self.who, &acts);
         }
     }
@@ -445,6 +465,7 @@ impl Service {
         #[zlink(fds)] files: Vec<OwnedFd>,
     ) -> Result<Defined, Error> {
         self.admit()?;
+        self.reach("add", Some(&name), &keys)?;
         self.change(Wish::Add(Single { name, keys, secrets: passed::secrets(secrets, files).await? })).await
     }
 
@@ -456,6 +477,7 @@ impl Service {
         #[zlink(fds)] files: Vec<OwnedFd>,
     ) -> Result<Defined, Error> {
         self.admit()?.view(&name)?;
+        self.reach("set", Some(&name), &keys)?;
         self.change(Wish::Set(Single { name, keys, secrets: passed::secrets(secrets, files).await? })).await
     }
 
@@ -481,7 +503,9 @@ impl Service {
         let asked = keys.len();
         keys.retain(|key| key != "poll");
         let poll = keys.len() < asked;
+        self.reach("bulk-add", None, &keys)?;
         let octets = passed::list(files).await?;
+        self.reach("bulk-add", None, &bulk::columns(octets.expose(), format))?;
         self.change(Wish::Bulk(Bulk { file, octets, format, server, domain, poll, keys })).await
     }
 

@@ -16,7 +16,7 @@ use zlink::connection::socket::{FetchPeerCredentials, UnixSocket};
 use zlink::{Connection, Listener, Server};
 
 use super::caller::{Callers, Line, Place};
-use super::gate::Gate;
+use super::gate::{Gate, Standing};
 use super::service::{Desk, Service};
 use crate::audit::Who;
 
@@ -83,9 +83,9 @@ async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let Some((uid, pid, admitted)) = who(&stream, &gate).await else { continue };
-                let Some(place) = callers.admit(uid, pid, admitted) else { continue };
-                tokio::task::spawn_local(converse(stream, place, admitted, Arc::clone(&desk)));
+                let Some((uid, pid, standing)) = who(&stream, &gate).await else { continue };
+                let Some(place) = callers.admit(uid, pid, standing > Standing::Stranger) else { continue };
+                tokio::task::spawn_local(converse(stream, place, standing, Arc::clone(&desk)));
                 // Whoever got in is heard before the next one may take its place.
                 tokio::task::yield_now().await;
             }
@@ -97,13 +97,13 @@ async fn accept(listener: UnixListener, gate: Gate, desk: Desk) {
     }
 }
 
-/// The kernel's word on who calls, and whether the gate admits them.
-async fn who(stream: &UnixStream, gate: &Gate) -> Option<(u32, i32, bool)> {
+/// The kernel's word on who calls, and what they may.
+async fn who(stream: &UnixStream, gate: &Gate) -> Option<(u32, i32, Standing)> {
     let peer = Peer(stream).fetch_peer_credentials().await.ok()?;
     let groups = peer.unix_supplementary_group_ids().iter().map(|g| g.as_raw());
     let uid = peer.unix_user_id().as_raw();
-    let admitted = gate.admits(uid, groups.chain([peer.unix_primary_group_id().as_raw()]));
-    Some((uid, peer.process_id().as_raw_pid(), admitted))
+    let standing = gate.standing(uid, groups.chain([peer.unix_primary_group_id().as_raw()]));
+    Some((uid, peer.process_id().as_raw_pid(), standing))
 }
 
 #[derive(Debug)]
@@ -118,22 +118,23 @@ impl AsFd for Peer<'_> {
 impl UnixSocket for Peer<'_> {}
 
 /// Serves one stream as if it had come through the socket, until its other end is closed or has to be
-/// dropped. Needs a [`tokio::task::LocalSet`].
+/// dropped; `admitted`: as the daemon's own user. Needs a [`tokio::task::LocalSet`].
 pub async fn attend(stream: UnixStream, admitted: bool, desk: Arc<Desk>) {
     let callers = Rc::new(Callers::default());
     let own = (nix::unistd::getuid().as_raw(), nix::unistd::getpid().as_raw());
     if let Some(place) = callers.admit(own.0, own.1, admitted) {
-        converse(stream, place, admitted, desk).await;
+        let standing = if admitted { Standing::Own } else { Standing::Stranger };
+        converse(stream, place, standing, desk).await;
     }
 }
 
 /// A caller that hangs up or talks nonsense ends its own conversation and nothing else.
-async fn converse(stream: UnixStream, place: Place, admitted: bool, desk: Arc<Desk>) {
+async fn converse(stream: UnixStream, place: Place, standing: Standing, desk: Arc<Desk>) {
     let (caller, inbox) = (Rc::clone(&place.caller), Rc::default());
     let line = Line { stream: Rc::new(stream), caller, inbox };
     let connection = Box::new(Connection::new(line.clone()));
     let (uid, pid) = place.caller.who();
-    let service = Service { desk, admitted, who: Who::user(uid, pid) };
+    let service = Service { desk, standing, who: Who::user(uid, pid) };
     let server = Server::new(One::Waits(connection), service);
     tokio::select! {
         // First, so that the log has the reason of what it ended itself.

@@ -227,9 +227,9 @@ impl Carrier {
         Ok(())
     }
 
-    /// Opens the folder of a letter; `false`: there are too many.
-    fn enter(&mut self, letter: &Letter) -> Result<bool, Failure> {
-        let path = match (&self.mailbox, &letter.folder) {
+    /// Opens a folder; `false`: there are too many.
+    fn enter(&mut self, folder: Option<&FolderPath>) -> Result<bool, Failure> {
+        let path = match (&self.mailbox, folder) {
             (Some(levels), _) => FolderPath(levels.clone()),
             (None, Some(folder)) => folder.clone(),
             (None, None) => FolderPath::inbox(),
@@ -261,8 +261,8 @@ impl Carrier {
         let digest = std::mem::replace(&mut self.digest, Context::new(&SHA256)).finish();
         let digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
         let piece = self.piece;
-        if !self.enter(&letter)? {
-            self.sum.leave(shown, Some(self.octets), &format!("there are more than {FOLDERS} folders"));
+        if !self.enter(letter.folder.as_ref())? {
+            self.sum.leave(shown, Some(self.octets), &too_many());
             return self.handle.block_on(self.landing.discard(piece));
         }
         let message = MessageRef::Pop3(self.copies.identity(digest));
@@ -299,7 +299,25 @@ impl Carrier {
     }
 }
 
+fn too_many() -> String {
+    format!("there are more than {FOLDERS} folders")
+}
+
 impl Take for Carrier {
+    fn folder(&mut self, folder: FolderPath, shown: &str) -> io::Result<()> {
+        if self.mailbox.is_some() {
+            return Ok(());
+        }
+        match self.enter(Some(&folder)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.sum.leave(shown, None, &too_many());
+                Ok(())
+            }
+            Err(failure) => Err(self.fail(failure)),
+        }
+    }
+
     fn begin(&mut self) -> io::Result<()> {
         self.piece += 1;
         self.octets = 0;
