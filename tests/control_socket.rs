@@ -352,6 +352,10 @@ fn the_control_group_names_no_command_and_no_file() {
         bulk(65_534, &good, &["--set", key]).code(4).says(WORDS);
     }
     bulk(65_534, &bad, &[]).code(4).says(WORDS);
+    // What they do not know goes to no server of theirs.
+    for key in ["server=127.0.0.1:2", "source.server.host=localhost", "server.security=none"] {
+        ask(65_534, &["set", "theirs", key]).code(4).says("only from who knows it");
+    }
     // All else they may, and to take such a key away.
     ask(65_534, &["set", "theirs", "migrate.into=Old", "server.ca_file="]).code(0);
     bulk(65_534, &good, &[]).code(0);

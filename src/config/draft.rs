@@ -64,6 +64,11 @@ impl Draft {
         key.split('.').any(reaches)
     }
 
+    /// Whether a key says which server gets the password, or how well the way there is protected.
+    pub fn leads(key: &str) -> bool {
+        Self::key(key).starts_with("source.server")
+    }
+
     /// Sets a key to a value as a person types it; an empty one takes the key away. `servers` are the names
     /// of the templates: another word with a dot or a colon in it is a host, with its port if there is one.
     ///

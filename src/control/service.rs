@@ -88,6 +88,20 @@ impl Service {
         refused
     }
 
+    /// A password that is kept goes to no other server because somebody who does not know it wants that.
+    fn elsewhere(&self, account: &String, keys: &[String], secrets: &[String]) -> Result<(), Error> {
+        let leads = |key: &String| key.split_once('=').is_some_and(|(k, v)| !v.is_empty() && Draft::leads(k));
+        let given = secrets.iter().any(|key| Draft::key(key) == "source.password");
+        if self.standing == Standing::Own || given || !keys.iter().any(leads) {
+            return Ok(());
+        }
+        let what = "another server gets the password only from who knows it".to_owned();
+        let mend = "give it as well: password=- reads it from standard input".to_owned();
+        let refused = Err(Error::NotPermitted { what, mend });
+        self.note("set", std::slice::from_ref(account), &refused, None);
+        refused
+    }
+
     /// Takes note of what was done, or why it was not. What a stranger asked for is refused before, and is
     /// no act.
     fn note<T>(
@@ -478,6 +492,7 @@ impl Service {
     ) -> Result<Defined, Error> {
         self.admit()?.view(&name)?;
         self.reach("set", Some(&name), &keys)?;
+        self.elsewhere(&name, &keys, &secrets)?;
         self.change(Wish::Set(Single { name, keys, secrets: passed::secrets(secrets, files).await? })).await
     }
 
