@@ -14,6 +14,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -288,7 +289,7 @@ fn somebody_else_is_refused_even_where_the_socket_is_open() {
     }
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     let client = daemon.path().join("mailhaulctl");
-    fs::copy(env!("CARGO_BIN_EXE_mailhaulctl"), &client).unwrap();
+    daemon::install(Path::new(env!("CARGO_BIN_EXE_mailhaulctl")), &client);
     for verb in ["status", "list", "queue", "history", "reload"] {
         let mut command = Command::new(&client);
         command.arg("--socket").arg(&socket).arg(verb).uid(65_534).gid(65_534);
@@ -307,7 +308,7 @@ fn the_control_group_names_no_command_and_no_file() {
     let daemon = started();
     let root = daemon.path();
     let (client, mark, secret) = (root.join("mailhaulctl"), root.join("mark"), root.join("secret"));
-    fs::copy(env!("CARGO_BIN_EXE_mailhaulctl"), &client).unwrap();
+    daemon::install(Path::new(env!("CARGO_BIN_EXE_mailhaulctl")), &client);
     fs::write(&secret, "hunter2\n").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let own = ["command", "file", "ca_file"].map(|key| match key {

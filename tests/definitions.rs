@@ -415,16 +415,12 @@ fn a_command_makes_the_mailbox() {
     let (_old, _new, mut daemon) = two_servers(2);
     let program = daemon.path().join("make-mailbox");
     let orders = daemon.path().join("orders");
-    fs::write(
-        &program,
-        format!(
-            "#!/bin/sh\nread order\ncase $order in *k1@*) echo trying; echo 'no licence is left' >&2; exit 7;; esac\n\
-             echo \"$order\" >> {}\n",
-            orders.display()
-        ),
-    )
-    .unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let lines = format!(
+        "read order\ncase $order in *k1@*) echo trying; echo 'no licence is left' >&2; exit 7;; esac\n\
+         echo \"$order\" >> {}\n",
+        orders.display()
+    );
+    daemon::install_script(&lines, &program);
     daemon.destination(&daemon.path().join("mail/{local}/Maildir").display().to_string());
     daemon.settings(&format!("[provisioning]\ncommand = [{program:?}]\n"));
     daemon.start();

@@ -43,8 +43,7 @@ impl House {
         let answers = tempfile::Builder::new().prefix("answers").tempdir().unwrap();
         fs::set_permissions(answers.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let program = answers.path().join("sendmail");
-        fs::write(&program, format!("#!/bin/sh\ncat > {}/answer.$$\n", answers.path().display())).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        daemon::install_script(&format!("cat > {}/answer.$$\n", answers.path().display()), &program);
         let ports = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [lmtp, lmtps] = ports.map(|listener| listener.local_addr().unwrap().port());
         let more = format!(

@@ -18,6 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use tempfile::TempDir;
 
+use crate::daemon::install;
+
 /// Whom the mail belongs to.
 const MAIL_ID: u32 = 5123;
 
@@ -177,7 +179,7 @@ fn furnish(root: &Path) {
     let mut copied: Vec<PathBuf> = PROGRAMS.iter().map(|name| from.join(name)).collect();
     copied.push(PathBuf::from("/usr/libexec/gam_server"));
     for program in &copied {
-        fs::copy(program, root.join("usr/bin").join(program.file_name().unwrap())).unwrap();
+        install(program, &root.join("usr/bin").join(program.file_name().unwrap()));
     }
     let module = from.join("lib/courier-authlib/libauthuserdb.so");
     for name in ["libauthuserdb.so", "libauthuserdb.so.0"] {

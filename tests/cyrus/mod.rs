@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Gid, Uid, User};
 use tempfile::TempDir;
 
+use crate::daemon::install;
+
 /// The way that most installations are: everything below INBOX, dots between levels.
 pub const NETNEWS: &str = "altnamespace: no\nunixhierarchysep: no\n";
 /// The way that new ones are.
@@ -118,7 +120,7 @@ fn programs(root: &Path) -> PathBuf {
     for name in
         ["lib/cyrus/bin/master", "lib/cyrus/bin/imapd", "lib/cyrus/bin/ctl_cyrusdb", "sbin/saslpasswd2"]
     {
-        fs::copy(unpacked.join(name), place.join(Path::new(name).file_name().unwrap())).unwrap();
+        install(&unpacked.join(name), &place.join(Path::new(name).file_name().unwrap()));
     }
     for architecture in fs::read_dir(unpacked.join("lib")).unwrap() {
         let Ok(files) = fs::read_dir(architecture.unwrap().path()) else { continue };

@@ -226,7 +226,7 @@ impl Daemon {
         }
         let copy = self.path.join(Path::new(built).file_name().unwrap());
         if !copy.exists() {
-            fs::copy(built, &copy).unwrap();
+            install(Path::new(built), &copy);
         }
         copy
     }
@@ -483,6 +483,22 @@ fn account(name: &str, local: &str, protocol: &str, port: u16, (user, password):
          server = {{ host = \"127.0.0.1\", port = {port}, security = \"none\" }}\n\
          username = {user:?}\npassword = {{ value = {password:?} }}\n"
     )
+}
+
+/// Puts a program where a test runs it. A process of its own writes it: what this one has open for writing
+/// goes to whatever another test starts in that moment, and a program that anybody writes to does not run.
+#[track_caller]
+pub fn install(from: &Path, to: &Path) {
+    let said = Command::new("install").args(["-m", "755", "--"]).args([from, to]).output().unwrap();
+    assert!(said.status.success(), "{to:?}: {said:?}");
+}
+
+/// The same for a script with these lines.
+#[track_caller]
+pub fn install_script(lines: &str, to: &Path) {
+    let mut text = tempfile::NamedTempFile::new().unwrap();
+    text.write_all(format!("#!/bin/sh\n{lines}").as_bytes()).unwrap();
+    install(text.path(), to);
 }
 
 /// Runs a command with a deadline.
