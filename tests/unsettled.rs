@@ -1,5 +1,6 @@
 //! Several ways for the same mail to the same member: what a run has brought that is still going on, and may be put
-//! back, is no reason for another account to leave it out, or to delete it at its source.
+//! back, is no reason for another account to leave it out, or to delete it at its source; nor is a copy that goes
+//! with the next EXPUNGE.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
@@ -9,6 +10,7 @@ mod dovecot;
 mod fake_imap;
 mod fake_pop3;
 mod maildir;
+mod view;
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +21,7 @@ use dovecot::Dovecot;
 use fake_imap::{FakeImap, Folder, Then, honest};
 use fake_pop3::FakePop3;
 use maildir::{Tree, same, sha};
+use view::View;
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const HOME: (&str, &str) = ("home-alice", "home secret");
@@ -97,6 +100,47 @@ fn shared(daemon: &mut Daemon, root: &Path, place: impl Fn(&str) -> String) {
     let verified = daemon.ctl(&["--json", "verify", "two"]).json();
     assert_eq!(verified["lost"], 0, "{verified:#}");
     daemon.stop();
+}
+
+/// A drop whose first message the member has already, marked as deleted, and the second as well, which stays.
+fn deleted(daemon: &mut Daemon, root: &Path, place: impl Fn(&str) -> String, put: impl Fn(&str, &[u8])) {
+    let mails = fake_pop3::mails(3);
+    let drop = FakePop3::start("USER UIDL TOP", mails.clone(), |_, _| {});
+    put("\\Deleted", &mails[0].body);
+    put("", &mails[1].body);
+    daemon.define("alice", &place(&pop3_poll("drop", "alice", drop.port, LOGIN, "keep_original = false")));
+    daemon.more_settings("[notices]\nto_member = false\n[polling]\ninterval = \"24h\"\n");
+    daemon.start();
+    daemon.poll("drop");
+    daemon.stop();
+    assert_eq!(drop.mails().len(), 0, "all are deleted at the source");
+    let mut expected: Vec<String> = mails.iter().map(|mail| sha(&mail.body)).collect();
+    expected.push(sha(&mails[0].body));
+    same("one came besides the deleted one", &expected, &Tree::read(root).contents());
+}
+
+#[test]
+fn deleted_in_a_maildir() {
+    let mut daemon = Daemon::new("");
+    let root = daemon.maildir("alice");
+    for directory in ["cur", "new", "tmp"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    let cur = root.join("cur");
+    deleted(&mut daemon, &root, str::to_owned, |flags, message| {
+        let letters = if flags.is_empty() { "S" } else { "ST" };
+        let lines = String::from_utf8(message.to_vec()).unwrap().replace("\r\n", "\n");
+        fs::write(cur.join(format!("1.M{}P1.here:2,{letters}", lines.len())), lines).unwrap();
+    });
+}
+
+#[test]
+fn deleted_at_a_server() {
+    let home = Dovecot::start(&[HOME]);
+    let mut daemon = Daemon::homing(home.imap, "login = \"home-{local}\"", HOME.1);
+    deleted(&mut daemon, &home.maildir(HOME.0), there, |flags, message| {
+        View::open(home.imap, "", HOME).append("INBOX", flags, message);
+    });
 }
 
 #[test]

@@ -105,7 +105,7 @@ pub struct Unsettled {
     pub accounts: BTreeSet<u64>,
     /// The same in a folder of a server.
     pub there: Vec<Theirs>,
-    /// A copy in a Maildir that is marked as deleted counts as such, too: the original is to be deleted.
+    /// A copy that is marked as deleted counts as such, too: the original is to be deleted.
     pub deleted: bool,
 }
 

@@ -15,7 +15,7 @@ use super::copies::Sends;
 use super::home::{Server, at_home, subscribe};
 use super::intent::Intent;
 use super::late::Late;
-use super::likeness::Likenesses;
+use super::likeness::{Likenesses, deleted};
 use super::look::{Habits, wanted};
 use super::prints::{forgiving, prints};
 use super::strays::Strays;
@@ -141,6 +141,11 @@ impl Carrier {
             let is_own = |uid: u32| there.recorded.contains(uid) || (there.floor > 0 && uid >= there.floor);
             let may_go = |uid: u32| opening.unsettled.may_hold(selected.uidvalidity, uid);
             listed.retain(|(uid, _)| is_own(*uid) || !may_go(*uid));
+            if opening.unsettled.deleted {
+                let others = listed.iter().map(|(uid, _)| *uid).filter(|uid| !is_own(*uid)).collect();
+                let deleted = deleted(session, &others).await?;
+                listed.retain(|(uid, _)| !deleted.contains(*uid));
+            }
             Likenesses::of(listed, &there)
         } else if there.floor > 0 && there.floor < selected.uidnext {
             Likenesses::of(session.sizes_from(there.floor).await?, &there)

@@ -8,8 +8,8 @@ use super::super::fingerprint::Print;
 use super::super::landing::There;
 use super::prints::{forgiving, prints};
 use crate::failure::Failure;
-use crate::imap::Session;
-use crate::message::Parcel;
+use crate::imap::{Detail, Session};
+use crate::message::{Flag, Mark, Parcel, UidSet};
 
 /// A message that may be one of those that come.
 #[derive(Debug)]
@@ -110,6 +110,14 @@ impl Likenesses {
         }
         Some(Found { uid, before })
     }
+}
+
+/// Those of `uids` that go with the next EXPUNGE.
+pub(super) async fn deleted(session: &mut Session<Parcel>, uids: &UidSet) -> Result<UidSet, Failure> {
+    let mark = Flag::System(Mark::Deleted);
+    let is_marked = |detail: &Detail| detail.flags.as_ref().is_some_and(|flags| flags.carries(&mark));
+    let details = session.look_at(uids).await?;
+    Ok(details.iter().filter(|detail| is_marked(detail)).map(|detail| detail.uid).collect())
 }
 
 #[cfg(test)]
