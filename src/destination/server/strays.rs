@@ -112,9 +112,11 @@ impl Pool {
             }
             messages.sort_unstable();
             let read = prints(session, &messages, forgiving(session)).await?;
-            let copies = self.copies.values_mut().flatten().filter(|copy| copy.folder == folder);
-            for copy in copies {
-                copy.print = read.get(&u64::from(copy.uid)).copied().or(copy.print);
+            for size in sizes {
+                let copies = self.copies.get_mut(size).into_iter().flatten();
+                for copy in copies.filter(|copy| copy.folder == folder) {
+                    copy.print = read.get(&u64::from(copy.uid)).copied().or(copy.print);
+                }
             }
         }
         Ok(())
