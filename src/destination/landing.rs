@@ -240,7 +240,7 @@ pub struct Landing {
 }
 
 /// Why a landing stopped.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Fate(Arc<Mutex<Option<Failure>>>);
 
 impl Fate {
@@ -258,7 +258,7 @@ impl Landing {
     pub(super) fn prepare() -> (Landing, mpsc::Receiver<Order>, Fate) {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let fate = Fate::default();
-        (Landing { orders, fate: Fate(Arc::clone(&fate.0)) }, inbox, fate)
+        (Landing { orders, fate: fate.clone() }, inbox, fate)
     }
 
     /// Where a source sends its parcels.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use nix::libc;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::fingerprint::{Fingerprint, Print};
-use super::landing::{Opened, Opening, Order, Placement, Receipt};
+use super::landing::{Fate, Landing, Opened, Opening, Order, Placement, Receipt};
 use super::maildir::FileName;
 use super::received::{LONGEST_HEAD, arrival};
 use crate::failure::{Failure, Kind};
@@ -103,16 +104,40 @@ struct Staged {
     eight_bit: bool,
 }
 
-/// Takes orders until there are no more. `sent` tells where the server has a message already.
-///
-/// # Errors
-/// The spool cannot be written, or whoever carries the messages on has stopped: `Ok(false)`.
-pub(super) fn take_in(
+/// Starts a landing whose messages wait in `directory`; `carry` brings them on, and leaves a failure as soon as it has
+/// one. `sent` tells where the server has a message already. Whoever must know that nothing is being sent any more
+/// waits for `landings`.
+pub(super) fn land<C: Future<Output = ()> + Send + 'static>(
+    directory: PathBuf,
+    landings: &TaskTracker,
+    sent: impl Fn(&FileName) -> Option<Sent> + Send + 'static,
+    carry: impl FnOnce(mpsc::Receiver<Errand>, Fate) -> C,
+) -> Landing {
+    let (landing, inbox, fate) = Landing::prepare();
+    // One batch may wait while another one is being sent.
+    let (errands, work) = mpsc::channel(1);
+    let carried = carry(work, fate.clone());
+    let taking = landings.spawn_blocking(move || take_in(&directory, inbox, &errands, sent));
+    landings.spawn(async move {
+        carried.await;
+        // The spool ends by itself: nobody takes its errands any more.
+        let taken = taking.await.unwrap_or_else(|e| {
+            Err(Failure::new(Kind::Destination, format!("the delivery ended unexpectedly: {e}"), ""))
+        });
+        if let Err(failure) = taken {
+            fate.is(failure);
+        }
+    });
+    landing
+}
+
+/// Takes orders until there are no more, or nobody carries the messages on.
+fn take_in(
     directory: &Path,
     mut inbox: mpsc::Receiver<Order>,
     errands: &mpsc::Sender<Errand>,
     sent: impl Fn(&FileName) -> Option<Sent>,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     let mut spool = Spool::new(directory.to_owned());
     while let Some(order) = inbox.blocking_recv() {
         let errand = match order {
@@ -139,10 +164,10 @@ pub(super) fn take_in(
             Order::Commit(reply) => Errand::Batch(spool.batch(), reply),
         };
         if errands.blocking_send(errand).is_err() {
-            return Ok(false);
+            break;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn trouble(directory: &Path, error: &io::Error) -> Failure {

@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 use super::trail::{Strikes, Trail};
 use super::{Connection, Delivery, at_home};
 use crate::destination::landing::{Landing, Opened, Opening, Receipt};
+use crate::destination::maildir::FileName;
 use crate::destination::received::LONGEST_HEAD;
-use crate::destination::spool::{Body, Errand, Waiting, take_in};
+use crate::destination::spool::{self, Body, Errand, Waiting};
 use crate::failure::{Failure, Kind};
 use crate::lmtp::{Begun, Envelope, Session, Verdict};
 
@@ -37,23 +38,19 @@ const PIECE: usize = 32 * 1024;
 /// Starts a landing; messages wait in `spool`, a directory. Whoever must know that nothing is being sent any
 /// more waits for `landings`.
 pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landing {
-    let (landing, inbox, fate) = Landing::prepare();
-    // One batch may wait while another one is being sent.
-    let (errands, work) = mpsc::channel(1);
-    let directory = spool.clone();
-    let taking = landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |_| None));
-    landings.spawn(async move {
-        let mut carrier = Carrier {
-            to,
-            spool: directory,
-            connection: None,
-            trail: Trail::default(),
-            later: 0,
-            put_off: None,
-            unwritten: None,
-            proved: false,
-            leaving: Arc::default(),
-        };
+    let mut carrier = Carrier {
+        to,
+        spool: spool.clone(),
+        connection: None,
+        trail: Trail::default(),
+        later: 0,
+        put_off: None,
+        unwritten: None,
+        proved: false,
+        leaving: Arc::default(),
+    };
+    let sent = |_: &FileName| None;
+    spool::land(spool, landings, sent, |work, fate| async move {
         let carried = carrier.carry(work).await;
         match (carried, carrier.connection.take()) {
             (Ok(()), Some(connection)) => connection.session.close().await,
@@ -61,15 +58,7 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
             // In the middle of something nobody says goodbye.
             (Err(failure), _) => fate.is(failure),
         }
-        // The spool ends by itself: nobody takes its errands any more.
-        let taken = taking.await.unwrap_or_else(|e| {
-            Err(Failure::new(Kind::Destination, format!("the delivery ended unexpectedly: {e}"), ""))
-        });
-        if let Err(failure) = taken {
-            fate.is(failure);
-        }
-    });
-    landing
+    })
 }
 
 struct Carrier {

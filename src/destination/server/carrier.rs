@@ -21,7 +21,8 @@ use super::prints::{forgiving, prints};
 use super::strays::Strays;
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt, There};
-use crate::destination::spool::{Batch, Body, Errand, Sent, Waiting, take_in};
+use crate::destination::maildir::FileName;
+use crate::destination::spool::{self, Batch, Body, Errand, Sent, Waiting};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Appended, Letter, Selected, Session, Software, written_flags};
 use crate::message::{MessageRef, Parcel, UidSet};
@@ -34,16 +35,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Starts a landing at `server`; messages wait in `spool`, a directory. Whoever must know that nothing is
 /// being sent any more waits for `landings`.
 pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Landing {
-    let (landing, inbox, fate) = Landing::prepare();
-    // One batch may wait while another one is being sent.
-    let (errands, work) = mpsc::channel(1);
-    let directory = spool.clone();
     let sends = Arc::clone(&server);
-    let taking =
-        landings.spawn_blocking(move || take_in(&spool, inbox, &errands, |from| sends.sends.of(from)));
-    landings.spawn(async move {
-        let mut carrier =
-            Carrier { server, spool: directory, session: None, open: None, habits: Habits::default() };
+    let sent = move |from: &FileName| sends.sends.of(from);
+    let mut carrier =
+        Carrier { server, spool: spool.clone(), session: None, open: None, habits: Habits::default() };
+    spool::land(spool, landings, sent, |work, fate| async move {
         // Before the goodbye, which may take its time: somebody waits to hear why.
         if let Err(failure) = carrier.carry(work).await {
             fate.is(failure);
@@ -51,15 +47,7 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
         if let Some(session) = carrier.session.take() {
             session.close().await;
         }
-        // The spool ends by itself: nobody takes its errands any more.
-        let taken = taking.await.unwrap_or_else(|e| {
-            Err(Failure::new(Kind::Destination, format!("the delivery ended unexpectedly: {e}"), ""))
-        });
-        if let Err(failure) = taken {
-            fate.is(failure);
-        }
-    });
-    landing
+    })
 }
 
 struct Carrier {
