@@ -16,7 +16,7 @@ use super::gmail::{self, Map};
 use super::meter::Meter;
 use super::strays::Search;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, carry, cut, drain};
+use super::{Means, belonging, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
 use crate::destination::landing::Order;
@@ -452,10 +452,14 @@ pub(super) fn begin(
 ) -> Result<(), Failure> {
     let protocol = account.source.protocol;
     let mark = Origin::pop3(&account.name).account;
+    let anew = belonging::settle(means, account, changes)?.is_some();
     changes.run_for(&account.member.to_string(), mark, &account.name);
     let account = account.name.as_str();
     if protocol == Protocol::Pop3 {
-        drain::begin(means, account, found, changes)?;
+        drain::begin(means, account, found, anew, changes)?;
+    }
+    if anew {
+        return Ok(());
     }
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;

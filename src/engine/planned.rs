@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::migrate::{arranged, folders_of};
-use super::{Means, Place, blocking, gmail};
+use super::{Means, Place, belonging, blocking, gmail};
 use crate::account::{Account, Job, Migrate, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::{Folder, Mailbox, Origin};
@@ -208,8 +208,9 @@ async fn count(
     let examined = session.examine(&folder.wire).await?;
     let listed = session.list_messages(examined).await?;
     let same = means.journal.folders(&account.name)?.get(&key).map(|record| record.uidvalidity);
+    let is_here = belonging::elsewhere(means, account)?.is_none();
     let done = match same {
-        Some(uidvalidity) if uidvalidity == examined.uidvalidity => {
+        Some(uidvalidity) if uidvalidity == examined.uidvalidity && is_here => {
             means.journal.uids(&account.name, key, Side::Done)?
         }
         _ => UidSet::new(),
@@ -234,7 +235,10 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     let identities = super::identity::identify(&mut session, &listed).await?;
     let capabilities = session.capabilities().names();
     let _ = session.quit().await;
-    let (known, _) = means.journal.identities(&account.name)?;
+    let known = match belonging::elsewhere(means, account)? {
+        Some(_) => BTreeSet::new(),
+        None => means.journal.identities(&account.name)?.0,
+    };
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
     let directory = super::maildrop::directory_of(&naming, &levels);

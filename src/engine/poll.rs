@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::folder::Cares;
 use super::maildrop::{self, Errand, directory_of};
 use super::meter::Meter;
-use super::{Means, newmail};
+use super::{Means, belonging, newmail};
 use crate::account::{Account, Poll, Protocol};
 use crate::destination::place::Naming;
 use crate::destination::sorting::Sorting;
@@ -40,6 +40,10 @@ pub(super) async fn poll(
     cares: &Arc<Cares>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    let moved = match belonging::settle_poll(means, account).await {
+        Ok(moved) => moved,
+        Err(failure) => return Outcome { failure: Some(failure), ..outcome },
+    };
     let result = match account.source.protocol {
         Protocol::Pop3 => match means.naming(account).await {
             Ok(naming) => {
@@ -58,7 +62,10 @@ pub(super) async fn poll(
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();
-    outcome.note = meter.note();
+    outcome.note = match (moved, meter.note()) {
+        (Some(moved), Some(note)) => Some(format!("{moved}; {note}")),
+        (moved, note) => moved.or(note),
+    };
     if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
         let words = format!("nothing came: {words}");
         outcome.failure.get_or_insert(Failure::new(Kind::Destination, words, "it is tried again"));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::pause;
+use super::super::belonging::as_it_began;
 use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::roll_back;
 use super::super::tally::{Sums, Tally};
@@ -124,7 +125,10 @@ impl Manager {
             let result = self.put_back(&account).await;
             self.put_back_ended(&account, result).await
         } else {
-            let mut result = self.one_try(&account, &job.cancel).await;
+            let mut result = match self.come_over(&account).await {
+                Ok(()) => self.one_try(&account, &job.cancel).await,
+                Err(failure) => Err(failure),
+            };
             // A token lasts an hour: the next one is taken, and nobody has to know.
             while let Err(failure) = &result
                 && self.has_moved(&name)
@@ -415,7 +419,8 @@ impl Manager {
         }
     }
 
-    async fn put_back(&self, account: &Account) -> Result<String, Failure> {
+    pub(super) async fn put_back(&self, account: &Account) -> Result<String, Failure> {
+        let account = &as_it_began(&self.means(), account)?;
         let (made, provisioned) = {
             let mut state = self.lock();
             let record = state.migration(&account.name).map(|(_, entry)| &entry.record);

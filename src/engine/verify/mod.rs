@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::Copy;
 use self::mail::Mail;
-use super::{Means, gmail, identity, listed, maildrop, migrate};
+use super::{Means, belonging, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
@@ -133,6 +133,7 @@ pub(super) async fn verify(
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
+    belonging::is_here(means, account)?;
     match account.source.protocol {
         Protocol::Imap => imap(means, account, bodies, told).await,
         Protocol::Pop3 => pop3(means, account, bodies).await,
