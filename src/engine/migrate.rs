@@ -2,8 +2,8 @@
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +30,8 @@ use crate::migration::Ledger;
 
 /// A folder that cannot be read is tried so often in one try of the migration.
 const FOLDER_TRIES: u32 = 2;
+/// One over which connections break is given up after so many of them.
+const FOLDER_BREAKS: u32 = 3;
 
 /// Everything the workers of one try share.
 pub(super) struct Shared {
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     pub(super) budget: Option<Budget>,
     /// Messages deleted at the source.
     pub(super) deleted: AtomicU64,
+    /// The folder that was opened last.
+    pub(super) opened: Mutex<Option<Vec<u8>>>,
 }
 
 /// What one try is given besides its account.
@@ -91,8 +95,12 @@ pub(super) async fn migrate(
         return Err(Failure::new(Kind::Unsupported, words, mend));
     }
     tally.checked(folders.len() as u64);
-    let counted = session.count(&folders).await?;
-    tally.counted(counted);
+    match session.count(&folders).await {
+        Ok(counted) => tally.counted(counted),
+        // One of them is enough for that; whoever opens them finds out which.
+        Err(failure) if failure.broke() => session = means.imap(&account).await?,
+        Err(failure) => return Err(failure),
+    }
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
@@ -132,6 +140,7 @@ pub(super) async fn migrate(
         gmail: map,
         budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
+        opened: Mutex::default(),
     });
     work_all(&shared, session, most).await?;
     tally.not_all_refused()?;
@@ -352,7 +361,11 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             claim.finish();
             continue;
         }
-        match work.bring(&mut session, part).await {
+        let brought = work.bring(&mut session, part).await;
+        if matches!(brought, Ok(Brought::Done | Brought::Later)) {
+            shared.opens(&part.folder.wire);
+        }
+        match brought {
             Ok(Brought::Done) => {
                 let deleted = work.settle(&mut session, part).await?;
                 shared.deleted.fetch_add(deleted, Relaxed);
@@ -363,6 +376,15 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
                     give_up(&shared, part, &format!("at the destination {words}"), ledger).await?;
+                    claim.finish();
+                }
+            }
+            Ok(Brought::Broke(failure)) => {
+                let reason = not_read(&failure.words);
+                session = shared.another(&part.folder.wire, failure).await?;
+                part.tries += 1;
+                if part.tries >= FOLDER_BREAKS {
+                    give_up(&shared, part, &reason, ONE).await?;
                     claim.finish();
                 }
             }
@@ -378,6 +400,27 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     }
     session.close().await;
     Ok(())
+}
+
+impl Shared {
+    fn opens(&self, wire: &[u8]) {
+        if let Ok(mut opened) = self.opened.lock() {
+            *opened = Some(wire.to_vec());
+        }
+    }
+
+    /// Another connection, after one that broke over a folder: only where another folder opens it is this one's fault.
+    async fn another(&self, wire: &[u8], failure: Failure) -> Result<Session<Order>, Failure> {
+        let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
+        let inbox = || Some(b"INBOX".to_vec());
+        let Some(proof) = opened.or_else(inbox).filter(|proof| proof != wire) else { return Err(failure) };
+        let mut session = self.means.imap(&self.account).await?;
+        match session.examine(&proof).await {
+            Err(other) if other.broke() => Err(failure),
+            Err(other) if other.reach() != Reach::Folder => Err(other),
+            _ => Ok(session),
+        }
+    }
 }
 
 /// A folder that cannot be read counts as one message: nobody knows how many there are.

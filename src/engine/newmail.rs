@@ -3,8 +3,8 @@
 //! refuses to list a folder in which nothing changed, and to expunge what other programs marked as deleted.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +44,14 @@ pub(super) async fn run(
     let folders = session.folders().await?;
     let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
     let folders = chosen(folders, &account.job);
-    let standings = session.standings(&folders).await?;
+    let standings = match session.standings(&folders).await {
+        // One of them is enough for that; whoever opens them finds out which.
+        Err(failure) if failure.broke() => {
+            session = means.imap(account).await?;
+            vec![None; folders.len()]
+        }
+        standings => standings?,
+    };
     let naming = means.naming(account).await?;
     let (parts, whole) = plan(means, account, work, &naming, folders, &standings)?;
     if parts.is_empty() {
@@ -71,6 +78,7 @@ pub(super) async fn run(
         gmail: None,
         budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
+        opened: Mutex::default(),
     });
     let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
     outcome.ledger = tally.sums().ledger;

@@ -170,21 +170,31 @@ async fn imap(
         let record = records.get(&key).filter(|r| r.uidvalidity != 0);
         let skipped = left_out.remove(&key).unwrap_or_default();
         let name = folder.path.to_string();
-        let (validity, messages) =
-            match details(means, account, &mut session, folder, key, record, &skipped).await {
-                Ok(found) => found,
-                Err(failure) if failure.reach() == Reach::Folder => {
-                    sum.find(Finding {
-                        folder: name,
-                        id: "(folder)".to_owned(),
-                        what: What::Unread,
-                        size: None,
-                        reason: failure.words,
-                    });
-                    continue;
+        let found = match details(means, account, &mut session, folder, key, record, &skipped).await {
+            // Whether it is the folder's fault shows when it is asked for once more.
+            Err(failure) if failure.broke() => {
+                session = means.imap(account).await?;
+                details(means, account, &mut session, folder, key, record, &skipped).await
+            }
+            found => found,
+        };
+        let (validity, messages) = match found {
+            Ok(found) => found,
+            Err(failure) if failure.broke() || failure.reach() == Reach::Folder => {
+                if failure.broke() {
+                    session = means.imap(account).await?;
                 }
-                Err(failure) => return Err(failure),
-            };
+                sum.find(Finding {
+                    folder: name,
+                    id: "(folder)".to_owned(),
+                    what: What::Unread,
+                    size: None,
+                    reason: failure.words,
+                });
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         let shown = |there: &There| match (&map, there.message) {
             (Some(map), MessageRef::Imap { uid, .. }) => map.shows(key, uid),
             _ => true,
