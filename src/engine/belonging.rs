@@ -1,8 +1,9 @@
-//! Whose mailbox the progress of an account belongs to. Its definition may get another member or another destination:
-//! what came to the old one has not come to the new one. It refuses to count it there, and to take it back anywhere
-//! but where it came.
+//! Whose mailbox the progress of an account belongs to, and of which mailbox at which source it is. Its definition may
+//! get another member or another destination: what came to the old one has not come to the new one. It may get another
+//! source: then numbers and names of messages prove nothing any more. It refuses to count either, and to take anything
+//! back anywhere but where it came.
 
-use super::{Means, blocking};
+use super::{Means, Place, blocking};
 use crate::account::{Account, Job};
 use crate::destination::maildir::Origin;
 use crate::destination::server;
@@ -10,7 +11,41 @@ use crate::failure::{Failure, Kind};
 use crate::journal::{Belonging, Changes};
 
 fn of(account: &Account) -> Belonging {
-    Belonging { member: account.member.clone(), destination: account.destination.clone() }
+    Belonging {
+        member: account.member.clone(),
+        destination: account.destination.clone(),
+        source: Some(source(account)),
+        era: account.era,
+    }
+}
+
+fn source(account: &Account) -> (String, String) {
+    let whose = account.source.authorize_as.as_ref().unwrap_or(&account.source.username);
+    (account.source.host.to_ascii_lowercase(), whose.to_ascii_lowercase())
+}
+
+fn is_same_place(one: &Belonging, other: &Belonging) -> bool {
+    (&one.member, &one.destination) == (&other.member, &other.destination)
+}
+
+/// The era that an account is in. With another server or another login it may be another mailbox, where the same
+/// numbers and names are other messages: what comes is compared by its octets with what is here. Nobody can look at
+/// what went by LMTP, so there another server for the same login is taken for the same mailbox.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) fn era(means: &Means, account: &Account) -> Result<u32, Failure> {
+    let Some(known) = means.journal.belonging(&account.name)? else { return Ok(0) };
+    let Some((old_host, old_login)) = known.source else { return Ok(known.era) };
+    let (host, login) = source(account);
+    let local = |login: &str| login.rsplit_once('@').map_or(login, |(local, _)| local).to_owned();
+    let alike = old_login == login
+        || (local(&old_login) == local(&login) && !(old_login.contains('@') && login.contains('@')));
+    let same = match means.place(account) {
+        Ok(Place::Delivery(_)) => alike,
+        _ => (old_host, old_login) == (host, login),
+    };
+    Ok(if same { known.era } else { known.era.saturating_add(1) })
 }
 
 fn mark(account: &Account) -> u64 {
@@ -22,7 +57,7 @@ fn mark(account: &Account) -> u64 {
 /// # Errors
 /// The journal cannot be read.
 pub(super) fn elsewhere(means: &Means, account: &Account) -> Result<Option<Belonging>, Failure> {
-    Ok(means.journal.belonging(&account.name)?.filter(|known| *known != of(account)))
+    Ok(means.journal.belonging(&account.name)?.filter(|known| !is_same_place(known, &of(account))))
 }
 
 /// The account as it was when its run began.
@@ -68,7 +103,7 @@ pub(super) fn settle(
     if known.as_ref() == Some(&now) {
         return Ok(None);
     }
-    let Some(old) = known else {
+    let Some(old) = known.filter(|known| !is_same_place(known, &now)) else {
         changes.belongs(&account.name, &now);
         return Ok(None);
     };
@@ -129,7 +164,7 @@ mod tests {
     #[test]
     fn it_is_told_with_its_destination() {
         let member = Member { local: "a@b".to_owned(), domain: "c".to_owned() };
-        let mut belonging = Belonging { member, destination: "default".to_owned() };
+        let mut belonging = Belonging { member, destination: "default".to_owned(), source: None, era: 0 };
         assert_eq!(belonging.to_string(), "a@b@c");
         belonging.destination = "far".to_owned();
         assert_eq!(belonging.to_string(), "a@b@c at far");

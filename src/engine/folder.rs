@@ -42,6 +42,8 @@ const MOST_LISTED: usize = 10_000;
 pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
+    /// See [`crate::account::Account::era`].
+    pub(super) era: u32,
     pub(super) member: &'w Member,
     pub(super) landing: &'w Landing,
     pub(super) home: &'w Home,
@@ -152,7 +154,8 @@ impl FolderWork<'_> {
     pub(super) async fn bring(&self, session: &mut Session<Order>, part: &Part) -> Result<Brought, Failure> {
         let folder = &part.folder;
         // An earlier go of this run may have brought some of it.
-        let earlier = self.journal.folder(self.account, Origin::imap(self.account, &folder.wire).folder)?;
+        let earlier =
+            self.journal.folder(self.account, Origin::imap(self.account, &folder.wire, self.era).folder)?;
         let record = match earlier.filter(|record| record.run == self.run) {
             Some(record) => FolderRecord { note: part.record.note.clone(), ..record },
             None => part.record.clone(),
@@ -161,7 +164,7 @@ impl FolderWork<'_> {
             Err(failure) if failure.broke() => return Ok(Brought::Broke(failure)),
             listed => listed?,
         };
-        let origin = Origin::imap(self.account, &folder.wire);
+        let origin = Origin::imap(self.account, &folder.wire, self.era);
         let key = origin.folder;
         if let Some(map) = self.gmail {
             listed.messages.retain(|(uid, _)| map.shows(key, *uid));

@@ -85,7 +85,8 @@ pub(super) async fn migrate(
     let Try { run, connections, meter, tally, landings, cares } = this;
     let mut session: Session<Order> = means.imap(&account).await?;
     let folders = session.folders().await?;
-    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let at_source =
+        folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let gmail = session.can(gmail::CAPABILITY);
     let all = folders.len();
     let folders = arranged(folders, gmail, &account);
@@ -108,8 +109,9 @@ pub(super) async fn migrate(
     let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;
     let map = if gmail {
-        let keys =
-            parts.iter().map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, &part.folder));
+        let keys = parts
+            .iter()
+            .map(|part| (Origin::imap(&account.name, &part.folder.wire, account.era).folder, &part.folder));
         Some(Map::of(&mut session, keys).await?)
     } else {
         None
@@ -119,7 +121,12 @@ pub(super) async fn migrate(
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed || (!subscribes && part.record.made))
-        .map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, part.record.directory.clone()))
+        .map(|part| {
+            (
+                Origin::imap(&account.name, &part.folder.wire, account.era).folder,
+                part.record.directory.clone(),
+            )
+        })
         .collect();
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
@@ -216,7 +223,7 @@ pub(super) fn folders_of(
     run: i64,
 ) -> Result<VecDeque<Part>, Failure> {
     let mut records = means.journal.folders(&account.name)?;
-    let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire).folder;
+    let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire, account.era).folder;
     let special = if work.into.is_empty() { special_places(&folders, &there) } else { BTreeMap::new() };
     let paths: Vec<(u64, FolderPath)> = folders
         .iter()
@@ -277,7 +284,11 @@ async fn intend(
     for part in parts.iter_mut().filter(|part| missing.contains(&part.record.directory)) {
         part.record.made = true;
         part.record.above = above.get(&part.record.directory).copied().unwrap_or(0);
-        changes.folder(&account.name, Origin::imap(&account.name, &part.folder.wire).folder, &part.record);
+        changes.folder(
+            &account.name,
+            Origin::imap(&account.name, &part.folder.wire, account.era).folder,
+            &part.record,
+        );
     }
     means.journal.commit(changes).await?;
     Ok(parts)
@@ -341,6 +352,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
+        era: shared.account.era,
         member: &shared.account.member,
         landing: &landing,
         home: &shared.home,
@@ -432,7 +444,7 @@ fn not_read(words: &str) -> String {
 
 /// A folder that nothing comes from: told, and counted.
 async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> Result<(), Failure> {
-    let key = Origin::imap(&shared.account.name, &part.folder.wire).folder;
+    let key = Origin::imap(&shared.account.name, &part.folder.wire, shared.account.era).folder;
     tracing::warn!(
         MIGRATION = shared.account.name,
         MEMBER = shared.account.member.to_string(),

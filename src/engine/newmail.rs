@@ -42,7 +42,8 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mut session: Session<Order> = means.imap(account).await?;
     let folders = session.folders().await?;
-    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let at_source =
+        folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let folders = chosen(folders, &account.job);
     let standings = match session.standings(&folders).await {
         // One of them is enough for that; whoever opens them finds out which.
@@ -107,7 +108,7 @@ fn plan(
         (directory_of(naming, &work.mailbox), FolderPath(work.mailbox.clone()).to_string());
     let (mut parts, mut fewer) = (VecDeque::new(), Vec::new());
     for (folder, standing) in folders.into_iter().zip(standings) {
-        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
         let old = records.remove(&key).unwrap_or_default();
         let left = left.remove(&key).unwrap_or_default();
         let need = need(means, account, work, key, &old, *standing, &left)?;

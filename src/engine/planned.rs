@@ -204,7 +204,7 @@ async fn count(
     folder: &SourceFolder,
     planned: &mut PlannedFolder,
 ) -> Result<u64, Failure> {
-    let key = Origin::imap(&account.name, &folder.wire).folder;
+    let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
     let examined = session.examine(&folder.wire).await?;
     let listed = session.list_messages(examined).await?;
     let same = means.journal.folders(&account.name)?.get(&key).map(|record| record.uidvalidity);
@@ -232,7 +232,7 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
     let listed = session.list().await?;
-    let identities = super::identity::identify(&mut session, &listed).await?;
+    let identities = super::identity::identify(&mut session, &listed, account.era).await?;
     let capabilities = session.capabilities().names();
     let _ = session.quit().await;
     let known = match belonging::elsewhere(means, account)? {

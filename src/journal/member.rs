@@ -12,25 +12,38 @@ use crate::account::Member;
 use crate::failure::Failure;
 use crate::migration::State;
 
-/// Whose mailbox the progress of an account belongs to.
+/// Whose mailbox the progress of an account belongs to, and which source it counts the messages of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Belonging {
     /// The member.
     pub member: Member,
     /// The name of the destination.
     pub destination: String,
+    /// Where it came from: the server's name, and whose login or mailbox it is there; `None`: nobody wrote it down.
+    pub source: Option<(String, String)>,
+    /// How often that became another one.
+    pub era: u32,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Written {
     member: String,
     destination: String,
+    #[serde(default)]
+    source: Option<(String, String)>,
+    #[serde(default)]
+    era: u32,
 }
 
 impl Changes {
     /// From now on the progress of an account belongs there.
     pub fn belongs(&mut self, account: &str, to: &Belonging) {
-        let written = Written { member: to.member.to_string(), destination: to.destination.clone() };
+        let written = Written {
+            member: to.member.to_string(),
+            destination: to.destination.clone(),
+            source: to.source.clone(),
+            era: to.era,
+        };
         self.set_json(format!("o/{account}"), &written);
     }
 
@@ -51,13 +64,12 @@ impl Journal {
     /// # Errors
     /// The store cannot be read.
     pub fn belonging(&self, account: &str) -> Result<Option<Belonging>, Failure> {
-        let Some(Written { member, destination }) = self.record(&format!("o/{account}"))? else {
-            return Ok(None);
-        };
+        let Some(written) = self.record(&format!("o/{account}"))? else { return Ok(None) };
+        let Written { member, destination, source, era } = written;
         let member = member
             .rsplit_once('@')
             .map(|(local, domain)| Member { local: local.to_owned(), domain: domain.to_owned() });
-        Ok(member.map(|member| Belonging { member, destination }))
+        Ok(member.map(|member| Belonging { member, destination, source, era }))
     }
 
     /// The accounts of a member whose runs may be undone, by the hash of their names.

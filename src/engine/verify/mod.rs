@@ -151,7 +151,7 @@ async fn imap(
     let map = match account.job {
         Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
             let folders = migrate::arranged(folders.clone(), true, account);
-            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire).folder, f));
+            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire, account.era).folder, f));
             Some(gmail::Map::of(&mut session, keys).await?)
         }
         _ => None,
@@ -166,7 +166,7 @@ async fn imap(
     let (mut mail, mut here) = Mail::look(means, account, &records, directories).await?;
     let mut sum = Verified::default();
     for folder in &folders {
-        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
         let record = records.get(&key).filter(|r| r.uidvalidity != 0);
         let skipped = left_out.remove(&key).unwrap_or_default();
         let name = folder.path.to_string();
@@ -377,7 +377,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
     };
     let mut session = means.pop3(account).await?;
     let listed = session.list().await?;
-    let identities = identity::identify(&mut session, &listed).await?;
+    let identities = identity::identify(&mut session, &listed, account.era).await?;
     let (known, _) = means.journal.identities(&account.name)?;
     let skipped: BTreeSet<String> =
         means.journal.skipped(&account.name)?.into_iter().map(|(_, _, record)| record.id).collect();
