@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::belonging::{clear, elsewhere};
+use super::super::belonging::elsewhere;
 use super::super::{Means, Place};
 use super::Manager;
 use crate::account::Account;
@@ -35,7 +35,7 @@ impl Manager {
             );
             self.begin_anew(&account.name).await?;
         }
-        clear(&means, account).await
+        Ok(())
     }
 
     /// It keeps its place in the queue.
