@@ -23,6 +23,7 @@ mod view;
 mod wishes;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ pub struct Manager {
     clock: Mutex<Clock>,
     /// Mailboxes that somebody uploads into.
     uploads: Mutex<BTreeSet<(Member, String)>>,
+    /// Backups that run.
+    backups: AtomicU64,
     /// For the administrators.
     post: Mutex<post::Post>,
 }
@@ -92,6 +95,7 @@ impl Manager {
             once,
             clock: Mutex::default(),
             uploads: Mutex::default(),
+            backups: AtomicU64::default(),
             post: Mutex::default(),
         })
     }
