@@ -70,7 +70,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     async fn refused(&mut self, layout: &Layout, names: &[String]) -> Result<Vec<bool>, Failure> {
         let mut tags = Vec::new();
         for name in names {
-            let name = layout.name(&[name.clone()]);
+            let name = layout.name(std::slice::from_ref(name));
             tags.push(
                 self.send(&[b"STATUS ", written(&name)?.as_slice(), b" (UIDVALIDITY)"].concat()).await?,
             );
