@@ -20,6 +20,9 @@ pub struct Account {
     pub destination: String,
     /// Where the mail is.
     pub source: Source,
+    /// How often another mailbox became the source since progress began: what numbers and names of messages mean
+    /// there, ends with that. A definition does not say it.
+    pub era: u32,
     /// What is to be done.
     pub job: Job,
     /// What a mailbox is made with, should it be missing.

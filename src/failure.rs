@@ -139,6 +139,11 @@ impl Failure {
         }
     }
 
+    /// Whether the connection is of no use any more.
+    pub fn broke(&self) -> bool {
+        matches!(self.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol)
+    }
+
     /// Whether the other side asks for fewer connections or requests.
     pub fn asks_for_less(&self) -> bool {
         matches!(self.kind, Kind::Throttled | Kind::InUse | Kind::Unavailable)

@@ -1,5 +1,5 @@
 //! A message that makes the server hang up whenever it is asked for: `verify` and `backup` ask for it once more
-//! alone, name it, and read all the others.
+//! alone, name it, and read all the others. A folder that does when it is opened: everything else comes.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is a test")]
 
@@ -82,4 +82,55 @@ fn a_backup_goes_on() {
     let came = daemon.ctl(&uploaded).code(0).json();
     assert_eq!(came["imported"], 48, "{came:#}");
     daemon.stop();
+}
+
+/// A server that hangs up over one folder, whoever asks for it; with its STATUS, too, if `even_that`.
+fn locked(even_that: bool) -> FakeImap {
+    let boxes = ["Archive/Locked", "INBOX", "Sent", "Work"].map(|name| Folder::new(name, 12));
+    FakeImap::start(boxes.to_vec(), move |command: &Command, reply: &mut Reply| {
+        let verbs = ["EXAMINE", "SELECT", if even_that { "STATUS" } else { "SELECT" }];
+        if verbs.contains(&command.name.as_str()) && String::from_utf8_lossy(&command.rest).contains("Locked")
+        {
+            reply.untagged = vec![b"* BYE terminating connection\r\n".to_vec()];
+            reply.tagged.clear();
+            reply.then = Then::Close;
+        }
+    })
+}
+
+#[test]
+fn a_folder_that_cannot_be_opened_is_left_out_alone() {
+    for (even_that, connections) in [(false, 1), (true, 4)] {
+        let source = locked(even_that);
+        let mut daemon = Daemon::new(&format!("[migrations]\nconnections = {connections}\n"));
+        daemon.define("alice", &imap_migrate(NAME, "alice", source.port, ALICE, ""));
+        daemon.start();
+        let migration = daemon.migrate(NAME);
+        assert_eq!((&migration["messages_done"], &migration["messages_failed"]), (&36.into(), &1.into()));
+        let skipped = &daemon.show(NAME)["skipped"][0];
+        assert!(skipped["reason"].as_str().unwrap().contains("terminating connection"), "{skipped:#}");
+        let verified = daemon.ctl(&["--json", "verify", NAME]).code(1).json();
+        assert_eq!((&verified["alike"], &verified["unread"]), (&36.into(), &1.into()), "{verified:#}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_poll_gets_past_it() {
+    for even_that in [false, true] {
+        let source = locked(even_that);
+        let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
+        let definition = imap_migrate(NAME, "alice", source.port, ALICE, "folders = [\"*\"]");
+        daemon.define("alice", &definition.replace("[account.migrate]", "[account.poll]"));
+        daemon.start();
+        assert_eq!(daemon.poll(NAME)["imported"], 36);
+        for more in 1..4 {
+            source.change(|boxes| {
+                let mail = Folder::new("INBOX", 12 + more).mails.pop().unwrap();
+                boxes[1].mails.push(mail);
+            });
+            assert_eq!(daemon.poll(NAME)["imported"], 1, "{even_that} {more}");
+        }
+        daemon.stop();
+    }
 }

@@ -139,6 +139,50 @@ fn flags_that_are_not_kept_are_set_afterwards() {
     }
 }
 
+/// A message is not left out for a keyword; `refused` are those that no message can have there.
+fn keywords_are_refused(home: &Dovecot, port: u16, refused: &[&str]) {
+    let source = Dovecot::start(&[LOGIN]);
+    let mut corpus = Corpus::at(&source.maildir("alice"));
+    corpus.fill(300);
+    let without = |fact: &String| {
+        let (before, rest) = fact.rsplit_once('{').unwrap();
+        let (keywords, after) = rest.split_once('}').unwrap();
+        let left: Vec<&str> = keywords.split(' ').filter(|word| !refused.contains(word)).collect();
+        format!("{before}{{{}}}{after}", left.join(" "))
+    };
+    let before = Tree::read(corpus.root()).facts();
+    let expected: Vec<String> = before.iter().map(without).collect();
+    assert_ne!(before, expected, "there are some");
+    let mut daemon = homing(port, &source);
+    let done = daemon.migrate(NAME);
+    assert_eq!((&done["messages_failed"], &done["messages_skipped"]), (&0.into(), &0.into()), "{done:#}");
+    same("messages with their flags", &expected, &Tree::read(&home.maildir(HOME.0)).facts());
+    let shown = daemon.show(NAME).to_string();
+    assert!(shown.contains("keywords that do not fit"), "{shown}");
+    daemon.ctl(&["verify", NAME]).code(0);
+    daemon.stop();
+}
+
+#[test]
+fn keywords_that_are_too_long() {
+    for capabilities in SERVERS {
+        let home = Dovecot::start_with(&[HOME], &format!("{capabilities}mail_max_keyword_length = 8\n"));
+        keywords_are_refused(&home, home.imap, &["$Forwarded", "Projekt-A", "receipt-handled"]);
+    }
+}
+
+#[test]
+fn more_keywords_than_a_folder_takes() {
+    for words in ["[LIMIT] Too many keywords in this mailbox", "Invalid system flag"] {
+        let home = Dovecot::start_with(&[HOME], ONE_BY_ONE);
+        let port = whimsical(home.imap, move |command, _| {
+            let bad = ["APPEND ", "UID STORE "].iter().any(|verb| command.starts_with(verb));
+            (bad && command.contains("Projekt-A")).then(|| words.to_owned())
+        });
+        keywords_are_refused(&home, port, &["Projekt-A"]);
+    }
+}
+
 #[test]
 fn dates_that_are_not_kept_are_told() {
     let source = Dovecot::start(&[LOGIN]);

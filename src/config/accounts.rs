@@ -119,6 +119,7 @@ fn read(table: &Table<'_>, against: &Against<'_>, found: &mut Found, origin: &Or
         member: found.member.clone()?,
         destination: destination?,
         source: source?,
+        era: 0,
         job: job?,
         new_mailbox: new_mailbox?,
         origin: origin.clone(),

@@ -305,7 +305,7 @@ mod tests {
     fn placement(piece: u64) -> Placement {
         Placement {
             piece,
-            origin: Origin::imap("a", b"F"),
+            origin: Origin::imap("a", b"F", 0),
             message: MessageRef::Imap { uidvalidity: 1, uid: 1 },
             announced: None,
             flags: Flags::default(),

@@ -166,6 +166,7 @@ pub(super) async fn found(means: &Means, account: &Account) -> Result<BTreeSet<u
 }
 
 /// A new run begins: what is recorded now, and what was `found` in the mailbox, is what a rollback goes back to.
+/// `anew`: what is recorded is being forgotten.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -173,9 +174,10 @@ pub(super) fn begin(
     means: &Means,
     account: &str,
     found: &BTreeSet<u128>,
+    anew: bool,
     changes: &mut Changes,
 ) -> Result<(), Failure> {
-    let (mut known, chunks) = means.journal.identities(account)?;
+    let (mut known, chunks) = if anew { Default::default() } else { means.journal.identities(account)? };
     known.extend(found);
     let before = changes.identities(account, &known, chunks);
     // Open: other tools may have brought some of it.

@@ -25,7 +25,7 @@ use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Left, Session};
+use crate::imap::{Care, Event, Examined, Fetch, Left, Listed, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -42,6 +42,8 @@ const MOST_LISTED: usize = 10_000;
 pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
+    /// See [`crate::account::Account::era`].
+    pub(super) era: u32,
     pub(super) member: &'w Member,
     pub(super) landing: &'w Landing,
     pub(super) home: &'w Home,
@@ -87,6 +89,8 @@ pub(super) enum Brought {
     Later,
     /// The destination neither opens nor makes the folder: in its words; and what that means for the messages.
     NoPlace(String, Ledger),
+    /// The connection did not survive that the folder was opened or listed.
+    Broke(Failure),
 }
 
 /// The state of a folder while it is being brought.
@@ -122,6 +126,25 @@ pub(super) struct Progress {
     there_new: bool,
 }
 
+/// Opens a folder whose messages are known by that UIDVALIDITY, and lists what has to be listed: with what came since,
+/// from which UID on and which others.
+async fn list<'p>(
+    session: &mut Session<Order>,
+    part: &'p Part,
+    known: u32,
+) -> Result<(Examined, Option<(u32, &'p UidSet)>, Listed), Failure> {
+    let examined = session.examine(&part.folder.wire).await?;
+    let since = match &part.listing {
+        Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
+        _ => None,
+    };
+    let listed = match since {
+        Some((uidnext, again)) => session.list_since(uidnext, again).await?,
+        None => session.list_messages(examined).await?,
+    };
+    Ok((examined, since, listed))
+}
+
 impl FolderWork<'_> {
     /// Brings a folder home.
     ///
@@ -131,23 +154,17 @@ impl FolderWork<'_> {
     pub(super) async fn bring(&self, session: &mut Session<Order>, part: &Part) -> Result<Brought, Failure> {
         let folder = &part.folder;
         // An earlier go of this run may have brought some of it.
-        let earlier = self.journal.folder(self.account, Origin::imap(self.account, &folder.wire).folder)?;
+        let earlier =
+            self.journal.folder(self.account, Origin::imap(self.account, &folder.wire, self.era).folder)?;
         let record = match earlier.filter(|record| record.run == self.run) {
             Some(record) => FolderRecord { note: part.record.note.clone(), ..record },
             None => part.record.clone(),
         };
-        let examined = session.examine(&folder.wire).await?;
-        let since = match &part.listing {
-            Listing::Since { uidnext, again } if record.uidvalidity == examined.uidvalidity => {
-                Some((*uidnext, again))
-            }
-            _ => None,
+        let (examined, since, mut listed) = match list(session, part, record.uidvalidity).await {
+            Err(failure) if failure.broke() => return Ok(Brought::Broke(failure)),
+            listed => listed?,
         };
-        let mut listed = match since {
-            Some((uidnext, again)) => session.list_since(uidnext, again).await?,
-            None => session.list_messages(examined).await?,
-        };
-        let origin = Origin::imap(self.account, &folder.wire);
+        let origin = Origin::imap(self.account, &folder.wire, self.era);
         let key = origin.folder;
         if let Some(map) = self.gmail {
             listed.messages.retain(|(uid, _)| map.shows(key, *uid));

@@ -14,7 +14,20 @@ const HEAD: usize = 32 * 1024;
 
 /// The identity of each listed message, in the listing's order; `None`: the server gives neither a UIDL nor
 /// headers, so it has to be fetched to be known, and [`Copies`] tells its identity then.
-pub(super) async fn identify(session: &mut Session, listed: &[Listed]) -> Result<Vec<Option<u128>>, Failure> {
+/// In another era of the account's each is another.
+pub(super) async fn identify(
+    session: &mut Session,
+    listed: &[Listed],
+    era: u32,
+) -> Result<Vec<Option<u128>>, Failure> {
+    let mut identities = names(session, listed).await?;
+    for id in identities.iter_mut().flatten().filter(|_| era > 0) {
+        *id = hash(&[b"era", &era.to_be_bytes(), &id.to_be_bytes()]);
+    }
+    Ok(identities)
+}
+
+async fn names(session: &mut Session, listed: &[Listed]) -> Result<Vec<Option<u128>>, Failure> {
     let mut seen: BTreeMap<&[u8], usize> = BTreeMap::new();
     for message in listed {
         if let Some(uidl) = message.uidl.as_deref() {

@@ -76,7 +76,7 @@ pub(super) async fn run(
     let mut session = means.pop3(account).await?;
     outcome.login_delay = session.capabilities().login_delay;
     let listed = session.list().await?;
-    let identities = identity::identify(&mut session, &listed).await?;
+    let identities = identity::identify(&mut session, &listed, account.era).await?;
 
     let (mut known, chunks) = journal.identities(name)?;
     let mut chunks = chunks;

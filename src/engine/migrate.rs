@@ -2,8 +2,8 @@
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ use super::gmail::{self, Map};
 use super::meter::Meter;
 use super::strays::Search;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, carry, cut, drain};
+use super::{Means, belonging, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
 use crate::destination::landing::Order;
@@ -30,6 +30,8 @@ use crate::migration::Ledger;
 
 /// A folder that cannot be read is tried so often in one try of the migration.
 const FOLDER_TRIES: u32 = 2;
+/// One over which connections break is given up after so many of them.
+const FOLDER_BREAKS: u32 = 3;
 
 /// Everything the workers of one try share.
 pub(super) struct Shared {
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     pub(super) budget: Option<Budget>,
     /// Messages deleted at the source.
     pub(super) deleted: AtomicU64,
+    /// The folder that was opened last.
+    pub(super) opened: Mutex<Option<Vec<u8>>>,
 }
 
 /// What one try is given besides its account.
@@ -81,7 +85,8 @@ pub(super) async fn migrate(
     let Try { run, connections, meter, tally, landings, cares } = this;
     let mut session: Session<Order> = means.imap(&account).await?;
     let folders = session.folders().await?;
-    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let at_source =
+        folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let gmail = session.can(gmail::CAPABILITY);
     let all = folders.len();
     let folders = arranged(folders, gmail, &account);
@@ -91,8 +96,12 @@ pub(super) async fn migrate(
         return Err(Failure::new(Kind::Unsupported, words, mend));
     }
     tally.checked(folders.len() as u64);
-    let counted = session.count(&folders).await?;
-    tally.counted(counted);
+    match session.count(&folders).await {
+        Ok(counted) => tally.counted(counted),
+        // One of them is enough for that; whoever opens them finds out which.
+        Err(failure) if failure.broke() => session = means.imap(&account).await?,
+        Err(failure) => return Err(failure),
+    }
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
@@ -100,8 +109,9 @@ pub(super) async fn migrate(
     let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
     let parts = intend(&means, &account, &home, parts).await?;
     let map = if gmail {
-        let keys =
-            parts.iter().map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, &part.folder));
+        let keys = parts
+            .iter()
+            .map(|part| (Origin::imap(&account.name, &part.folder.wire, account.era).folder, &part.folder));
         Some(Map::of(&mut session, keys).await?)
     } else {
         None
@@ -111,7 +121,12 @@ pub(super) async fn migrate(
     let subscribed: Vec<(u64, String)> = parts
         .iter()
         .filter(|part| part.folder.subscribed || (!subscribes && part.record.made))
-        .map(|part| (Origin::imap(&account.name, &part.folder.wire).folder, part.record.directory.clone()))
+        .map(|part| {
+            (
+                Origin::imap(&account.name, &part.folder.wire, account.era).folder,
+                part.record.directory.clone(),
+            )
+        })
         .collect();
     let most = connections.min(account.source.max_connections.unwrap_or(usize::MAX)).min(parts.len()).max(1);
     let known = parts.iter().any(|part| part.record.uidvalidity != 0);
@@ -132,6 +147,7 @@ pub(super) async fn migrate(
         gmail: map,
         budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
+        opened: Mutex::default(),
     });
     work_all(&shared, session, most).await?;
     tally.not_all_refused()?;
@@ -207,7 +223,7 @@ pub(super) fn folders_of(
     run: i64,
 ) -> Result<VecDeque<Part>, Failure> {
     let mut records = means.journal.folders(&account.name)?;
-    let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire).folder;
+    let key = |folder: &SourceFolder| Origin::imap(&account.name, &folder.wire, account.era).folder;
     let special = if work.into.is_empty() { special_places(&folders, &there) } else { BTreeMap::new() };
     let paths: Vec<(u64, FolderPath)> = folders
         .iter()
@@ -268,7 +284,11 @@ async fn intend(
     for part in parts.iter_mut().filter(|part| missing.contains(&part.record.directory)) {
         part.record.made = true;
         part.record.above = above.get(&part.record.directory).copied().unwrap_or(0);
-        changes.folder(&account.name, Origin::imap(&account.name, &part.folder.wire).folder, &part.record);
+        changes.folder(
+            &account.name,
+            Origin::imap(&account.name, &part.folder.wire, account.era).folder,
+            &part.record,
+        );
     }
     means.journal.commit(changes).await?;
     Ok(parts)
@@ -332,6 +352,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
+        era: shared.account.era,
         member: &shared.account.member,
         landing: &landing,
         home: &shared.home,
@@ -352,7 +373,11 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             claim.finish();
             continue;
         }
-        match work.bring(&mut session, part).await {
+        let brought = work.bring(&mut session, part).await;
+        if matches!(brought, Ok(Brought::Done | Brought::Later)) {
+            shared.opens(&part.folder.wire);
+        }
+        match brought {
             Ok(Brought::Done) => {
                 let deleted = work.settle(&mut session, part).await?;
                 shared.deleted.fetch_add(deleted, Relaxed);
@@ -364,6 +389,15 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 if part.tries >= FOLDER_TRIES {
                     let why = format!("at the destination {words}");
                     give_up(&shared, part, (Kind::Destination, &why), ledger).await?;
+                    claim.finish();
+                }
+            }
+            Ok(Brought::Broke(failure)) => {
+                let reason = not_read(&failure.words);
+                session = shared.another(&part.folder.wire, failure).await?;
+                part.tries += 1;
+                if part.tries >= FOLDER_BREAKS {
+                    give_up(&shared, part, (Kind::Unavailable, &reason), ONE).await?;
                     claim.finish();
                 }
             }
@@ -381,6 +415,27 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     Ok(())
 }
 
+impl Shared {
+    fn opens(&self, wire: &[u8]) {
+        if let Ok(mut opened) = self.opened.lock() {
+            *opened = Some(wire.to_vec());
+        }
+    }
+
+    /// Another connection, after one that broke over a folder: only where another folder opens it is this one's fault.
+    async fn another(&self, wire: &[u8], failure: Failure) -> Result<Session<Order>, Failure> {
+        let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
+        let inbox = || Some(b"INBOX".to_vec());
+        let Some(proof) = opened.or_else(inbox).filter(|proof| proof != wire) else { return Err(failure) };
+        let mut session = self.means.imap(&self.account).await?;
+        match session.examine(&proof).await {
+            Err(other) if other.broke() => Err(failure),
+            Err(other) if other.reach() != Reach::Folder => Err(other),
+            _ => Ok(session),
+        }
+    }
+}
+
 /// A folder that cannot be read counts as one message: nobody knows how many there are.
 const ONE: Ledger = Ledger { seen: 1, failed: 1, imported: 0, already_there: 0, skipped: 0, vanished: 0 };
 
@@ -395,7 +450,7 @@ async fn give_up(
     (kind, reason): (Kind, &str),
     ledger: Ledger,
 ) -> Result<(), Failure> {
-    let key = Origin::imap(&shared.account.name, &part.folder.wire).folder;
+    let key = Origin::imap(&shared.account.name, &part.folder.wire, shared.account.era).folder;
     tracing::warn!(
         MIGRATION = shared.account.name,
         MEMBER = shared.account.member.to_string(),
@@ -458,10 +513,14 @@ pub(super) fn begin(
 ) -> Result<(), Failure> {
     let protocol = account.source.protocol;
     let mark = Origin::pop3(&account.name).account;
+    let anew = belonging::settle(means, account, changes)?.is_some();
     changes.run_for(&account.member.to_string(), mark, &account.name);
     let account = account.name.as_str();
     if protocol == Protocol::Pop3 {
-        drain::begin(means, account, found, changes)?;
+        drain::begin(means, account, found, anew, changes)?;
+    }
+    if anew {
+        return Ok(());
     }
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;

@@ -7,6 +7,7 @@ mod at_server;
 mod backoff;
 mod backup;
 mod backup_there;
+mod belonging;
 mod board;
 mod budget;
 mod carry;

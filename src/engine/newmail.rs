@@ -3,8 +3,8 @@
 //! refuses to list a folder in which nothing changed, and to expunge what other programs marked as deleted.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::task::TaskTracker;
 
@@ -42,9 +42,17 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mut session: Session<Order> = means.imap(account).await?;
     let folders = session.folders().await?;
-    let at_source = folders.iter().map(|f| Origin::imap(&account.name, &f.wire).folder).collect();
+    let at_source =
+        folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let folders = chosen(folders, &account.job);
-    let standings = session.standings(&folders).await?;
+    let standings = match session.standings(&folders).await {
+        // One of them is enough for that; whoever opens them finds out which.
+        Err(failure) if failure.broke() => {
+            session = means.imap(account).await?;
+            vec![None; folders.len()]
+        }
+        standings => standings?,
+    };
     let naming = means.naming(account).await?;
     let place = placed(&naming, &work.mailbox);
     outcome.note.clone_from(&place.note);
@@ -73,6 +81,7 @@ pub(super) async fn run(
         gmail: None,
         budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
+        opened: Mutex::default(),
     });
     let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
     outcome.ledger = tally.sums().ledger;
@@ -100,7 +109,7 @@ fn plan(
     let destination = place.path.to_string();
     let (mut parts, mut fewer) = (VecDeque::new(), Vec::new());
     for (folder, standing) in folders.into_iter().zip(standings) {
-        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
         let old = records.remove(&key).unwrap_or_default();
         let left = left.remove(&key).unwrap_or_default();
         let need = need(means, account, work, key, &old, *standing, &left)?;

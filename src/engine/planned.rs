@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::migrate::{arranged, folders_of};
-use super::{Means, Place, blocking, gmail};
+use super::{Means, Place, belonging, blocking, gmail};
 use crate::account::{Account, Job, Migrate, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::{Folder, Mailbox, Origin};
@@ -204,12 +204,13 @@ async fn count(
     folder: &SourceFolder,
     planned: &mut PlannedFolder,
 ) -> Result<u64, Failure> {
-    let key = Origin::imap(&account.name, &folder.wire).folder;
+    let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
     let examined = session.examine(&folder.wire).await?;
     let listed = session.list_messages(examined).await?;
     let same = means.journal.folders(&account.name)?.get(&key).map(|record| record.uidvalidity);
+    let is_here = belonging::elsewhere(means, account)?.is_none();
     let done = match same {
-        Some(uidvalidity) if uidvalidity == examined.uidvalidity => {
+        Some(uidvalidity) if uidvalidity == examined.uidvalidity && is_here => {
             means.journal.uids(&account.name, key, Side::Done)?
         }
         _ => UidSet::new(),
@@ -231,10 +232,13 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
     drop(secret);
     let listed = session.list().await?;
-    let identities = super::identity::identify(&mut session, &listed).await?;
+    let identities = super::identity::identify(&mut session, &listed, account.era).await?;
     let capabilities = session.capabilities().names();
     let _ = session.quit().await;
-    let (known, _) = means.journal.identities(&account.name)?;
+    let known = match belonging::elsewhere(means, account)? {
+        Some(_) => BTreeSet::new(),
+        None => means.journal.identities(&account.name)?.0,
+    };
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
     let place = super::maildrop::placed(&naming, &levels);

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::folder::Cares;
 use super::maildrop::{self, Errand, directory_of, placed};
 use super::meter::Meter;
-use super::{Means, newmail};
+use super::{Means, belonging, newmail};
 use crate::account::{Account, Poll, Protocol};
 use crate::destination::place::Naming;
 use crate::destination::sorting::Sorting;
@@ -40,6 +40,10 @@ pub(super) async fn poll(
     cares: &Arc<Cares>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
+    let moved = match belonging::settle_poll(means, account).await {
+        Ok(moved) => moved,
+        Err(failure) => return Outcome { failure: Some(failure), ..outcome },
+    };
     let result = match account.source.protocol {
         Protocol::Pop3 => match means.naming(account).await {
             Ok(naming) => {
@@ -60,7 +64,7 @@ pub(super) async fn poll(
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();
-    let notes: Vec<String> = outcome.note.take().into_iter().chain(meter.note()).collect();
+    let notes: Vec<String> = moved.into_iter().chain(outcome.note.take()).chain(meter.note()).collect();
     outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
     if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
         let words = format!("nothing came: {words}");

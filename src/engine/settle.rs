@@ -16,7 +16,7 @@ impl FolderWork<'_> {
     /// # Errors
     /// The server refuses, or the connection failed: the next poll goes on with it.
     pub(super) async fn settle(&self, session: &mut Session<Order>, part: &Part) -> Result<u64, Failure> {
-        let key = Origin::imap(self.account, &part.folder.wire).folder;
+        let key = Origin::imap(self.account, &part.folder.wire, self.era).folder;
         if self.poll.is_none_or(|poll| poll.keep_original) {
             return Ok(0);
         }

@@ -3,7 +3,7 @@
 //! after the other where nothing else is offered. Each message's own answer is told. It refuses to call a
 //! message stored before the tagged OK, and to hold more of a message in memory than a piece.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -46,11 +46,23 @@ pub struct Letter {
     pub octets: u64,
 }
 
+impl Letter {
+    fn has_keywords(&self) -> bool {
+        self.flags.split(' ').any(|flag| !flag.is_empty() && !flag.starts_with('\\'))
+    }
+
+    fn without_keywords(&self) -> String {
+        self.flags.split(' ').filter(|flag| flag.starts_with('\\')).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// The server has it; its UIDVALIDITY and UID, if the server says them (UIDPLUS).
     Stored(Option<(u32, u32)>),
+    /// The same, but without its keywords: with them the server did not take it.
+    Bare(Option<(u32, u32)>),
     /// The server does not take this message: in words.
     Refused(String),
     /// Neither does it, and the reason is a limit that the server has: in words.
@@ -113,6 +125,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             out: Vec::new(),
             flights: VecDeque::new(),
             alone: Vec::new(),
+            bare: BTreeSet::new(),
             results: vec![None; letters.len()],
         };
         let ended = work.run().await;
@@ -169,6 +182,8 @@ struct Work<'w, T: From<Parcel> + Send + 'static> {
     flights: VecDeque<Flight>,
     /// Of a group that was refused as a whole: each of them is tried alone.
     alone: Vec<usize>,
+    /// Refused with keywords, so that each is tried without.
+    bare: BTreeSet<usize>,
     results: Vec<Option<Appended>>,
 }
 
@@ -184,6 +199,10 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         let settled = self.settle(0).await;
         sent.and(settled)?;
         for letter in std::mem::take(&mut self.alone) {
+            self.send(letter..letter + 1).await?;
+        }
+        self.settle(0).await?;
+        for letter in self.bare.clone() {
             self.send(letter..letter + 1).await?;
         }
         self.settle(0).await
@@ -225,11 +244,13 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         self.out.extend_from_slice(tag.as_bytes());
         self.out.extend_from_slice(b" APPEND ");
         self.out.extend_from_slice(&self.name);
-        for letter in self.letters.get(group.clone()).unwrap_or_default() {
+        for (at, letter) in group.clone().zip(self.letters.get(group.clone()).unwrap_or_default()) {
+            let flags =
+                if self.bare.contains(&at) { letter.without_keywords() } else { letter.flags.clone() };
             let date = letter.received.map(|at| format!(" \"{}\"", date::write(at))).unwrap_or_default();
             let spontaneous = self.literals.spontaneous(letter.octets);
             let plus = if spontaneous { "+" } else { "" };
-            let head = format!(" ({}){date} {{{}{plus}}}\r\n", letter.flags, letter.octets);
+            let head = format!(" ({flags}){date} {{{}{plus}}}\r\n", letter.octets);
             self.out.extend_from_slice(head.as_bytes());
             if !spontaneous {
                 // Answers to earlier commands come before the one that is waited for.
@@ -301,9 +322,11 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
                 }
                 None => Vec::new(),
             };
+            let bare = self.bare.contains(&letters.start);
             let results = self.results.get_mut(letters).unwrap_or_default();
             for (at, result) in results.iter_mut().enumerate() {
-                *result = Some(Appended::Stored(uids.get(at).copied()));
+                let place = uids.get(at).copied();
+                *result = Some(if bare { Appended::Bare(place) } else { Appended::Stored(place) });
             }
             return Ok(());
         }
@@ -317,14 +340,23 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             return Err(Failure::new(Kind::Full, words, "make space, or raise its quota"));
         }
         let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
-        let limit = says(done, "[TOOBIG]") || says(done, "[LIMIT]");
+        let (too_big, limit) = (says(done, "[TOOBIG]"), says(done, "[LIMIT]"));
         if letters.len() > 1 {
             // One of them may be the reason; nothing was stored (RFC 3502, 4).
             self.alone.extend(letters);
             return Ok(());
         }
+        let with_keywords = self.letters.get(letters.start).is_some_and(Letter::has_keywords);
+        if !too_big
+            && (limit || failure.kind == Kind::Message)
+            && with_keywords
+            && self.bare.insert(letters.start)
+        {
+            // Too many of them for the folder, or one that is too long, is no reason to leave it out.
+            return Ok(());
+        }
         let refused = match failure.kind {
-            _ if limit => Appended::TooMuch(failure.words),
+            _ if limit || too_big => Appended::TooMuch(failure.words),
             Kind::Message => Appended::Refused(failure.words),
             _ => return Err(failure),
         };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// A message is given up when so many connections broke while it alone was asked for.
 pub(super) const STRIKES: u8 = 3;
@@ -43,8 +43,7 @@ impl Care {
     /// The failure, if it is of another kind, or came too often.
     pub fn again(&mut self, brought: usize, failure: Failure) -> Result<(), Failure> {
         self.vain = if brought > 0 { 0 } else { self.vain.saturating_add(1) };
-        let broke = matches!(failure.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol);
-        if broke && self.vain < IN_VAIN { Ok(()) } else { Err(failure) }
+        if failure.broke() && self.vain < IN_VAIN { Ok(()) } else { Err(failure) }
     }
 
     /// Whether nothing is known.
@@ -56,6 +55,7 @@ impl Care {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Kind;
 
     #[test]
     fn one_break_is_no_proof() {

@@ -31,6 +31,8 @@ pub struct Permitted {
     any: bool,
     /// In lower case.
     these: BTreeSet<String>,
+    /// Likewise: said to be kept, and refused.
+    not: BTreeSet<String>,
 }
 
 impl Permitted {
@@ -43,12 +45,19 @@ impl Permitted {
         Permitted {
             any: flags.iter().any(|flag| flag == "\\*"),
             these: flags.iter().map(|flag| flag.to_ascii_lowercase()).collect(),
+            not: BTreeSet::new(),
         }
+    }
+
+    /// The server refused this keyword.
+    pub fn refuses(&mut self, keyword: &str) {
+        self.not.insert(keyword.to_ascii_lowercase());
     }
 
     /// Whether the folder keeps this keyword or system flag.
     pub fn keeps(&self, flag: &str) -> bool {
-        (self.any && !flag.starts_with('\\')) || self.these.contains(&flag.to_ascii_lowercase())
+        let flag = flag.to_ascii_lowercase();
+        !self.not.contains(&flag) && ((self.any && !flag.starts_with('\\')) || self.these.contains(&flag))
     }
 }
 
@@ -331,7 +340,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         for uids in pieces(uids) {
             let done = self.run(&format!("UID STORE {uids} {how}")).await?;
             if !done.ok {
-                return Err(refusal("flags cannot be changed", &done.text, Kind::Folder, ""));
+                let refused = refusal("flags cannot be changed", &done.text, Kind::Folder, "");
+                // As many keywords as the folder keeps: that does not speak of connections.
+                let limit = says(&done, "[LIMIT]");
+                return Err(if limit { Failure { kind: Kind::Folder, ..refused } } else { refused });
             }
         }
         Ok(())

@@ -1,14 +1,57 @@
-//! Which accounts bring mail to one member, and may still take it away again: what they brought in a run that can be
-//! undone is not there for anybody else. It refuses to know of runs that have ended.
+//! Which accounts bring mail to which member. Those that may still take it away again: what they brought in a run that
+//! can be undone is not there for anybody else. And whose mailbox an account's progress belongs to. It refuses to know
+//! of runs that have ended.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::records::Changes;
 use super::store::Journal;
+use crate::account::Member;
 use crate::failure::Failure;
 use crate::migration::State;
 
+/// Whose mailbox the progress of an account belongs to, and which source it counts the messages of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Belonging {
+    /// The member.
+    pub member: Member,
+    /// The name of the destination.
+    pub destination: String,
+    /// Where it came from: the server's name, and whose login or mailbox it is there; `None`: nobody wrote it down.
+    pub source: Option<(String, String)>,
+    /// How often that became another one.
+    pub era: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    member: String,
+    destination: String,
+    #[serde(default)]
+    source: Option<(String, String)>,
+    #[serde(default)]
+    era: u32,
+}
+
 impl Changes {
+    /// From now on the progress of an account belongs there.
+    pub fn belongs(&mut self, account: &str, to: &Belonging) {
+        let written = Written {
+            member: to.member.to_string(),
+            destination: to.destination.clone(),
+            source: to.source.clone(),
+            era: to.era,
+        };
+        self.set_json(format!("o/{account}"), &written);
+    }
+
+    /// The run for this member is another's now.
+    pub fn no_run_for(&mut self, member: &Member, mark: u64) {
+        self.remove(format!("w/{member}/{mark:016x}"));
+    }
+
     /// A run for this member begins; `mark` is the hash of the account's name.
     pub fn run_for(&mut self, member: &str, mark: u64, account: &str) {
         self.set(format!("w/{member}/{mark:016x}"), account.as_bytes().to_vec());
@@ -16,6 +59,19 @@ impl Changes {
 }
 
 impl Journal {
+    /// Whose mailbox the progress of an account belongs to; `None`: nothing has begun.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn belonging(&self, account: &str) -> Result<Option<Belonging>, Failure> {
+        let Some(written) = self.record(&format!("o/{account}"))? else { return Ok(None) };
+        let Written { member, destination, source, era } = written;
+        let member = member
+            .rsplit_once('@')
+            .map(|(local, domain)| Member { local: local.to_owned(), domain: domain.to_owned() });
+        Ok(member.map(|member| Belonging { member, destination, source, era }))
+    }
+
     /// The accounts of a member whose runs may be undone, by the hash of their names.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
+//! | `o/ACCOUNT` | the member and the destination that the progress belongs to |
 //! | `w/MEMBER/MARK` | an account that began a run for that member |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
 //! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there, `g` of what had other UIDs at the source, `U` to `Y` and `u` to `y` who got or lost which flag there; `k:` `n:` `o:` `N:` `O:` and a keyword: the same for keywords |
@@ -412,7 +413,7 @@ pub struct SkippedRecord {
 }
 
 impl Journal {
-    fn record<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
+    pub(super) fn record<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
         Ok(self.get(key)?.and_then(|value| serde_json::from_slice(&value).ok()))
     }
 
@@ -421,19 +422,34 @@ impl Journal {
     /// # Errors
     /// The store cannot be read.
     pub fn forget(&self, account: &str) -> Result<Changes, Failure> {
-        let mut changes = Changes::default();
-        for kind in ["p", "s", "m"] {
-            let key = format!("{kind}/{account}");
-            if self.get(&key)?.is_some() {
-                changes.remove(key);
-            }
+        let mut changes = self.forget_progress(account)?;
+        for kind in ["m", "o", "p"] {
+            self.forget_record(kind, account, &mut changes)?;
         }
+        Ok(changes)
+    }
+
+    /// What takes away which messages of an account have come.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn forget_progress(&self, account: &str) -> Result<Changes, Failure> {
+        let mut changes = Changes::default();
+        self.forget_record("s", account, &mut changes)?;
         for kind in ["f", "r", "u", "x"] {
             for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
                 changes.remove(key);
             }
         }
         Ok(changes)
+    }
+
+    fn forget_record(&self, kind: &str, account: &str, changes: &mut Changes) -> Result<(), Failure> {
+        let key = format!("{kind}/{account}");
+        if self.get(&key)?.is_some() {
+            changes.remove(key);
+        }
+        Ok(())
     }
 
     /// A poll's record.

@@ -14,12 +14,12 @@ async fn send(landing: &Landing, piece: u64, parts: &[&[u8]]) {
 
 fn placement(piece: u64, uid: u32, flags: Flags) -> Placement {
     let message = MessageRef::Imap { uidvalidity: 9, uid };
-    let (origin, received) = (Origin::imap("a", b"F"), Some(1_000_000_000));
+    let (origin, received) = (Origin::imap("a", b"F", 0), Some(1_000_000_000));
     Placement { piece, origin, message, announced: None, flags, received }
 }
 
 fn looking() -> Opening {
-    Opening { look: Some(Vec::new()), ..Opening::new(".F", Origin::imap("a", b"F")) }
+    Opening { look: Some(Vec::new()), ..Opening::new(".F", Origin::imap("a", b"F", 0)) }
 }
 
 fn files(path: &std::path::Path) -> Vec<String> {

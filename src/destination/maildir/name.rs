@@ -26,9 +26,13 @@ impl Origin {
         Origin { account: hash(b"account", account.as_bytes()), folder: 0 }
     }
 
-    /// A folder of an IMAP account, by its name as the server wrote it.
-    pub fn imap(account: &str, folder: &[u8]) -> Self {
-        Origin { account: hash(b"account", account.as_bytes()), folder: hash(b"folder", folder) }
+    /// A folder of an IMAP account, by its name as the server wrote it; in another era of the account's it is another.
+    pub fn imap(account: &str, folder: &[u8], era: u32) -> Self {
+        let folder = match era {
+            0 => hash(b"folder", folder),
+            era => hash(format!("folder in era {era}").as_bytes(), folder),
+        };
+        Origin { account: hash(b"account", account.as_bytes()), folder }
     }
 }
 
@@ -117,7 +121,7 @@ mod tests {
         #[test]
         fn a_name_says_what_it_was_made_from(account in "[a-z0-9._-]{1,64}", folder: Vec<u8>, v: u32, u: u32, id: u128, time: i64) {
             for (origin, message) in [
-                (Origin::imap(&account, &folder), MessageRef::Imap { uidvalidity: v, uid: u }),
+                (Origin::imap(&account, &folder, 0), MessageRef::Imap { uidvalidity: v, uid: u }),
                 (Origin::pop3(&account), MessageRef::Pop3(id)),
             ] {
                 let name = FileName { origin, message };

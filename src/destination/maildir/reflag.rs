@@ -167,7 +167,7 @@ mod tests {
         let root = dir.path().join("m");
         let mailbox = Mailbox::open(&root).unwrap();
         let folder = Folder::open(&mailbox, "").unwrap();
-        let origin = Origin::imap("a", b"INBOX");
+        let origin = Origin::imap("a", b"INBOX", 0);
         let name = |uid, flags: &Flags| {
             FileName { origin, message: MessageRef::Imap { uidvalidity: 7, uid } }.full(5, 1, 1, flags, "c")
         };

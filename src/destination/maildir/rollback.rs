@@ -166,7 +166,7 @@ mod tests {
         Folder::open(&mailbox, ".Own").unwrap();
         let name = |uid| {
             let message = MessageRef::Imap { uidvalidity: 1, uid };
-            FileName { origin: Origin::imap("a", b"X"), message }.full(5, 1, 1, &Flags::default(), "")
+            FileName { origin: Origin::imap("a", b"X", 0), message }.full(5, 1, 1, &Flags::default(), "")
         };
         std::fs::write(root.join(".Made/cur").join(name(1)), "x").unwrap();
         std::fs::write(root.join(".Own/cur").join(name(2)), "moved by the member").unwrap();
@@ -175,7 +175,7 @@ mod tests {
         std::fs::write(root.join(".Made/dovecot-uidlist"), "3").unwrap();
         let stays = |_: Origin, m: MessageRef| m == MessageRef::Imap { uidvalidity: 1, uid: 3 };
         let work = Undo {
-            account: Origin::imap("a", b"X").account,
+            account: Origin::imap("a", b"X", 0).account,
             stays: &stays,
             letters: vec![(".Own".to_owned(), 0)],
             made: vec![".Made".to_owned(), ".Own".to_owned()],

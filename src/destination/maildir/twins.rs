@@ -303,7 +303,7 @@ mod tests {
         let path = root.join("tmp/s");
         std::fs::write(&path, "a\r\nb\rc\r\n").unwrap();
         let file = File::open(&path).unwrap();
-        let origin = Origin::imap("a", b"f");
+        let origin = Origin::imap("a", b"f", 0);
         let staged = |wire| Staged { file: &file, stored: 6, wire };
         let of = |adopted: &[u64]| {
             Twins::of(&mailbox, &folder, (origin, &Unsettled::default()), adopted.iter().copied()).unwrap()
@@ -339,7 +339,7 @@ mod tests {
         let root = dir.path().join("m");
         let mailbox = Mailbox::open(&root).unwrap();
         Folder::open(&mailbox, ".Old").unwrap();
-        let origin = Origin::imap("a", b"Old");
+        let origin = Origin::imap("a", b"Old", 0);
         assert!(!Orphans::any(&mailbox, origin.account).unwrap());
         for uid in [1, 2] {
             let message = MessageRef::Imap { uidvalidity: 1, uid };

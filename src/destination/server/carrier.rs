@@ -2,7 +2,7 @@
 //! compared first; the rest is appended; what the server gave no UID for is looked up. An answer that was lost
 //! with its connection costs another connection and a look. It refuses to send again what has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -171,8 +171,14 @@ impl Carrier {
         let odd: BTreeMap<MessageRef, Body> =
             odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let wanted = wanted(&batch, &open.selected.keywords);
-        let mut sending =
-            Sending { first: open.next, waiting: batch, late: Vec::new(), nameless: Vec::new(), receipts };
+        let mut sending = Sending {
+            first: open.next,
+            waiting: batch,
+            late: Vec::new(),
+            nameless: Vec::new(),
+            receipts,
+            bare: BTreeSet::new(),
+        };
         let mut tries = 0;
         loop {
             let before = sending.waiting.len();
@@ -182,7 +188,8 @@ impl Carrier {
                         open.answered().await?;
                     }
                     look_back(session, &odd, &mut sending.receipts).await?;
-                    self.habits.look(session, &wanted, &mut sending.receipts).await?;
+                    let Sending { bare, receipts, .. } = &mut sending;
+                    self.habits.look(session, &wanted, bare, &mut open.selected.keywords, receipts).await?;
                     open.remember(&self.server.sends, shared, &sending.receipts);
                     return Ok(sending.receipts);
                 }
@@ -260,6 +267,8 @@ struct Sending {
     /// Stored, and the server has not said under which UID.
     nameless: Vec<(usize, Waiting)>,
     receipts: Vec<Receipt>,
+    /// Stored without their keywords.
+    bare: BTreeSet<MessageRef>,
 }
 
 impl Sending {
@@ -278,8 +287,11 @@ impl Sending {
         let sent = std::mem::take(&mut self.waiting);
         for ((waiting, result), keywords_left) in sent.into_iter().zip(results).zip(left) {
             let mut receipt = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            if let Some(Appended::Bare(_)) = result {
+                self.bare.insert(waiting.placement.message);
+            }
             match result {
-                Some(Appended::Stored(place)) => {
+                Some(Appended::Stored(place) | Appended::Bare(place)) => {
                     receipt.keywords_left = keywords_left;
                     receipt.uid = place.filter(|(theirs, _)| *theirs == validity).map(|(_, uid)| uid);
                     if receipt.uid.is_none() {

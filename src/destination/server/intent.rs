@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn it_outlives_us() {
         let spool = tempfile::tempdir().unwrap();
-        let origin = Origin::imap("a", b"F");
+        let origin = Origin::imap("a", b"F", 0);
         let print = |text: &str| Fingerprint::of(text.as_bytes()).unwrap();
         let intent = Intent::of(spool.path(), origin);
         assert!(intent.last().unwrap().is_empty());

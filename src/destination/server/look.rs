@@ -2,7 +2,7 @@
 //! kept are told. What a server was seen to keep is believed from then on. It refuses to judge a message that is not
 //! there any more: whoever filters there may have moved it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::destination::landing::Receipt;
 use crate::destination::spool::Waiting;
@@ -36,7 +36,8 @@ pub(super) fn wanted(batch: &[Waiting], keeps: &Permitted) -> Wanted {
 }
 
 impl Habits {
-    /// Looks at what is not known of the server yet, and sets the flags that it is known to leave out.
+    /// Looks at what is not known of the server yet, and sets the flags that it is known to leave out, and those of
+    /// messages that came `bare`. Keywords that it refuses are sent to this folder no more.
     ///
     /// # Errors
     /// The connection failed.
@@ -44,6 +45,8 @@ impl Habits {
         &mut self,
         session: &mut Session<Parcel>,
         wanted: &Wanted,
+        bare: &BTreeSet<MessageRef>,
+        keeps: &mut Permitted,
         receipts: &mut [Receipt],
     ) -> Result<(), Failure> {
         let mut at: BTreeMap<u32, &mut Receipt> = BTreeMap::new();
@@ -56,7 +59,8 @@ impl Habits {
         let mut dated = UidSet::new();
         for (uid, receipt) in &at {
             let Some((flags, received)) = wanted.get(&receipt.message) else { continue };
-            for flag in flags.iter().filter(|flag| self.flags.get(flag) != Some(&true)) {
+            let bare = bare.contains(&receipt.message);
+            for flag in flags.iter().filter(|flag| bare || self.flags.get(flag) != Some(&true)) {
                 asked.entry(flag.clone()).or_default().insert(*uid);
             }
             if received.is_some() && !self.dates {
@@ -73,14 +77,18 @@ impl Habits {
         let there = look_at(session, &uids).await?;
         for (flag, uids) in &asked {
             let mut lacking = without(&there, uids, flag);
-            let keeps = lacking.is_empty();
-            self.flags.insert(flag.clone(), keeps);
-            if keeps {
+            let kept = lacking.is_empty();
+            self.flags.insert(flag.clone(), kept);
+            if kept {
                 continue;
             }
             match session.flag(&lacking, flag, true).await {
                 Ok(()) => lacking = without(&look_at(session, &lacking).await?, &lacking, flag),
-                Err(refused) if refused.kind == Kind::Folder => {}
+                Err(refused) if refused.kind == Kind::Folder => {
+                    if let Flag::Keyword(word) = flag {
+                        keeps.refuses(word.as_str());
+                    }
+                }
                 Err(failure) => return Err(failure),
             }
             for uid in lacking.iter() {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::pause;
+use super::super::belonging::as_it_began;
 use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{leave, roll_back};
 use super::super::tally::{Sums, Tally};
@@ -124,7 +125,10 @@ impl Manager {
             let result = self.put_back(&account, &job.cancel).await;
             self.put_back_ended(&account, result).await
         } else {
-            let mut result = self.one_try(&account, &job.cancel).await;
+            let mut result = match self.come_over(&account, &job.cancel).await {
+                Ok(()) => self.one_try(&account, &job.cancel).await,
+                Err(failure) => Err(failure),
+            };
             // A token lasts an hour: the next one is taken, and nobody has to know.
             while let Err(failure) = &result
                 && self.has_moved(&name)
@@ -415,7 +419,11 @@ impl Manager {
         }
     }
 
-    async fn put_back(&self, account: &Account, cancel: &CancellationToken) -> Result<String, Failure> {
+    pub(super) async fn put_back(
+        &self,
+        account: &Account,
+        cancel: &CancellationToken,
+    ) -> Result<String, Failure> {
         let means = self.means();
         let (made, provisioned, left) = {
             let mut state = self.lock();
@@ -426,6 +434,7 @@ impl Manager {
             leave(&means, account).await?;
             return Ok("it was given up to put the destination back; what is there was left".to_owned());
         }
+        let account = &as_it_began(&means, account)?;
         let undone = roll_back(&means, account, made.map(Into::into));
         let undone = match means.place(account) {
             Ok(Place::Server(_)) => tokio::select! {

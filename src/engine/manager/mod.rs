@@ -11,6 +11,7 @@ mod files;
 mod find;
 mod hosts;
 mod migrations;
+mod moved;
 mod notices;
 mod once;
 mod polls;

@@ -157,7 +157,16 @@ impl Manager {
     pub fn details(&self, name: &str) -> Result<Details, Failure> {
         let journal = self.means().journal.clone();
         let mut folders: Vec<FolderRecord> = journal.folders(name)?.into_values().collect();
-        folders.sort_by(|a, b| a.name.cmp(&b.name));
+        folders.sort_by(|a, b| (&a.name, b.run).cmp(&(&b.name, a.run)));
+        // A folder of a mailbox that was the source before.
+        let mut latest: Option<(String, i64)> = None;
+        folders.retain(|folder| match &latest {
+            Some((name, run)) if *name == folder.name => *run == folder.run,
+            _ => {
+                latest = Some((folder.name.clone(), folder.run));
+                true
+            }
+        });
         let mut skipped: Vec<SkippedRecord> = journal.skipped(name)?.into_iter().map(|(_, _, r)| r).collect();
         skipped.sort_by(|a, b| (&a.folder, &a.id).cmp(&(&b.folder, &b.id)));
         Ok(Details { folders, skipped })

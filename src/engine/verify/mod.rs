@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::Copy;
 use self::mail::Mail;
-use super::{Means, gmail, identity, listed, maildrop, migrate};
+use super::{Means, belonging, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
@@ -133,6 +133,7 @@ pub(super) async fn verify(
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
+    belonging::is_here(means, account)?;
     match account.source.protocol {
         Protocol::Imap => imap(means, account, bodies, told).await,
         Protocol::Pop3 => pop3(means, account, bodies).await,
@@ -150,7 +151,7 @@ async fn imap(
     let map = match account.job {
         Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
             let folders = migrate::arranged(folders.clone(), true, account);
-            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire).folder, f));
+            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire, account.era).folder, f));
             Some(gmail::Map::of(&mut session, keys).await?)
         }
         _ => None,
@@ -165,25 +166,35 @@ async fn imap(
     let (mut mail, mut here) = Mail::look(means, account, &records, directories).await?;
     let mut sum = Verified::default();
     for folder in &folders {
-        let key = Origin::imap(&account.name, &folder.wire).folder;
+        let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
         let record = records.get(&key).filter(|r| r.uidvalidity != 0);
         let skipped = left_out.remove(&key).unwrap_or_default();
         let name = folder.path.to_string();
-        let (validity, messages) =
-            match details(means, account, &mut session, folder, key, record, &skipped).await {
-                Ok(found) => found,
-                Err(failure) if failure.reach() == Reach::Folder => {
-                    sum.find(Finding {
-                        folder: name,
-                        id: "(folder)".to_owned(),
-                        what: What::Unread,
-                        size: None,
-                        reason: failure.words,
-                    });
-                    continue;
+        let found = match details(means, account, &mut session, folder, key, record, &skipped).await {
+            // Whether it is the folder's fault shows when it is asked for once more.
+            Err(failure) if failure.broke() => {
+                session = means.imap(account).await?;
+                details(means, account, &mut session, folder, key, record, &skipped).await
+            }
+            found => found,
+        };
+        let (validity, messages) = match found {
+            Ok(found) => found,
+            Err(failure) if failure.broke() || failure.reach() == Reach::Folder => {
+                if failure.broke() {
+                    session = means.imap(account).await?;
                 }
-                Err(failure) => return Err(failure),
-            };
+                sum.find(Finding {
+                    folder: name,
+                    id: "(folder)".to_owned(),
+                    what: What::Unread,
+                    size: None,
+                    reason: failure.words,
+                });
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         let shown = |there: &There| match (&map, there.message) {
             (Some(map), MessageRef::Imap { uid, .. }) => map.shows(key, uid),
             _ => true,
@@ -366,7 +377,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
     };
     let mut session = means.pop3(account).await?;
     let listed = session.list().await?;
-    let identities = identity::identify(&mut session, &listed).await?;
+    let identities = identity::identify(&mut session, &listed, account.era).await?;
     let (known, _) = means.journal.identities(&account.name)?;
     let skipped: BTreeSet<String> =
         means.journal.skipped(&account.name)?.into_iter().map(|(_, _, record)| record.id).collect();
