@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::maildrop::{self, Errand, directory_of};
+use super::maildrop::{self, Errand, placed};
 use super::migrate::{Try, look_again, subscribe_all};
 use super::poll::Outcome;
 use super::tally::{FolderNumbers, Tally};
@@ -13,6 +13,7 @@ use super::{Means, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::Home;
 use crate::destination::maildir::Origin;
+use crate::destination::place::Placed;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, SourceRecord};
 use crate::message::FolderPath;
@@ -98,13 +99,13 @@ pub(super) async fn drain(
 ) -> Result<(), Failure> {
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
-    let directory = directory_of(&naming, &levels);
+    let Placed { directory, path, note } = placed(&naming, &levels);
     let old = means.journal.folders(&account.name)?.remove(&FOLDER).unwrap_or_default();
     let record = FolderRecord {
         name: "INBOX".to_owned(),
         directory: directory.clone(),
-        destination: cut(&FolderPath(levels.clone()).to_string()),
-        note: None,
+        destination: cut(&path.to_string()),
+        note: note.map(|note| cut(&note)),
         run: this.run,
         state: FolderState::Running,
         ledger: Ledger::default(),

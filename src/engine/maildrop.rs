@@ -23,7 +23,7 @@ use crate::account::Account;
 use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
-use crate::destination::place::{Naming, place};
+use crate::destination::place::{Naming, Placed, place};
 use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
@@ -171,7 +171,7 @@ pub(super) async fn run(
             subscribe: moving.is_none(),
             ..Opening::new(&work.directory, origin)
         };
-        let opened = landing.open(opening).await?;
+        let opened = landing.open(opening).await.map_err(no_place)?;
         if let Some(now) = opened.there {
             let mut standing = outcome.record.standing();
             at_server.opened(&mut standing, now);
@@ -279,8 +279,23 @@ async fn orphans(
 }
 
 pub(super) fn directory_of(naming: &Naming, mailbox: &[String]) -> String {
-    let folder = [((), FolderPath(mailbox.to_vec()))];
-    place(naming, &folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
+    placed(naming, mailbox).directory
+}
+
+/// Where a folder goes that is the only one.
+pub(super) fn placed(naming: &Naming, mailbox: &[String]) -> Placed {
+    let path = FolderPath(mailbox.to_vec());
+    let inbox = Placed { directory: String::new(), path: path.clone(), note: None };
+    place(naming, &[((), path)], &BTreeMap::new()).remove(&()).unwrap_or(inbox)
+}
+
+/// A folder of our own that cannot be opened is no fault of the source.
+fn no_place(failure: Failure) -> Failure {
+    if failure.kind != Kind::Folder {
+        return failure;
+    }
+    let words = format!("at the destination {}", failure.words);
+    Failure::new(Kind::Destination, words, "look there, or choose another folder; it is tried again")
 }
 
 /// Numbers of messages in this session, and how they are shown, by identity.

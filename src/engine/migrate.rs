@@ -379,7 +379,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
         if let Some(why) = &part.folder.broken {
-            give_up(&shared, part, &not_read(why), ONE).await?;
+            give_up(&shared, part, (Kind::Folder, &not_read(why)), ONE).await?;
             claim.finish();
             continue;
         }
@@ -397,7 +397,8 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             Ok(Brought::NoPlace(words, ledger)) => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, &format!("at the destination {words}"), ledger).await?;
+                    let why = format!("at the destination {words}");
+                    give_up(&shared, part, (Kind::Destination, &why), ledger).await?;
                     claim.finish();
                 }
             }
@@ -406,14 +407,14 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 session = shared.another(&part.folder.wire, failure).await?;
                 part.tries += 1;
                 if part.tries >= FOLDER_BREAKS {
-                    give_up(&shared, part, &reason, ONE).await?;
+                    give_up(&shared, part, (Kind::Unavailable, &reason), ONE).await?;
                     claim.finish();
                 }
             }
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, &not_read(&failure.words), ONE).await?;
+                    give_up(&shared, part, (Kind::Folder, &not_read(&failure.words)), ONE).await?;
                     claim.finish();
                 }
             }
@@ -453,7 +454,12 @@ fn not_read(words: &str) -> String {
 }
 
 /// A folder that nothing comes from: told, and counted.
-async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> Result<(), Failure> {
+async fn give_up(
+    shared: &Shared,
+    part: &Part,
+    (kind, reason): (Kind, &str),
+    ledger: Ledger,
+) -> Result<(), Failure> {
     let key = Origin::imap(&shared.account.name, &part.folder.wire, shared.account.era).folder;
     tracing::warn!(
         MIGRATION = shared.account.name,
@@ -476,7 +482,7 @@ async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> 
     shared.means.journal.commit(changes).await?;
     let numbers = FolderNumbers { ledger, done: true, ..FolderNumbers::default() };
     shared.tally.set(key, numbers);
-    shared.tally.hindered(ledger.failed, Failure::new(Kind::Unavailable, reason, "it is tried again"));
+    shared.tally.hindered(ledger.failed, Failure::new(kind, reason, "it is tried again"));
     Ok(())
 }
 

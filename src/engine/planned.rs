@@ -242,11 +242,12 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     };
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
-    let directory = super::maildrop::directory_of(&naming, &levels);
+    let place = super::maildrop::placed(&naming, &levels);
     let mut folder = PlannedFolder {
         source: "INBOX".to_owned(),
-        destination: FolderPath(levels).to_string(),
-        made: !missing(means, account, [directory].into()).await?.is_empty(),
+        destination: place.path.to_string(),
+        made: !missing(means, account, [place.directory].into()).await?.is_empty(),
+        note: place.note,
         ..PlannedFolder::default()
     };
     let mut new_bytes = 0;

@@ -224,6 +224,8 @@ pub struct MigrationRecord {
     pub outcome: Option<String>,
     /// Where a rollback ends: cancelled by a person, or rolled back after a failure.
     pub cancelled: bool,
+    /// A person gave the rollback up: what is still there stays.
+    pub left: bool,
     /// Folders at the source.
     pub folders_total: Option<u64>,
     /// Folders done.
@@ -314,6 +316,7 @@ impl Default for MigrationRecord {
             error: None,
             outcome: None,
             cancelled: false,
+            left: false,
             folders_total: None,
             folders_done: 0,
             messages_total: None,

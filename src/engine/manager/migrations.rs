@@ -12,7 +12,7 @@ use super::super::backoff::pause;
 use super::super::belonging::{as_it_began, in_its_era, settle};
 use super::super::found::{Found, found};
 use super::super::migrate::{Try, begin, migrate};
-use super::super::rollback::roll_back;
+use super::super::rollback::{leave, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
@@ -122,10 +122,10 @@ impl Manager {
             state.migration(&name).is_some_and(|(_, entry)| entry.record.state == Stage::RollingBack)
         };
         let ended = if rolling_back {
-            let result = self.put_back(&account).await;
+            let result = self.put_back(&account, &job.cancel).await;
             self.put_back_ended(&account, result).await
         } else {
-            let mut result = match self.come_over(&account).await {
+            let mut result = match self.come_over(&account, &job.cancel).await {
                 Ok(()) => self.one_try(&account, &job.cancel).await,
                 Err(failure) => Err(failure),
             };
@@ -418,16 +418,33 @@ impl Manager {
         }
     }
 
-    pub(super) async fn put_back(&self, account: &Account) -> Result<String, Failure> {
-        let account = &as_it_began(&self.means(), account)?;
-        let (made, provisioned) = {
+    pub(super) async fn put_back(
+        &self,
+        account: &Account,
+        cancel: &CancellationToken,
+    ) -> Result<String, Failure> {
+        let means = self.means();
+        let (made, provisioned, left) = {
             let mut state = self.lock();
             let record = state.migration(&account.name).map(|(_, entry)| &entry.record);
-            record.map(|record| (record.made.clone(), record.provisioned.clone())).unwrap_or_default()
+            record.map(|r| (r.made.clone(), r.provisioned.clone(), r.left)).unwrap_or_default()
         };
-        let undone = roll_back(&self.means(), account, made.map(Into::into)).await?;
+        if left {
+            leave(&means, account).await?;
+            return Ok("it was given up to put the destination back; what is there was left".to_owned());
+        }
+        let account = &as_it_began(&means, account)?;
+        let undone = roll_back(&means, account, made.map(Into::into));
+        let undone = match means.place(account) {
+            Ok(Place::Server(_)) => tokio::select! {
+                undone = undone => undone?,
+                () = cancel.cancelled() => return Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+            },
+            // What goes on on a disk cannot be stopped, and does not take long.
+            _ => undone.await?,
+        };
         if let Some(digest) = provisioned {
-            self.means().take_back(account, digest).await?;
+            means.take_back(account, digest).await?;
         }
         Ok(format!(
             "the destination is as it was: {} messages and {} folders removed",
@@ -454,6 +471,13 @@ impl Manager {
                     entry.tally = None;
                     changes.history(now(), name, record);
                     true
+                }
+                // Stopped with the daemon, it goes on then; given up, it ends at once.
+                Err(failure)
+                    if failure.kind == Kind::Stopped || (record.left && failure.kind != Kind::Journal) =>
+                {
+                    record.next_try_at = None;
+                    false
                 }
                 Err(failure) => {
                     tracing::error!(MIGRATION = name, "the destination cannot be put back yet: {failure}");

@@ -85,6 +85,10 @@ pub struct Overview {
     pub migrations_running: u64,
     /// Migrations that wait.
     pub migrations_waiting: u64,
+    /// Uploads that run.
+    pub uploads_running: u64,
+    /// Backups that run.
+    pub backups_running: u64,
     /// Messages brought since the start.
     pub messages: u64,
     /// Octets brought since the start.
@@ -173,7 +177,10 @@ impl Manager {
     /// The daemon as a whole.
     pub fn overview(&self) -> Overview {
         let state = self.lock();
+        let (uploads_running, backups_running) = self.transfers();
         let mut overview = Overview {
+            uploads_running,
+            backups_running,
             invalid: state.broken.len() as u64,
             messages: self.total.messages.load(Relaxed),
             bytes: self.total.bytes.load(Relaxed),

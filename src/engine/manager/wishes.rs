@@ -1,10 +1,15 @@
 //! What a person wishes of one migration: to pause, to go on, to be cancelled. It refuses what cannot be granted, in
 //! words, and holds back from taking away what an earlier run brought.
 
+use std::time::Duration;
+
 use super::super::{Place, now};
 use super::{Manager, Refusal};
 use crate::journal::{Changes, Finish, MigrationRecord};
 use crate::migration::{State as Stage, Wish};
+
+/// An attempt to put a destination back is waited for as long as this.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 impl Manager {
     /// Pauses, resumes or cancels a migration and says its state then.
@@ -34,6 +39,11 @@ impl Manager {
             })?;
             // What never began brought nothing; what an earlier run brought is not this one's to remove.
             let stage = match stage {
+                // The attempt that runs has to end first, and the journal to forget the run.
+                Stage::Cancelled if entry.record.state == Stage::RollingBack => {
+                    entry.record.left = true;
+                    Stage::RollingBack
+                }
                 Stage::RollingBack if entry.record.started_at.is_none() => Stage::Cancelled,
                 stage => stage,
             };
@@ -90,7 +100,22 @@ impl Manager {
             self.unseal(name).await;
         }
         self.told();
+        if wish == (Wish::Cancel { keep: true }) && stage == Stage::RollingBack {
+            return Ok(self.left(name).await);
+        }
         Ok(stage)
+    }
+
+    /// Waits a while for the end of a rollback that was given up; says the state then.
+    async fn left(&self, name: &str) -> Stage {
+        let mut changes = self.changes();
+        let stage = || {
+            let mut state = self.lock();
+            state.migration(name).map_or(Stage::Cancelled, |(_, entry)| entry.record.state)
+        };
+        let over = async { while stage() == Stage::RollingBack && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(FAREWELL, over).await;
+        stage()
     }
 }
 
