@@ -118,7 +118,9 @@ fn a_migration(mut daemon: Daemon, root: &Path, place: impl Fn(&str) -> String, 
         let migration = daemon.migrate("p");
         assert_eq!(migration["messages_imported"], new, "{which} at {host}: {migration:#}");
     }
-    same("what is here", &[one, other].concat(), &Tree::read(root).contents());
+    let tree = Tree::read(root);
+    same("what is here", &[one, other].concat(), &tree.contents());
+    assert_eq!(tree.names().len(), 1, "all in one folder: {:?}", tree.names());
     let folders = daemon.show("p")["folders"].as_array().unwrap().len();
     assert_eq!(folders, 1, "{:#}", daemon.show("p"));
     daemon.ctl(&["verify", "p"]).code(0);

@@ -1,7 +1,7 @@
 //! One try of a migration: check, list, bring every folder over several connections, subscribe. A try that
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -247,11 +247,7 @@ pub(super) fn folders_of(
             (key(folder), FolderPath(levels))
         })
         .collect();
-    let taken: BTreeMap<u64, String> = records
-        .iter()
-        .filter(|(_, record)| record.uidvalidity != 0)
-        .map(|(key, record)| (*key, record.directory.clone()))
-        .collect();
+    let taken = taken(&records, &folders.iter().map(|f| (shorten(&f.path.to_string()), key(f))).collect());
     let mut places = place(naming, &paths, &taken);
     let mut parts = VecDeque::new();
     for folder in folders {
@@ -276,6 +272,18 @@ pub(super) fn folders_of(
         parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole });
     }
     Ok(parts)
+}
+
+/// The places that earlier runs gave. What was brought from another mailbox gives its place to the folder that has its
+/// name now; `now`: the folders' keys by name.
+fn taken(records: &BTreeMap<u64, FolderRecord>, now: &BTreeMap<String, u64>) -> BTreeMap<u64, String> {
+    let mut known: Vec<(&u64, &FolderRecord)> =
+        records.iter().filter(|(_, record)| record.uidvalidity != 0).collect();
+    known.sort_by_key(|(_, record)| record.run);
+    let keys: BTreeSet<u64> = now.values().copied().collect();
+    let (here, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(key, _)| keys.contains(key));
+    let inherited = gone.into_iter().map(|(key, record)| (now.get(&record.name).unwrap_or(key), record));
+    inherited.chain(here).map(|(key, record)| (*key, record.directory.clone())).collect()
 }
 
 /// Folders that are missing are recorded as made before they are: whoever stops us in between, a rollback
