@@ -255,3 +255,25 @@ fn flags_and_bodies_in_answers_of_their_own() {
         assert!((112..=113).contains(&there), "{there} with {letters:?}");
     }
 }
+
+/// A Maildir has letters for 26 of them: what does not fit is told, and nothing that `verify` would find.
+#[test]
+fn more_keywords_than_a_folder_has_letters() {
+    let mut inbox = Folder::new("INBOX", 40);
+    for mail in &mut inbox.mails {
+        mail.flags = format!("\\Seen word{}", mail.uid);
+    }
+    let source = FakeImap::start(vec![inbox], fake_imap::honest);
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate("old", "alice", source.port, ("alice", "secret"), ""));
+    daemon.start();
+    assert_eq!(daemon.migrate("old")["messages_imported"], 40);
+    let note = daemon.show("old")["folders"][0]["note"].clone();
+    assert!(
+        note.as_str().is_some_and(|note| note.starts_with("14 messages have flags or keywords")),
+        "{note}"
+    );
+    let verified = daemon.ctl(&["--json", "verify", "old"]).code(0).json();
+    assert_eq!((&verified["alike"], &verified["altered"]), (&40.into(), &0.into()), "{verified:#}");
+    daemon.stop();
+}

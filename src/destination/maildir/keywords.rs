@@ -2,8 +2,10 @@
 //! to words. The file is changed under Dovecot's own lock (`dovecot-uidlist.lock`). It refuses a
 //! twenty-seventh keyword: that one is reported as not carried.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -105,6 +107,18 @@ fn write(mailbox: &Mailbox, folder: &Folder, names: &[String]) -> Result<(), Fai
 /// The folder cannot be read.
 pub(super) fn words(mailbox: &Mailbox, folder: &Folder) -> Result<Vec<String>, Failure> {
     read(mailbox, folder)
+}
+
+/// The only keywords, in lower case, that messages of a folder can have, if it has no letter left for others.
+///
+/// # Errors
+/// The mailbox or the folder cannot be read.
+pub fn last_keywords(path: &Path, directory: &str) -> Result<Option<BTreeSet<String>>, Failure> {
+    let Some(mailbox) = Mailbox::open_existing(path)? else { return Ok(None) };
+    let Some(folder) = Folder::open_existing(&mailbox, directory)? else { return Ok(None) };
+    let words = words(&mailbox, &folder)?;
+    let full = words.iter().filter(|word| !word.is_empty()).count() >= 26;
+    Ok(full.then(|| words.iter().map(|word| word.to_ascii_lowercase()).collect()))
 }
 
 /// The letters that are taken, bit by bit: `a` is the lowest.

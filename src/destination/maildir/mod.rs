@@ -23,6 +23,7 @@ pub use folder::Folder;
 pub(crate) use folder::entries;
 pub use ground::{clear_tmp, land};
 pub use inventory::{Held, directories, inventory, told_size, wire_size};
+pub use keywords::last_keywords;
 pub use mailbox::{Mailbox, path_for, remove_made, topmost_missing};
 pub use name::{FileName, Origin};
 pub use reflag::{Reflag, reflag, to_reflag};

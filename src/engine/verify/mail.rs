@@ -10,7 +10,7 @@ use super::here::{self, Copy, Here};
 use crate::account::Account;
 use crate::destination::Home;
 use crate::destination::fingerprint::Print;
-use crate::destination::maildir::Origin;
+use crate::destination::maildir::{Origin, last_keywords};
 use crate::destination::server::at_home;
 use crate::engine::{Means, Place, blocking};
 use crate::failure::{Failure, Kind};
@@ -77,10 +77,17 @@ impl Mail {
     }
 
     /// The keywords that a folder is known to keep, in lower case; `None`: those that a Maildir can carry.
-    pub(super) fn keeps(&self, directory: Option<&str>) -> Option<BTreeSet<String>> {
+    ///
+    /// # Errors
+    /// The mailbox cannot be read.
+    pub(super) async fn keeps(&self, directory: Option<&str>) -> Result<Option<BTreeSet<String>>, Failure> {
+        let directory = directory.unwrap_or_default().to_owned();
         match self {
-            Mail::Maildir(_) => None,
-            Mail::Server(server) => Some(server.keeps(directory.unwrap_or_default())),
+            Mail::Maildir(path) => {
+                let path = path.clone();
+                blocking(move || last_keywords(&path, &directory)).await
+            }
+            Mail::Server(server) => Ok(Some(server.keeps(&directory))),
         }
     }
 

@@ -204,7 +204,7 @@ async fn imap(
         let directory = record.map(|r| r.directory.as_str());
         let mirror = matches!(account.job, Job::Migrate(_));
         mail.fill(&mut here, (key, directory), &messages, mirror);
-        let keeps = mail.keeps(directory);
+        let keeps = mail.keeps(directory).await?;
         let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps };
         let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
         if !doubts.is_empty() {
