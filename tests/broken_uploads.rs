@@ -14,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ const BOB: [&str; 5] = ["upload", "--member", "bob@example.com", "--destination"
 /// With UIDPLUS, and without groups.
 const ONE_BY_ONE: &str = "imap_capability = IMAP4rev1 SASL-IR LITERAL+ UIDPLUS ENABLE IDLE NAMESPACE\n";
 const MESSAGES: usize = 1200;
+const HELD: usize = 60;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Alice's mailbox in files that are read in two ways.
@@ -53,11 +54,19 @@ fn ends(daemon: &Daemon) -> usize {
 #[test]
 fn it_ends_with_its_caller() {
     let home = Dovecot::start_with(&[HOME], ONE_BY_ONE);
-    let slow = Arc::new(AtomicBool::new(true));
-    let is_slow = Arc::clone(&slow);
+    // What may be taken before somebody goes; then the rest comes slowly.
+    let (taken, held, slow) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let (takes, holds, is_slow) = (Arc::clone(&taken), Arc::clone(&held), Arc::clone(&slow));
     let port = whimsical(home.imap, move |said, _| {
-        if said.starts_with("APPEND") && is_slow.load(Ordering::SeqCst) {
-            sleep(Duration::from_millis(15));
+        if said.starts_with("APPEND") {
+            let enough = takes.fetch_add(1, Ordering::SeqCst) > HELD;
+            while enough && holds.load(Ordering::SeqCst) {
+                sleep(Duration::from_millis(5));
+            }
+            if is_slow.load(Ordering::SeqCst) {
+                sleep(Duration::from_millis(15));
+            }
         }
         None
     });
@@ -68,6 +77,8 @@ fn it_ends_with_its_caller() {
     let root = home.maildir(HOME.0);
     for (file, signal) in files.iter().zip([Signal::SIGINT, Signal::SIGKILL]) {
         slow.store(true, Ordering::SeqCst);
+        held.store(true, Ordering::SeqCst);
+        taken.store(0, Ordering::SeqCst);
         let (before, ended) = (count(&root), ends(&daemon));
         let words = [&BOB[..], &[file.to_str().unwrap()]].concat();
         let mut client = daemon.client(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -76,6 +87,7 @@ fn it_ends_with_its_caller() {
         assert!(status.contains(", 1 upload\n"), "{status}");
         kill(Pid::from_raw(i32::try_from(client.id()).unwrap()), signal).unwrap();
         client.wait().unwrap();
+        held.store(false, Ordering::SeqCst);
         eventually("the audit log has the end", LIMIT, || (ends(&daemon) > ended).then_some(()));
         let came = count(&root) - before;
         assert!(came < MESSAGES, "it went on to its end: {came}");
