@@ -14,7 +14,7 @@ use crate::account::Member;
 use crate::failure::Failure;
 
 /// So often, with so long a pause, a mailbox is looked at that somebody uploads into.
-const LOOKS: u32 = 30;
+const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 const MEND: &str = "see [policy] in mailhaul.toml";
