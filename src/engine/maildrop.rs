@@ -15,6 +15,7 @@ use super::identity::{self, Copies};
 use super::listed::{Message, Verdict, judge, key_of, shown};
 use super::meter::Meter;
 use super::poll::Outcome;
+use super::proof::Proofs;
 use super::recall::{forget, hindrance, list_skipped, not_taken, remember};
 use super::unsettled::unsettled;
 use super::{Means, blocking, odd};
@@ -135,6 +136,7 @@ pub(super) async fn run(
     fresh.sort_by_key(|message| message.id.is_some_and(|id| odd::is_last(&outcome.record.odd, id)));
 
     let (mut broken, mut recognised) = (None, 0);
+    let proofs = Proofs::default();
     if !fresh.is_empty() {
         let origin = Origin::pop3(name);
         let home = means.open_home(account).await?;
@@ -212,6 +214,7 @@ pub(super) async fn run(
             at_server,
             budget: Budget::of(means, account)?,
             hindered: (0, None),
+            proofs: &proofs,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
@@ -252,6 +255,7 @@ pub(super) async fn run(
         None => remember(journal, name, &known, chunks, &mut changes)?,
     }
     list_skipped(journal, name, &skipped, &mut changes)?;
+    proofs.tell(name, &mut changes);
     journal.commit(changes).await?;
     match broken {
         Some(failure) => Err(failure),
@@ -301,6 +305,7 @@ type Numbers = BTreeMap<u128, (u32, String)>;
 struct Carrier<'c> {
     journal: &'c Journal,
     name: &'c str,
+    proofs: &'c Proofs,
     known: &'c mut BTreeSet<u128>,
     chunks: &'c mut usize,
     outcome: &'c mut Outcome,
@@ -513,6 +518,7 @@ impl Carrier<'_> {
         if ids.is_empty() {
             return Ok(());
         }
+        self.proofs.add(FOLDER, receipts);
         let brought = receipts.iter().filter(|r| !r.adopted);
         let octets: u64 = brought.clone().map(|r| r.octets).sum();
         let count = brought.count() as u64;

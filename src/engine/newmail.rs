@@ -15,6 +15,7 @@ use super::maildrop::placed;
 use super::meter::Meter;
 use super::migrate::{Shared, chosen, work_all};
 use super::poll::Outcome;
+use super::proof::Proofs;
 use super::strays::Search;
 use super::tally::Tally;
 use super::{Means, cut, now};
@@ -24,7 +25,7 @@ use crate::destination::maildir::Origin;
 use crate::destination::place::Placed;
 use crate::failure::Failure;
 use crate::imap::{Session, SourceFolder, Standing};
-use crate::journal::{FolderRecord, FolderState, Side, SkippedRecord};
+use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
 use crate::message::UidSet;
 
 /// Polls once.
@@ -82,8 +83,13 @@ pub(super) async fn run(
         budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
         opened: Mutex::default(),
+        proofs: Proofs::default(),
     });
     let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
+    let mut changes = Changes::default();
+    shared.proofs.tell(&account.name, &mut changes);
+    let kept = means.journal.commit(changes).await;
+    let result = result.and(kept);
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);

@@ -71,6 +71,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         return Err(Failure::new(Kind::Unsupported, "it is polled and is not a migration", mend));
     };
     means.wanted(account).await?;
+    let account = &belonging::in_its_era(means, account).await?;
     let naming = means.naming(account).await?;
     let mut planned = match account.source.protocol {
         Protocol::Pop3 => maildrop(means, account, work).await?,

@@ -40,10 +40,16 @@ pub(super) async fn poll(
     cares: &Arc<Cares>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let moved = match belonging::settle_poll(means, account).await {
-        Ok(moved) => moved,
+    let begun = async {
+        let account = belonging::in_its_era(means, account).await?;
+        let moved = belonging::settle(means, &account).await?;
+        Ok((account, moved))
+    };
+    let (account, moved) = match begun.await {
+        Ok(begun) => begun,
         Err(failure) => return Outcome { failure: Some(failure), ..outcome },
     };
+    let account = &account;
     let result = match account.source.protocol {
         Protocol::Pop3 => match means.naming(account).await {
             Ok(naming) => {

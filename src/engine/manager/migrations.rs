@@ -2,7 +2,6 @@
 //! for good or by a person; and the destination put back where that is due. It refuses to lose a state:
 //! each change is in the journal before it is told.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,15 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::pause;
-use super::super::belonging::as_it_began;
+use super::super::belonging::{as_it_began, in_its_era, settle};
+use super::super::found::{Found, found};
 use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{leave, roll_back};
 use super::super::tally::{Sums, Tally};
-use super::super::{Means, Place, blocking, cut, drain, now};
+use super::super::{Means, Place, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::verdict::{done_about, failed, gone_since, log, millis, retry};
 use super::{Manager, Refusal};
-use crate::account::{Account, Job as AccountJob, Protocol};
+use crate::account::{Account, Job as AccountJob};
 use crate::destination::maildir::topmost_missing;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Finish};
@@ -161,6 +161,8 @@ impl Manager {
             return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
         };
         cannot_be_undone(&means, account)?;
+        let account = &Arc::new(in_its_era(&means, account).await?);
+        settle(&means, account).await?;
         let tally = Arc::new(Tally::default());
         let made = topmost(&means, account).await?;
         let found = self.found(&means, account).await?;
@@ -209,16 +211,13 @@ impl Manager {
         tally.is_some_and(|tally| tally.sums().progress_at.is_some())
     }
 
-    /// What a run that begins finds in its mailbox; see [`drain::found`].
-    async fn found(&self, means: &Means, account: &Account) -> Result<BTreeSet<u128>, Failure> {
+    /// What a run that begins finds in its mailbox.
+    async fn found(&self, means: &Means, account: &Account) -> Result<Found, Failure> {
         let begun = {
             let mut state = self.lock();
             state.migration(&account.name).is_none_or(|(_, entry)| entry.record.started_at.is_some())
         };
-        if begun || account.source.protocol == Protocol::Imap {
-            return Ok(BTreeSet::new());
-        }
-        drain::found(means, account).await
+        if begun { Ok(Found::default()) } else { found(means, account).await }
     }
 
     /// A rollback has to know of a login before it is made.
@@ -264,7 +263,7 @@ impl Manager {
         account: &Account,
         tally: &Arc<Tally>,
         made: Option<String>,
-        found: &BTreeSet<u128>,
+        found: &Found,
     ) -> Result<i64, Failure> {
         let (written, run) = {
             let mut state = self.lock();

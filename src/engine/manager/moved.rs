@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::belonging::{clear, elsewhere};
+use super::super::belonging::elsewhere;
 use super::super::{Means, Place};
 use super::Manager;
 use crate::account::Account;
@@ -41,7 +41,7 @@ impl Manager {
             );
             self.begin_anew(&account.name).await?;
         }
-        clear(&means, account).await
+        Ok(())
     }
 
     /// It keeps its place in the queue.

@@ -158,6 +158,8 @@ impl Manager {
         let journal = self.means().journal.clone();
         let mut folders: Vec<FolderRecord> = journal.folders(name)?.into_values().collect();
         folders.sort_by(|a, b| (&a.name, b.run).cmp(&(&b.name, a.run)));
+        // What was found at the beginning, and of a folder that the source does not have any more.
+        folders.retain(|folder| !folder.name.is_empty());
         // A folder of a mailbox that was the source before.
         let mut latest: Option<(String, i64)> = None;
         folders.retain(|folder| match &latest {
