@@ -11,6 +11,8 @@ mod exim;
 mod fake_imap;
 mod fake_oauth;
 mod maildir;
+mod picky;
+mod view;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -20,13 +22,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corpus::Corpus;
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll, there};
 use dovecot::Dovecot;
 use exim::Exim;
 use fake_imap::{FakeImap, Folder, honest};
 use fake_oauth::FakeOauth;
 use mail_parser::MessageParser;
 use maildir::{Tree, same};
+use picky::whimsical;
+use view::View;
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const NAME: &str = "alice-old";
@@ -348,4 +352,71 @@ fn consent_is_asked_for_once() {
     daemon.migration_in(NAME, &["retrying"], Duration::from_secs(60));
     daemon.stop();
     assert_eq!(notices(&daemon).len(), 1);
+}
+
+fn is_notice(literals: &[Vec<u8>]) -> bool {
+    literals.iter().any(|octets| octets.windows(15).any(|word| word == b"Auto-Submitted:"))
+}
+
+/// The flags of every notice at a server.
+fn flags_of_notices(view: &mut View) -> Vec<String> {
+    view.ask("EXAMINE INBOX");
+    let said = view.ask("UID SEARCH HEADER Auto-Submitted \"\"");
+    let uids: Vec<&str> = said[0].text.split(' ').skip(2).collect();
+    uids.iter().map(|uid| view.ask(&format!("UID FETCH {uid} (FLAGS)"))[0].text.clone()).collect()
+}
+
+/// A server that takes mail and leaves notices without an answer: the queue goes on, and what was held comes once.
+#[test]
+fn no_run_waits_for_a_notice() {
+    let home = ("home-alice", "home secret");
+    let (source, dovecot) =
+        (FakeImap::start(vec![Folder::new("INBOX", 20)], honest), Dovecot::start(&[home]));
+    let held = Arc::new(AtomicBool::new(true));
+    let is_held = Arc::clone(&held);
+    let port = whimsical(dovecot.imap, move |_, literals| {
+        while is_notice(literals) && is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
+    });
+    let mut daemon = Daemon::homing(port, "login = \"home-{local}\"", home.1);
+    daemon.more_settings("[notices]\nto_member = true\n[migrations]\nconcurrency = 1\n");
+    let definition = |name: &str| there(&imap_migrate(name, "alice", source.port, LOGIN, ""));
+    let second = there(&imap_migrate("second", "alice", source.port, LOGIN, "into = \"Second\""));
+    daemon.define("alice", &format!("{}\n{second}", definition("first")));
+    daemon.start();
+    daemon.ctl(&["start", "first", "second"]).code(0);
+    for name in ["first", "second"] {
+        daemon.migration_in(name, &["completed"], Duration::from_secs(30));
+    }
+    let mut view = View::open(dovecot.imap, "", home);
+    assert!(flags_of_notices(&mut view).is_empty(), "they are held");
+    held.store(false, Ordering::SeqCst);
+    eventually("they come", Duration::from_secs(60), || {
+        (flags_of_notices(&mut view).len() >= 4).then_some(())
+    });
+    daemon.stop();
+    assert_eq!(flags_of_notices(&mut view).len(), 4, "that each began, and that each is here");
+}
+
+#[test]
+fn a_notice_comes_without_its_keyword_where_that_is_refused() {
+    let home = ("home-alice", "home secret");
+    let (source, dovecot) = (FakeImap::start(vec![Folder::new("INBOX", 5)], honest), Dovecot::start(&[home]));
+    let port = whimsical(dovecot.imap, |command, _| {
+        let asked = command.lines().next().unwrap_or_default().to_lowercase();
+        asked.contains("mailhaul-notice").then(|| "[LIMIT] Too many keywords in this mailbox".to_owned())
+    });
+    let mut daemon = Daemon::homing(port, "login = \"home-{local}\"", home.1);
+    daemon.more_settings("[notices]\nto_member = true\n");
+    daemon.define("alice", &there(&imap_migrate(NAME, "alice", source.port, LOGIN, "")));
+    daemon.start();
+    daemon.migrate(NAME);
+    let mut view = View::open(dovecot.imap, "", home);
+    eventually("they come", Duration::from_secs(30), || {
+        (flags_of_notices(&mut view).len() == 2).then_some(())
+    });
+    assert!(!flags_of_notices(&mut view).concat().to_lowercase().contains("mailhaul"));
+    daemon.stop();
 }

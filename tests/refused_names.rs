@@ -164,6 +164,41 @@ fn a_place_that_an_earlier_run_gave_is_kept() {
     daemon.stop();
 }
 
+/// A first level that is the inbox's has no case: its children share its name, and are where programs look for them.
+#[test]
+fn below_the_inbox_is_below_the_inbox_however_it_is_written() {
+    let names = ["Inbox", "Inbox/Sub", "INBOX/Sub", "Inbox/Other", "Zz"];
+    let member = ("alice@example.com", "secret of hers");
+    for separator in ["/", "."] {
+        let layout = format!("namespace inbox {{\n  separator = {separator}\n}}\n");
+        let at = |name: &str| name.replace('/', separator);
+        let expected = ["INBOX", "INBOX/Sub_2", "INBOX/Sub", "INBOX/Other", "Zz"].map(at);
+        let expected: BTreeSet<String> = expected.into_iter().collect();
+        let source = source(&names);
+        let home = Dovecot::start_with(&[HOME, member], &layout);
+        let mut daemon = homing(home.imap);
+        daemon.destination(&home.maildir("{member}").display().to_string());
+        let (uid, gid) = home.owner();
+        daemon.run_as(uid, gid);
+        let maildir = imap_migrate("m", "alice", source.port, LOGIN, "");
+        let server = there(&imap_migrate("s", "alice", source.port, LOGIN, ""));
+        daemon.define("alice", &format!("{maildir}\n{server}"));
+        daemon.start();
+        for (name, user) in [("m", member), ("s", HOME)] {
+            let plan = daemon.ctl(&["start", name, "--dry-run"]).code(0).out;
+            assert_eq!(plan.matches("this one goes to ").count(), 1, "{plan}");
+            let done = daemon.migrate(name);
+            adds_up(&done);
+            assert_eq!(done["messages_done"], 10, "{done:#}");
+            let shown = daemon.ctl(&["show", name]).code(0).out;
+            assert_eq!(shown.matches("this one goes to ").count(), 1, "{shown}");
+            daemon.ctl(&["verify", name]).code(0);
+            assert_eq!(filled(&mut View::open(home.imap, "", user)), expected, "{name} {separator}");
+        }
+        daemon.stop();
+    }
+}
+
 /// What the server says before it makes or opens a folder is not known.
 #[test]
 fn what_is_refused_all_the_same_is_no_fault_of_the_account() {

@@ -8,6 +8,7 @@ mod daemon;
 mod dovecot;
 mod fake_imap;
 mod maildir;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use dovecot::Dovecot;
 use fake_imap::{FakeImap, Folder, Mail, Then, honest};
 use maildir::{Tree, count, same};
 use serde_json::Value;
+use view::View;
 
 const LOGIN: (&str, &str) = ("alice", "secret");
 const HOME: (&str, &str) = ("home-alice", "home secret");
@@ -105,6 +107,32 @@ fn a_renamed_folder_and_a_moved_message_are_recognised() {
 #[test]
 fn a_renamed_folder_and_a_moved_message_are_recognised_without_uidplus() {
     moved(OLD);
+}
+
+/// What the member does with one folder here says nothing of the copies in the others.
+#[test]
+fn so_it_is_whatever_becomes_of_another_folder_here() {
+    let source = FakeImap::start(folders(), honest);
+    let users: Vec<String> = (0..4).map(|n| format!("home-user{n}")).collect();
+    let pairs: Vec<(&str, &str)> = users.iter().map(|user| (user.as_str(), HOME.1)).collect();
+    let home = Dovecot::start(&pairs);
+    let names: Vec<String> = (0..4).map(|n| format!("user{n}")).collect();
+    let definitions = names.iter().map(|name| imap_migrate(name, name, source.port, LOGIN, ""));
+    let mut daemon = homing(&home, &definitions.collect::<Vec<_>>().join("\n"));
+    let again = ["DELETE Trash", "CREATE Between", "DELETE Between", "CREATE Trash"];
+    let deeds: [&[&str]; 4] = [&["RENAME Trash Older"], &["DELETE Trash"], &again, &["RENAME Work Works"]];
+    for ((name, user), deeds) in names.iter().zip(&users).zip(deeds) {
+        daemon.migrate(name);
+        let mut view = View::open(home.imap, "", (user, HOME.1));
+        deeds.iter().for_each(|deed| drop(view.ask(deed)));
+    }
+    source.change(|boxes| shift(boxes, "INBOX", 3, "Work", 900));
+    for name in &names {
+        for _ in 0..2 {
+            assert_eq!(numbers(&daemon.migrate(name)), (0, 75), "{name}");
+        }
+    }
+    daemon.stop();
 }
 
 /// A source that keeps the bodies of one folder to itself for as long as it is `stuck`.

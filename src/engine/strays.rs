@@ -9,7 +9,7 @@ use super::at_server::AtServer;
 use super::{Means, blocking};
 use crate::destination::Home;
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
-use crate::destination::server::{Server, Strays};
+use crate::destination::server::{Recorded, Server, Strays};
 use crate::failure::Failure;
 use crate::journal::Side;
 use crate::message::{MessageRef, UidSet};
@@ -22,8 +22,8 @@ pub(super) struct Survey {
     listed: BTreeMap<u64, (u32, UidSet)>,
     /// The sizes of messages that earlier tries found here.
     adopted: Vec<u64>,
-    /// Messages that are known to be here, or may be; by size.
-    here: BTreeMap<u64, usize>,
+    /// Messages that are known to be here, or may be; by folder and size.
+    here: BTreeMap<u64, BTreeMap<u64, usize>>,
 }
 
 impl Survey {
@@ -42,7 +42,8 @@ impl Survey {
     ) {
         if self.listed.insert(folder, listed).is_none() {
             self.adopted.extend(adopted);
-            here.for_each(|size| *self.here.entry(size).or_default() += 1);
+            let sizes = self.here.entry(folder).or_default();
+            here.for_each(|size| *sizes.entry(size).or_default() += 1);
         }
     }
 
@@ -141,7 +142,7 @@ impl Search {
 
     async fn at_server(&self, server: &Server, survey: &Survey) -> Result<Found, Failure> {
         let journal = &self.means.journal;
-        let mut recorded: BTreeMap<String, (u32, UidSet)> = BTreeMap::new();
+        let mut recorded: BTreeMap<String, Recorded> = BTreeMap::new();
         let mut missing = false;
         for (key, record) in journal.folders(&self.account)? {
             let done = journal.uids(&self.account, key, Side::Done)?;
@@ -149,18 +150,22 @@ impl Search {
             let Some(misses) = survey.misses(key, record.uidvalidity, &done) else { continue };
             missing |= misses;
             let there = AtServer::read(journal, &self.account, key)?;
-            let (validity, uids) =
-                recorded.entry(record.directory).or_insert_with(|| (record.there, UidSet::new()));
-            if *validity == record.there {
-                uids.extend(&there.placed);
-                uids.extend(&there.taken);
+            let adopted = journal.uids(&self.account, key, Side::Adopted)?;
+            let folder = recorded.entry(record.directory).or_insert_with(|| Recorded::new(record.there));
+            // Its member numbered the folder anew, or made it again: which copies are whose, nobody knows.
+            folder.known &= there.placed.len() + adopted.len() >= done.len();
+            folder.known &= folder.uidvalidity == record.there || there == AtServer::default();
+            folder.uids.extend(&there.placed);
+            folder.uids.extend(&there.taken);
+            for (size, count) in survey.here.get(&key).into_iter().flatten() {
+                *folder.at_source.entry(*size).or_default() += count;
             }
         }
         // Without a gap at the source nothing can have moved.
         if !missing {
             return Ok(Found::default());
         }
-        let strays = server.strays(&recorded, &survey.here).await?;
+        let strays = server.strays(&recorded).await?;
         Ok(Found { orphans: None, strays: Some(Arc::new(strays)) })
     }
 }

@@ -20,4 +20,4 @@ pub use home::{Arrivals, Leave, Server, at_home};
 pub use intent::forget;
 pub use prints::{all_prints, printer};
 pub use reflag::Reflags;
-pub use strays::Strays;
+pub use strays::{Recorded, Strays};

@@ -24,6 +24,26 @@ pub struct Strays {
     pool: Mutex<Pool>,
 }
 
+/// What is recorded of a folder here.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Its UIDVALIDITY.
+    pub uidvalidity: u32,
+    /// The copies in it.
+    pub uids: UidSet,
+    /// Messages that the source has of it, or may have, by size: as many of the copies are in their place.
+    pub at_source: BTreeMap<u64, usize>,
+    /// Nothing is known to be in it that is not among `uids`.
+    pub known: bool,
+}
+
+impl Recorded {
+    /// Nothing yet.
+    pub fn new(uidvalidity: u32) -> Recorded {
+        Recorded { uidvalidity, uids: UidSet::new(), at_source: BTreeMap::new(), known: true }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Pool {
     /// By size; with those that are still where they belong, for nobody knows which these are.
@@ -43,33 +63,38 @@ struct Copy {
 }
 
 impl Server {
-    /// What is recorded, by folder with UIDVALIDITY, against how many messages of each size the source has of it.
+    /// What is recorded, by folder, against how many messages of each size the source has of it. Where the copies
+    /// cannot be looked at, neither counts: they say nothing of the other folders.
     ///
     /// # Errors
     /// The server does not list them.
-    pub async fn strays(
-        &self,
-        recorded: &BTreeMap<String, (u32, UidSet)>,
-        at_source: &BTreeMap<u64, usize>,
-    ) -> Result<Strays, Failure> {
+    pub async fn strays(&self, recorded: &BTreeMap<String, Recorded>) -> Result<Strays, Failure> {
         let mut session: Session<Parcel> = self.connect().await?;
         let mut found: BTreeMap<u64, Vec<Copy>> = BTreeMap::new();
-        for (name, (uidvalidity, uids)) in recorded.iter().filter(|(_, (_, uids))| !uids.is_empty()) {
-            let listed = match session.examine(name.as_bytes()).await {
-                Ok(examined) if examined.uidvalidity == *uidvalidity && examined.exists > 0 => {
-                    session.sizes_from(1).await.map_err(at_home)?
-                }
-                Ok(_) => continue,
+        let mut at_source: BTreeMap<u64, usize> = BTreeMap::new();
+        for (name, folder) in recorded.iter().filter(|(_, folder)| folder.known) {
+            let examined = match folder.uids.is_empty() {
+                true => None,
+                false => Some(session.examine(name.as_bytes()).await),
+            };
+            let listed = match examined.transpose() {
+                Ok(None) => Vec::new(),
+                Ok(Some(examined)) if examined.uidvalidity != folder.uidvalidity => continue,
+                Ok(Some(examined)) if examined.exists == 0 => Vec::new(),
+                Ok(Some(_)) => session.sizes_from(1).await.map_err(at_home)?,
                 Err(failure) if failure.kind == Kind::Folder => continue,
                 Err(failure) => return Err(at_home(failure)),
             };
-            for (uid, size) in listed.into_iter().filter(|(uid, _)| uids.contains(*uid)) {
-                let copy = Copy { folder: (name.clone(), *uidvalidity), uid, print: None };
+            for (uid, size) in listed.into_iter().filter(|(uid, _)| folder.uids.contains(*uid)) {
+                let copy = Copy { folder: (name.clone(), folder.uidvalidity), uid, print: None };
                 found.entry(size.into()).or_default().push(copy);
+            }
+            for (size, count) in &folder.at_source {
+                *at_source.entry(*size).or_default() += count;
             }
         }
         session.close().await;
-        Ok(Strays::of(found, at_source))
+        Ok(Strays::of(found, &at_source))
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Manager {
     backups: AtomicU64,
     /// For the administrators.
     post: Mutex<post::Post>,
+    /// For the members.
+    turns: Mutex<notices::Turns>,
 }
 
 impl Manager {
@@ -98,6 +100,7 @@ impl Manager {
             uploads: Mutex::default(),
             backups: AtomicU64::default(),
             post: Mutex::default(),
+            turns: Mutex::default(),
         })
     }
 

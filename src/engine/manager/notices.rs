@@ -1,8 +1,9 @@
 //! Notices: to members, into the inbox where their mail comes home, under a name of their own, so that no count and
 //! no rollback takes them for mail of the source; and to administrators, through [`super::post`]. It refuses to let
-//! a run fail for a notice, and to make a mailbox for one.
+//! a run fail for a notice or wait for one, and to make a mailbox for one.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
@@ -25,6 +26,11 @@ use crate::notice::{About, Became, KEYWORD, NAME, Notice, percent};
 
 /// How often a run is looked at for how far it has come.
 const LOOK: Duration = Duration::from_millis(250);
+/// A run waits so long for a notice to its member, and whoever stops the daemon, too; the notice goes on by itself.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whose notice is on its way, by account.
+pub(super) type Turns = BTreeMap<String, Arc<tokio::sync::Mutex<()>>>;
 
 impl Manager {
     /// Tells how the last run ended, if there is something to tell.
@@ -41,11 +47,36 @@ impl Manager {
         if !means.settings.notices.to_admin.is_empty() {
             self.post(notice.clone());
         }
-        if means.settings.notices.to_member
-            && let Err(failure) = deliver(&means, account, &notice).await
-        {
+        if means.settings.notices.to_member {
+            let (manager, account) = (Arc::clone(self), account.clone());
+            let told = self.tasks.spawn(async move { manager.carry_notice(&means, &account, &notice).await });
+            let _ = tokio::time::timeout(PATIENCE, told).await;
+        }
+    }
+
+    /// One after the other: two notices of one account at once would clear up each other.
+    async fn carry_notice(&self, means: &Means, account: &Account, notice: &Notice) {
+        let turn = Arc::clone(self.turns().entry(account.name.clone()).or_default());
+        let told = {
+            let _turn = turn.lock().await;
+            let stopped = async {
+                self.stop.cancelled().await;
+                tokio::time::sleep(PATIENCE).await;
+            };
+            tokio::select! {
+                told = deliver(means, account, notice) => told,
+                () = stopped => Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+            }
+        };
+        drop(turn);
+        self.turns().retain(|_, turn| Arc::strong_count(turn) > 1);
+        if let Err(failure) = told {
             tracing::warn!(ACCOUNT = account.name, "its member could not be told: {failure}");
         }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells that a migration began, and once how far it has come; until `over`, and then what is still due.
