@@ -13,7 +13,7 @@ use super::budget::Budget;
 use super::folder::{Cares, Listing};
 use super::maildrop::directory_of;
 use super::meter::Meter;
-use super::migrate::{Shared, chosen, work_all};
+use super::migrate::{Shared, chosen, none_fits, work_all};
 use super::poll::Outcome;
 use super::strays::Search;
 use super::tally::Tally;
@@ -44,7 +44,11 @@ pub(super) async fn run(
     let folders = session.folders().await?;
     let at_source =
         folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
+    let all = folders.len();
     let folders = chosen(folders, &account.job);
+    if folders.is_empty() {
+        return Err(none_fits(all, &account.job));
+    }
     let standings = match session.standings(&folders).await {
         // One of them is enough for that; whoever opens them finds out which.
         Err(failure) if failure.broke() => {
