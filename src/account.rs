@@ -20,9 +20,9 @@ pub struct Account {
     pub destination: String,
     /// Where the mail is.
     pub source: Source,
-    /// How often another mailbox became the source since progress began: what numbers and names of messages mean
-    /// there, ends with that. A definition does not say it.
-    pub era: u32,
+    /// Which mailbox at a source the progress belongs to: numbers and names of messages mean something there alone. 0
+    /// as long as nobody looked; a definition does not say it.
+    pub era: u64,
     /// What is to be done.
     pub job: Job,
     /// What a mailbox is made with, should it be missing.

@@ -21,6 +21,16 @@ impl FolderPath {
             _ => self.0.is_empty(),
         }
     }
+
+    /// The same folder with the one level written as everybody writes it that has no case: a first one that is the
+    /// inbox's, whose children share its name (RFC 3501, 5.1).
+    pub fn folded(&self) -> Self {
+        let mut levels = self.0.clone();
+        if let Some(first) = levels.first_mut().filter(|first| first.eq_ignore_ascii_case("INBOX")) {
+            "INBOX".clone_into(first);
+        }
+        FolderPath(levels)
+    }
 }
 
 impl fmt::Display for FolderPath {

@@ -95,7 +95,10 @@ impl State {
             (Wish::Pause, _) => Err("it is not in the queue"),
             (Wish::Resume, State::Paused) => Ok(State::Queued),
             (Wish::Resume, _) => Err("it is not paused"),
-            (Wish::Cancel { .. }, State::RollingBack) => Err("its destination is being put back already"),
+            // Where it cannot be put back, somebody has to be able to end that.
+            (Wish::Cancel { keep: false }, State::RollingBack) => {
+                Err("its destination is being put back already; --keep ends that, and leaves what is there")
+            }
             (Wish::Cancel { keep: true }, state) if state.is_open() => Ok(State::Cancelled),
             (Wish::Cancel { keep: false }, state) if state.is_open() => Ok(State::RollingBack),
             (Wish::Cancel { .. }, _) => Err("it is not in the queue"),
@@ -172,6 +175,8 @@ mod tests {
         assert_eq!(State::Paused.wish(Wish::Resume), Ok(State::Queued));
         assert_eq!(State::Running.wish(Wish::Cancel { keep: false }), Ok(State::RollingBack));
         assert_eq!(State::Retrying.wish(Wish::Cancel { keep: true }), Ok(State::Cancelled));
+        assert_eq!(State::RollingBack.wish(Wish::Cancel { keep: true }), Ok(State::Cancelled));
+        assert!(State::RollingBack.wish(Wish::Cancel { keep: false }).is_err());
         assert!(State::Completed.wish(Wish::Cancel { keep: false }).is_err());
     }
 

@@ -10,6 +10,7 @@ mod daemon;
 mod dovecot;
 mod maildir;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -270,6 +271,61 @@ fn lists_are_taken_checked_provisioned_and_migrated() {
     fs::remove_file(&list).unwrap();
     silent(&daemon.path().join("state"), &[PASSWORD, NEW]);
     silent(&daemon.path().join("log"), &[PASSWORD, NEW]);
+}
+
+/// An access control list as the kernel has it (acl(5)): the owner writes, and this user reads.
+fn readable_by(user: u32) -> Vec<u8> {
+    let entries =
+        [(0x01, 6, u32::MAX), (0x02, 4, user), (0x04, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(u16::to_le_bytes(tag));
+        list.extend(u16::to_le_bytes(permissions));
+        list.extend(u32::to_le_bytes(id));
+    }
+    list
+}
+
+/// The extended attributes of a file.
+fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut buffer = vec![0; 64 << 10];
+    let length = rustix::fs::listxattr(path, buffer.as_mut_slice()).unwrap();
+    let names = String::from_utf8(buffer[..length].to_vec()).unwrap();
+    let value = |name: &str| {
+        let length = rustix::fs::getxattr(path, name, buffer.as_mut_slice()).unwrap();
+        (name.to_owned(), buffer[..length].to_vec())
+    };
+    names.split_terminator('\0').map(value).collect()
+}
+
+#[test]
+fn whoever_reads_the_passwd_file_goes_on_reading_it() {
+    let (_old, new, mut daemon) = two_servers(2);
+    let users = new.users();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o640)).unwrap();
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty())
+    };
+    // Dovecot's own user reads it by that alone, where this is root's test.
+    let dovecot = nix::unistd::User::from_name("dovecot").unwrap().map_or(65_534, |user| user.uid.as_raw());
+    set(&users, "system.posix_acl_access", &readable_by(dovecot)).unwrap();
+    // Not every file system has these.
+    let _ = set(&users, "user.note", b"by hand");
+    // What the directory gives to new files is nothing for this one.
+    set(users.parent().unwrap(), "system.posix_acl_default", &readable_by(65_533)).unwrap();
+    let (before, mode) = (attributes(&users), users.metadata().unwrap().permissions().mode());
+    assert_eq!(before["system.posix_acl_access"], readable_by(dovecot));
+    daemon.start();
+    for n in 0..2 {
+        let row = format!("old;user{n};{PASSWORD};k{n}@example.com;{NEW}\n");
+        ctl(&daemon, &row, &["bulk", "add", "-", "--format", "konsoleh"]).code(0);
+        daemon.migrate(&format!("k{n}-example.com"));
+        assert_eq!(fs::read_to_string(&users).unwrap().lines().count(), n + 1);
+        assert_eq!(attributes(&users), before);
+        assert_eq!(users.metadata().unwrap().permissions().mode(), mode);
+        arrived(&new, &format!("k{n}@example.com"), NEW);
+    }
+    daemon.stop();
 }
 
 #[test]

@@ -121,8 +121,8 @@ const DOORS: [(&str, &[&str]); 27] = [
     ("lettre", &["notice"]),
     ("hickory_resolver", &["discover"]),
     ("quick_xml", &["discover"]),
-    // Descriptors that are sent and received.
-    ("rustix", &["control", "ctl"]),
+    // Descriptors that are sent and received; extended attributes, which nix has not.
+    ("rustix", &["control", "ctl", "provision"]),
     ("listenfd", &["systemd"]),
     ("sd_notify", &["systemd"]),
     ("signal_hook", &["daemon"]),

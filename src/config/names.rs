@@ -1,9 +1,9 @@
 //! Names that go on into paths, folders and protocol lines: addresses, folders, patterns, hosts.
 //! Each function either returns a name that is safe there or says what is wrong and what is right.
 
-use crate::account::Member;
-
 use super::complaint::nearest;
+use crate::account::Member;
+use crate::message::FolderPath;
 
 /// What is wrong, what would be right.
 pub(super) type Wrong = (String, String);
@@ -55,17 +55,13 @@ pub(super) fn folder(written: &str) -> Result<Vec<String>, Wrong> {
     if written.chars().any(char::is_control) {
         return wrong("holds a control character", example);
     }
-    let mut levels: Vec<String> = written.split('/').map(str::to_owned).collect();
+    let levels: Vec<String> = written.split('/').map(str::to_owned).collect();
     for level in &levels {
         if level.is_empty() || level == "." || level == ".." {
             return wrong(format!("a level is {level:?}"), example);
         }
     }
-    if let Some(first) = levels.first_mut().filter(|first| first.eq_ignore_ascii_case("INBOX")) {
-        // INBOX is one folder in any case (RFC 3501, 5.1).
-        "INBOX".clone_into(first);
-    }
-    Ok(levels)
+    Ok(FolderPath(levels).folded().0)
 }
 
 /// A pattern on source folder names, or a special use.

@@ -222,6 +222,12 @@ pub struct Status {
     pub migrations_running: u64,
     /// Migrations that wait.
     pub migrations_waiting: u64,
+    /// Uploads that run now.
+    #[serde(default)]
+    pub uploads_running: u64,
+    /// Backups that run now.
+    #[serde(default)]
+    pub backups_running: u64,
     /// Messages brought since the start.
     pub messages_imported: u64,
     /// Octets brought since the start.

@@ -2,7 +2,7 @@
 //! when the caller hangs up. It refuses to read or write a file itself.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
@@ -70,17 +70,18 @@ pub(super) fn upload(
     fed(move |feed| async move {
         let cancel = to.cancel().clone();
         let (told, member) = (feed.clone(), log.member.clone());
+        let so_far = Arc::new(Mutex::new(String::new()));
+        let last = Arc::clone(&so_far);
         let work = manager.upload(to, files, move |sum| {
+            if let Ok(mut last) = last.lock() {
+                *last = in_words(sum);
+            }
             // Whoever reads slowly misses numbers, never the end.
             let _ = told.try_send((uploaded(&member, sum), true));
         });
         let last = match until_gone(&feed, cancel, work).await {
             Ok(sum) => {
-                let numbers = format!(
-                    "{} imported, {} already there, {} left out",
-                    sum.imported, sum.already_there, sum.skipped
-                );
-                log.note(None, &numbers);
+                log.note(None, &in_words(&sum));
                 let left_out = sum.list.iter().map(|out| LeftOut {
                     what: out.what.clone(),
                     size: out.size,
@@ -90,7 +91,7 @@ pub(super) fn upload(
                 api::Uploaded { ok: Some(sum.broken == 0), left_out, ..uploaded(&log.member, &sum) }
             }
             Err(failure) => {
-                log.note(Some(&failure), "");
+                log.note(Some(&failure), so_far.lock().as_deref().map_or("", String::as_str));
                 api::Uploaded {
                     member: log.member.clone(),
                     ok: Some(false),
@@ -101,6 +102,10 @@ pub(super) fn upload(
         };
         let _ = feed.send((last, false)).await;
     })
+}
+
+fn in_words(sum: &engine::Uploaded) -> String {
+    format!("{} imported, {} already there, {} left out", sum.imported, sum.already_there, sum.skipped)
 }
 
 fn uploaded(member: &str, sum: &engine::Uploaded) -> api::Uploaded {

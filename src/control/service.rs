@@ -247,6 +247,8 @@ impl Service {
             polls_running: overview.polls_running,
             migrations_running: overview.migrations_running,
             migrations_waiting: overview.migrations_waiting,
+            uploads_running: overview.uploads_running,
+            backups_running: overview.backups_running,
             messages_imported: overview.messages,
             bytes_imported: overview.bytes,
             messages_per_second: messages,

@@ -20,11 +20,13 @@ pub(super) async fn run(connection: &mut Connection, screen: &mut Screen) -> Out
         "accounts    {} enabled, {} disabled, {} invalid, {} denied",
         status.enabled, status.disabled, status.invalid, status.denied
     ));
-    screen.line(&format!(
-        "running     {}, {}",
-        count(status.polls_running, "poll"),
-        count(status.migrations_running, "migration")
-    ));
+    let mut running =
+        vec![count(status.polls_running, "poll"), count(status.migrations_running, "migration")];
+    let others = [(status.uploads_running, "upload"), (status.backups_running, "backup")];
+    running.extend(
+        others.into_iter().filter(|(number, _)| *number > 0).map(|(number, what)| count(number, what)),
+    );
+    screen.line(&format!("running     {}", running.join(", ")));
     screen.line(&format!("queue       {} waiting", count(status.migrations_waiting, "migration")));
     screen.line(&format!(
         "imported    {}, {} since the start",

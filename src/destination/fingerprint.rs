@@ -21,6 +21,27 @@ pub struct Fingerprint {
     lines: Option<bool>,
 }
 
+/// The beginning of a message as it came, by which it is known again.
+#[derive(Debug, Clone, Default)]
+pub struct Head(Vec<u8>);
+
+impl Head {
+    /// Octets; a message that has fewer is known by all of them.
+    const OCTETS: usize = 512;
+
+    /// The next octets.
+    pub fn push(&mut self, data: &[u8]) {
+        let lacks = Head::OCTETS - self.0.len().min(Head::OCTETS);
+        self.0.extend_from_slice(data.get(..lacks.min(data.len())).unwrap_or_default());
+    }
+
+    /// 64 bits of it.
+    pub fn finish(&self) -> u64 {
+        let digest = ring::digest::digest(&SHA256, &self.0);
+        digest.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    }
+}
+
 /// The result: alike for alike messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Print {

@@ -203,6 +203,8 @@ pub struct Receipt {
     pub altered: bool,
     /// It has another date there than it was given.
     pub redated: bool,
+    /// How it begins; `None`: it did not come over the wire.
+    pub head: Option<u64>,
 }
 
 impl Receipt {
@@ -228,6 +230,7 @@ impl Receipt {
             uid: None,
             altered: false,
             redated: false,
+            head: None,
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn place<K: Ord + Clone>(
     let mut copies: BTreeMap<String, u32> = BTreeMap::new();
     // Names that need no change come first, so that they keep their own name in a clash.
     let (plain, changed): (Vec<_>, Vec<_>) =
-        folders.iter().partition(|(_, path)| naming.safe(path).1.is_none());
+        folders.iter().partition(|(_, path)| naming.safe(path).0 == path.0);
     for (key, path) in plain.into_iter().chain(changed) {
         let (levels, note) = naming.safe(path);
         let path_shown = FolderPath(levels.clone());
@@ -83,6 +83,7 @@ impl Naming {
         if path.is_inbox() {
             return (vec!["INBOX".to_owned()], None);
         }
+        let path = path.folded();
         let levels: Vec<String> = path.0.iter().map(|level| self.level(level)).collect();
         let whole = levels.iter().map(|l| mutf7::encode(l)).collect::<Vec<_>>().join(".");
         let longest = match self {
@@ -172,6 +173,26 @@ mod tests {
         assert_eq!(placed[&3].directory, ".a_b_c");
         for key in [0, 2, 3, 4] {
             assert!(placed[&key].note.is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_the_inbox_is_below_the_inbox() {
+        let folders =
+            paths(&[&["Inbox", "Sub"], &["INBOX", "Sub"], &["inbox", "Other"], &["Old", "Inbox", "x"]]);
+        for (naming, expected) in [
+            (Naming::Maildir, [".INBOX.Sub_2", ".INBOX.Sub", ".INBOX.Other", ".Old.Inbox.x"]),
+            (
+                Naming::Server(Layout { delimiter: Some(b'/'), ..Layout::default() }),
+                ["INBOX/Sub_2", "INBOX/Sub", "INBOX/Other", "Old/Inbox/x"],
+            ),
+        ] {
+            let placed = place(&naming, &folders, &BTreeMap::new());
+            let places: Vec<&str> = placed.values().map(|p| p.directory.as_str()).collect();
+            assert_eq!(places, expected);
+            let told: Vec<usize> =
+                placed.iter().filter(|(_, p)| p.note.is_some()).map(|(key, _)| *key).collect();
+            assert_eq!(told, [0]);
         }
     }
 

@@ -13,7 +13,7 @@ use nix::libc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use super::fingerprint::{Fingerprint, Print};
+use super::fingerprint::{Fingerprint, Head, Print};
 use super::landing::{Fate, Landing, Opened, Opening, Order, Placement, Receipt};
 use super::maildir::FileName;
 use super::received::{LONGEST_HEAD, arrival};
@@ -72,6 +72,8 @@ pub(super) struct Body {
     pub(super) eight_bit: bool,
     /// How long it will be at the destination.
     pub(super) kept: u64,
+    /// How it begins.
+    pub(super) head: u64,
 }
 
 impl Body {
@@ -102,6 +104,7 @@ struct Staged {
     buffer: Vec<u8>,
     arrival: Option<i64>,
     eight_bit: bool,
+    head: Head,
 }
 
 /// Starts a landing whose messages wait in `directory`; `carry` brings them on, and leaves a failure as soon as it has
@@ -217,13 +220,21 @@ impl Spool {
                     None => (Arc::new(nameless(&self.directory)?), 0),
                 };
                 self.file = Some((Arc::clone(&file), start));
-                let staged =
-                    Staged { file, start, written: 0, buffer: Vec::new(), arrival: None, eight_bit: false };
+                let staged = Staged {
+                    file,
+                    start,
+                    written: 0,
+                    buffer: Vec::new(),
+                    arrival: None,
+                    eight_bit: false,
+                    head: Head::default(),
+                };
                 self.current = Some((piece, staged));
             }
             Parcel::Data(data) => {
                 let Some((_, staged)) = &mut self.current else { return Ok(()) };
                 staged.buffer.extend_from_slice(&data);
+                staged.head.push(&data);
                 if staged.buffer.len() >= WRITE_AT {
                     staged.write()?;
                 }
@@ -236,8 +247,10 @@ impl Spool {
                 {
                     *length = staged.start + staged.written;
                 }
+                let head = staged.head.finish();
                 let Staged { file, start: offset, written: octets, arrival, eight_bit, .. } = staged;
-                self.complete.insert(piece, Body { file, offset, octets, arrival, eight_bit, kept: octets });
+                let body = Body { file, offset, octets, arrival, eight_bit, kept: octets, head };
+                self.complete.insert(piece, body);
             }
             Parcel::Abandon => self.current = None,
         }

@@ -3,7 +3,7 @@
 //! source: then numbers and names of messages prove nothing any more. It refuses to count either, and to take anything
 //! back anywhere but where it came.
 
-use super::{Means, Place, blocking};
+use super::{Means, Place, blocking, proof};
 use crate::account::{Account, Job};
 use crate::destination::maildir::Origin;
 use crate::destination::server;
@@ -21,35 +21,62 @@ fn of(account: &Account) -> Belonging {
 
 fn source(account: &Account) -> (String, String) {
     let whose = account.source.authorize_as.as_ref().unwrap_or(&account.source.username);
-    (account.source.host.to_ascii_lowercase(), whose.to_ascii_lowercase())
+    let server = format!("{}:{}", account.source.host.to_ascii_lowercase(), account.source.port);
+    (server, whose.to_ascii_lowercase())
+}
+
+fn mark(account: &Account) -> u64 {
+    Origin::pop3(&account.name).account
 }
 
 fn is_same_place(one: &Belonging, other: &Belonging) -> bool {
     (&one.member, &one.destination) == (&other.member, &other.destination)
 }
 
-/// The era that an account is in. With another server or another login it may be another mailbox, where the same
-/// numbers and names are other messages: what comes is compared by its octets with what is here. Nobody can look at
-/// what went by LMTP, so there another server for the same login is taken for the same mailbox.
-///
-/// # Errors
-/// The journal cannot be read.
-pub(super) fn era(means: &Means, account: &Account) -> Result<u32, Failure> {
-    let Some(known) = means.journal.belonging(&account.name)? else { return Ok(0) };
-    let Some((old_host, old_login)) = known.source else { return Ok(known.era) };
-    let (host, login) = source(account);
-    let local = |login: &str| login.rsplit_once('@').map_or(login, |(local, _)| local).to_owned();
-    let alike = old_login == login
-        || (local(&old_login) == local(&login) && !(old_login.contains('@') && login.contains('@')));
-    let same = match means.place(account) {
-        Ok(Place::Delivery(_)) => alike,
-        _ => (old_host, old_login) == (host, login),
-    };
-    Ok(if same { known.era } else { known.era.saturating_add(1) })
+/// Which mailbox a source is, by its name and login.
+fn era_of((host, login): &(String, String)) -> u64 {
+    Origin::pop3(&format!("{login} at {host}")).account
 }
 
-fn mark(account: &Account) -> u64 {
-    Origin::pop3(&account.name).account
+/// The account in the era that it is in. With another server or another login it may be another mailbox, where the same
+/// numbers and names are other messages. If nothing proves that it is the same one, what comes is compared by its octets
+/// with what is here. Nobody can look at what went by LMTP, so there another server for the same login is taken for the
+/// same mailbox.
+///
+/// # Errors
+/// The source cannot be asked, or the journal be read.
+pub(super) async fn in_its_era(means: &Means, account: &Account) -> Result<Account, Failure> {
+    let mut account = account.clone();
+    let now = source(&account);
+    let Some(known) = means.journal.belonging(&account.name)? else {
+        account.era = era_of(&now);
+        return Ok(account);
+    };
+    account.era = known.era;
+    let same = match known.source {
+        Some(old) => {
+            old == now || is_alike(means, &account, &old, &now) || proof::holds(means, &account).await?
+        }
+        None => true,
+    };
+    if !same {
+        account.era = era_of(&now);
+        let words = "its source may be another mailbox: what comes is compared with what is here";
+        tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "{words}");
+    }
+    Ok(account)
+}
+
+/// By LMTP the same login, with its domain or without, is enough.
+fn is_alike(
+    means: &Means,
+    account: &Account,
+    (_, old): &(String, String),
+    (_, new): &(String, String),
+) -> bool {
+    let local = |login: &str| login.rsplit_once('@').map_or(login, |(local, _)| local).to_owned();
+    let alike = old == new || (local(old) == local(new) && !(old.contains('@') && new.contains('@')));
+    alike && matches!(means.place(account), Ok(Place::Delivery(_)))
 }
 
 /// Where the progress of an account belongs, if that is not where its mail comes home to now.
@@ -76,7 +103,7 @@ pub(super) fn as_it_began(means: &Means, account: &Account) -> Result<Account, F
 ///
 /// # Errors
 /// The journal cannot be read, or the spool not be written.
-pub(super) async fn clear(means: &Means, account: &Account) -> Result<(), Failure> {
+async fn clear(means: &Means, account: &Account) -> Result<(), Failure> {
     if elsewhere(means, account)?.is_none() {
         return Ok(());
     }
@@ -93,39 +120,27 @@ pub(super) async fn clear(means: &Means, account: &Account) -> Result<(), Failur
 /// A run begins: progress that belongs to another mailbox is forgotten. In words, what became of that.
 ///
 /// # Errors
-/// The journal cannot be read.
-pub(super) fn settle(
-    means: &Means,
-    account: &Account,
-    changes: &mut Changes,
-) -> Result<Option<String>, Failure> {
+/// The journal or the spool cannot be read or written.
+pub(super) async fn settle(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
     let (known, now) = (means.journal.belonging(&account.name)?, of(account));
     if known.as_ref() == Some(&now) {
         return Ok(None);
     }
-    let Some(old) = known.filter(|known| !is_same_place(known, &now)) else {
-        changes.belongs(&account.name, &now);
-        return Ok(None);
-    };
-    changes.merge(means.journal.forget_progress(&account.name)?);
-    changes.no_run_for(&old.member, mark(account));
-    changes.belongs(&account.name, &now);
-    let words = format!("what came before went to {old} and is left there; everything is brought to {now}");
-    tracing::warn!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "{words}");
-    Ok(Some(words))
-}
-
-/// The same for a poll, at once.
-///
-/// # Errors
-/// The journal or the spool cannot be read or written.
-pub(super) async fn settle_poll(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
     clear(means, account).await?;
     let mut changes = Changes::default();
-    let words = settle(means, account, &mut changes)?;
-    if !changes.is_empty() {
-        means.journal.commit(changes).await?;
-    }
+    let words = match known.filter(|known| !is_same_place(known, &now)) {
+        Some(old) => {
+            changes.merge(means.journal.forget_progress(&account.name)?);
+            changes.no_run_for(&old.member, mark(account));
+            let words =
+                format!("what came before went to {old} and is left there; everything is brought to {now}");
+            tracing::warn!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "{words}");
+            Some(words)
+        }
+        None => None,
+    };
+    changes.belongs(&account.name, &now);
+    means.journal.commit(changes).await?;
     Ok(words)
 }
 

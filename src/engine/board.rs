@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 
 use super::folder::Listing;
 use super::strays::{Found, Search, Survey};
+use crate::destination::landing::Order;
 use crate::failure::{Failure, Kind};
-use crate::imap::SourceFolder;
+use crate::imap::{Examined, Listed, Session, SourceFolder};
 use crate::journal::FolderRecord;
 use crate::message::UidSet;
 
@@ -22,6 +23,30 @@ pub(super) struct Part {
     pub(super) record: FolderRecord,
     pub(super) tries: u32,
     pub(super) listing: Listing,
+}
+
+impl Part {
+    /// Opens the folder and lists what has to be listed; `known`: the UIDVALIDITY that its messages are known by. With
+    /// what came since, from which UID on and which others.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or the connection failed.
+    pub(super) async fn list(
+        &self,
+        session: &mut Session<Order>,
+        known: u32,
+    ) -> Result<(Examined, Option<(u32, &UidSet)>, Listed), Failure> {
+        let examined = session.examine(&self.folder.wire).await?;
+        let since = match &self.listing {
+            Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
+            _ => None,
+        };
+        let listed = match since {
+            Some((uidnext, again)) => session.list_since(uidnext, again).await?,
+            None => session.list_messages(examined).await?,
+        };
+        Ok((examined, since, listed))
+    }
 }
 
 /// The board.

@@ -5,17 +5,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::maildrop::{self, Errand, directory_of};
+use super::maildrop::{self, Errand, placed};
 use super::migrate::{Try, look_again, subscribe_all};
 use super::poll::Outcome;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, Place, blocking, cut};
+use super::{Means, cut};
 use crate::account::{Account, Migrate};
 use crate::destination::Home;
-use crate::destination::maildir::{Mailbox, Origin, held};
+use crate::destination::maildir::Origin;
+use crate::destination::place::Placed;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, SourceRecord};
-use crate::message::{FolderPath, MessageRef};
+use crate::message::FolderPath;
 use crate::migration::Ledger;
 
 /// A maildrop has one folder: the key of its record.
@@ -98,13 +99,13 @@ pub(super) async fn drain(
 ) -> Result<(), Failure> {
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
-    let directory = directory_of(&naming, &levels);
+    let Placed { directory, path, note } = placed(&naming, &levels);
     let old = means.journal.folders(&account.name)?.remove(&FOLDER).unwrap_or_default();
     let record = FolderRecord {
         name: "INBOX".to_owned(),
         directory: directory.clone(),
-        destination: cut(&FolderPath(levels.clone()).to_string()),
-        note: None,
+        destination: cut(&path.to_string()),
+        note: note.map(|note| cut(&note)),
         run: this.run,
         state: FolderState::Running,
         ledger: Ledger::default(),
@@ -145,27 +146,7 @@ pub(super) async fn drain(
     home.done(Origin::pop3(&account.name).account).await
 }
 
-/// The account's POP3 messages that are in its mailbox before a run begins: not this run's to bring, or to
-/// take away.
-///
-/// # Errors
-/// The mailbox cannot be read.
-pub(super) async fn found(means: &Means, account: &Account) -> Result<BTreeSet<u128>, Failure> {
-    let Place::Maildir(path) = means.place(account)? else { return Ok(BTreeSet::new()) };
-    let mark = Origin::pop3(&account.name).account;
-    blocking(move || {
-        let Some(mailbox) = Mailbox::open_existing(&path)? else { return Ok(BTreeSet::new()) };
-        let ids = held(&mailbox, mark)?.into_iter().filter_map(|name| match name.message {
-            MessageRef::Pop3(id) => Some(id),
-            MessageRef::Imap { .. } => None,
-        });
-        Ok(ids.collect())
-    })
-    .await
-}
-
 /// A new run begins: what is recorded now, and what was `found` in the mailbox, is what a rollback goes back to.
-/// `anew`: what is recorded is being forgotten.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -173,10 +154,9 @@ pub(super) fn begin(
     means: &Means,
     account: &str,
     found: &BTreeSet<u128>,
-    anew: bool,
     changes: &mut Changes,
 ) -> Result<(), Failure> {
-    let (mut known, chunks) = if anew { Default::default() } else { means.journal.identities(account)? };
+    let (mut known, chunks) = means.journal.identities(account)?;
     known.extend(found);
     let before = changes.identities(account, &known, chunks);
     // Open: other tools may have brought some of it.

@@ -16,6 +16,7 @@ use super::exceptions::too_large_for;
 use super::gmail::Map;
 use super::meter::Meter;
 use super::poll::sorting;
+use super::proof::Proofs;
 use super::recall::{hindrance, not_taken};
 use super::strays::Found;
 use super::tally::{FolderNumbers, Tally};
@@ -25,7 +26,7 @@ use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Examined, Fetch, Left, Listed, Session};
+use crate::imap::{Care, Event, Fetch, Left, Session};
 use crate::journal::{Changes, FolderRecord, FolderState, Journal, Side, SkippedRecord};
 use crate::message::{MessageRef, UidSet};
 use crate::migration::Ledger;
@@ -43,7 +44,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) journal: &'w Journal,
     pub(super) account: &'w str,
     /// See [`crate::account::Account::era`].
-    pub(super) era: u32,
+    pub(super) era: u64,
     pub(super) member: &'w Member,
     pub(super) landing: &'w Landing,
     pub(super) home: &'w Home,
@@ -59,6 +60,7 @@ pub(super) struct FolderWork<'w> {
     pub(super) gmail: Option<&'w Map>,
     /// What may still be fetched today.
     pub(super) budget: Option<&'w Budget>,
+    pub(super) proofs: &'w Proofs,
     /// What is larger is left out; octets.
     pub(super) limit: Option<u64>,
 }
@@ -126,25 +128,6 @@ pub(super) struct Progress {
     there_new: bool,
 }
 
-/// Opens a folder whose messages are known by that UIDVALIDITY, and lists what has to be listed: with what came since,
-/// from which UID on and which others.
-async fn list<'p>(
-    session: &mut Session<Order>,
-    part: &'p Part,
-    known: u32,
-) -> Result<(Examined, Option<(u32, &'p UidSet)>, Listed), Failure> {
-    let examined = session.examine(&part.folder.wire).await?;
-    let since = match &part.listing {
-        Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
-        _ => None,
-    };
-    let listed = match since {
-        Some((uidnext, again)) => session.list_since(uidnext, again).await?,
-        None => session.list_messages(examined).await?,
-    };
-    Ok((examined, since, listed))
-}
-
 impl FolderWork<'_> {
     /// Brings a folder home.
     ///
@@ -160,7 +143,7 @@ impl FolderWork<'_> {
             Some(record) => FolderRecord { note: part.record.note.clone(), ..record },
             None => part.record.clone(),
         };
-        let (examined, since, mut listed) = match list(session, part, record.uidvalidity).await {
+        let (examined, since, mut listed) = match part.list(session, record.uidvalidity).await {
             Err(failure) if failure.broke() => return Ok(Brought::Broke(failure)),
             listed => listed?,
         };
@@ -421,14 +404,15 @@ impl FolderWork<'_> {
                         progress.looked.look(message.uid, &message.flags);
                         progress.fresh.insert(message.uid);
                     }
-                    octets += u64::from(progress.sizes.get(&message.uid).copied().unwrap_or(0));
+                    let size = progress.sizes.get(&message.uid).copied();
+                    octets += u64::from(size.unwrap_or(0));
                     count += 1;
                     self.landing
                         .place(Placement {
                             piece: message.piece,
                             origin: progress.origin,
                             message: MessageRef::Imap { uidvalidity: progress.uidvalidity, uid: message.uid },
-                            announced: progress.sizes.get(&message.uid).copied().map(u64::from),
+                            announced: size.map(u64::from),
                             flags: message.flags,
                             received: message.received,
                         })
@@ -543,6 +527,7 @@ impl FolderWork<'_> {
             progress.altered += u64::from(receipt.altered);
             progress.redated += u64::from(receipt.redated);
         }
+        self.proofs.add(progress.key, &receipts);
         let adopted = receipts.iter().filter(|r| r.adopted).count() as u64;
         let count = receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64;
         progress.record.ledger.imported += count;

@@ -18,7 +18,7 @@ const HEAD: usize = 32 * 1024;
 pub(super) async fn identify(
     session: &mut Session,
     listed: &[Listed],
-    era: u32,
+    era: u64,
 ) -> Result<Vec<Option<u128>>, Failure> {
     let mut identities = names(session, listed).await?;
     for id in identities.iter_mut().flatten().filter(|_| era > 0) {

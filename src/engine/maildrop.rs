@@ -15,6 +15,7 @@ use super::identity::{self, Copies};
 use super::listed::{Message, Verdict, judge, key_of, shown};
 use super::meter::Meter;
 use super::poll::Outcome;
+use super::proof::Proofs;
 use super::recall::{forget, hindrance, list_skipped, not_taken, remember};
 use super::unsettled::unsettled;
 use super::{Means, blocking, odd};
@@ -22,7 +23,7 @@ use crate::account::Account;
 use crate::destination::Home;
 use crate::destination::landing::{Landing, Opening, Placement, Receipt};
 use crate::destination::maildir::{Mailbox, Origin, Orphans};
-use crate::destination::place::{Naming, place};
+use crate::destination::place::{Naming, Placed, place};
 use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
@@ -135,6 +136,7 @@ pub(super) async fn run(
     fresh.sort_by_key(|message| message.id.is_some_and(|id| odd::is_last(&outcome.record.odd, id)));
 
     let (mut broken, mut recognised) = (None, 0);
+    let proofs = Proofs::default();
     if !fresh.is_empty() {
         let origin = Origin::pop3(name);
         let home = means.open_home(account).await?;
@@ -169,7 +171,7 @@ pub(super) async fn run(
             subscribe: moving.is_none(),
             ..Opening::new(&work.directory, origin)
         };
-        let opened = landing.open(opening).await?;
+        let opened = landing.open(opening).await.map_err(no_place)?;
         if let Some(now) = opened.there {
             let mut standing = outcome.record.standing();
             at_server.opened(&mut standing, now);
@@ -212,6 +214,7 @@ pub(super) async fn run(
             at_server,
             budget: Budget::of(means, account)?,
             hindered: (0, None),
+            proofs: &proofs,
         };
         carrier.landed(&adopted_ids, &[]).await?;
         meter.set_total(wanted.len() as u64);
@@ -252,6 +255,7 @@ pub(super) async fn run(
         None => remember(journal, name, &known, chunks, &mut changes)?,
     }
     list_skipped(journal, name, &skipped, &mut changes)?;
+    proofs.tell(name, &mut changes);
     journal.commit(changes).await?;
     match broken {
         Some(failure) => Err(failure),
@@ -275,8 +279,23 @@ async fn orphans(
 }
 
 pub(super) fn directory_of(naming: &Naming, mailbox: &[String]) -> String {
-    let folder = [((), FolderPath(mailbox.to_vec()))];
-    place(naming, &folder, &BTreeMap::new()).remove(&()).map(|p| p.directory).unwrap_or_default()
+    placed(naming, mailbox).directory
+}
+
+/// Where a folder goes that is the only one.
+pub(super) fn placed(naming: &Naming, mailbox: &[String]) -> Placed {
+    let path = FolderPath(mailbox.to_vec());
+    let inbox = Placed { directory: String::new(), path: path.clone(), note: None };
+    place(naming, &[((), path)], &BTreeMap::new()).remove(&()).unwrap_or(inbox)
+}
+
+/// A folder of our own that cannot be opened is no fault of the source.
+fn no_place(failure: Failure) -> Failure {
+    if failure.kind != Kind::Folder {
+        return failure;
+    }
+    let words = format!("at the destination {}", failure.words);
+    Failure::new(Kind::Destination, words, "look there, or choose another folder; it is tried again")
 }
 
 /// Numbers of messages in this session, and how they are shown, by identity.
@@ -286,6 +305,7 @@ type Numbers = BTreeMap<u128, (u32, String)>;
 struct Carrier<'c> {
     journal: &'c Journal,
     name: &'c str,
+    proofs: &'c Proofs,
     known: &'c mut BTreeSet<u128>,
     chunks: &'c mut usize,
     outcome: &'c mut Outcome,
@@ -498,6 +518,7 @@ impl Carrier<'_> {
         if ids.is_empty() {
             return Ok(());
         }
+        self.proofs.add(FOLDER, receipts);
         let brought = receipts.iter().filter(|r| !r.adopted);
         let octets: u64 = brought.clone().map(|r| r.octets).sum();
         let count = brought.count() as u64;

@@ -1,7 +1,7 @@
 //! One try of a migration: check, list, bring every folder over several connections, subscribe. A try that
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -12,11 +12,13 @@ use super::at_server::{special_places, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::folder::{Brought, Cares, FolderWork, Listing};
+use super::found::Found;
 use super::gmail::{self, Map};
 use super::meter::Meter;
+use super::proof::Proofs;
 use super::strays::Search;
 use super::tally::{FolderNumbers, Tally};
-use super::{Means, belonging, carry, cut, drain};
+use super::{Means, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
 use crate::destination::landing::Order;
@@ -54,6 +56,8 @@ pub(super) struct Shared {
     pub(super) deleted: AtomicU64,
     /// The folder that was opened last.
     pub(super) opened: Mutex<Option<Vec<u8>>>,
+    /// By which messages the source is known again.
+    pub(super) proofs: Proofs,
 }
 
 /// What one try is given besides its account.
@@ -146,8 +150,13 @@ pub(super) async fn migrate(
         budget: Budget::of(&means, &account)?,
         deleted: AtomicU64::new(0),
         opened: Mutex::default(),
+        proofs: Proofs::default(),
     });
-    work_all(&shared, session, most).await?;
+    let worked = work_all(&shared, session, most).await;
+    let mut changes = Changes::default();
+    shared.proofs.tell(&account.name, &mut changes);
+    means.journal.commit(changes).await?;
+    worked?;
     tally.not_all_refused()?;
     if tally.sums().ledger.imported > 0 {
         look_again(&means, &account, &home, &tally).await?;
@@ -372,12 +381,13 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         poll: shared.poll.as_ref(),
         gmail: shared.gmail.as_ref(),
         budget: shared.budget.as_ref(),
+        proofs: &shared.proofs,
         limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
         if let Some(why) = &part.folder.broken {
-            give_up(&shared, part, &not_read(why), ONE).await?;
+            give_up(&shared, part, (Kind::Folder, &not_read(why)), ONE).await?;
             claim.finish();
             continue;
         }
@@ -395,7 +405,8 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             Ok(Brought::NoPlace(words, ledger)) => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, &format!("at the destination {words}"), ledger).await?;
+                    let why = format!("at the destination {words}");
+                    give_up(&shared, part, (Kind::Destination, &why), ledger).await?;
                     claim.finish();
                 }
             }
@@ -404,14 +415,14 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 session = shared.another(&part.folder.wire, failure).await?;
                 part.tries += 1;
                 if part.tries >= FOLDER_BREAKS {
-                    give_up(&shared, part, &reason, ONE).await?;
+                    give_up(&shared, part, (Kind::Unavailable, &reason), ONE).await?;
                     claim.finish();
                 }
             }
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, &not_read(&failure.words), ONE).await?;
+                    give_up(&shared, part, (Kind::Folder, &not_read(&failure.words)), ONE).await?;
                     claim.finish();
                 }
             }
@@ -451,7 +462,12 @@ fn not_read(words: &str) -> String {
 }
 
 /// A folder that nothing comes from: told, and counted.
-async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> Result<(), Failure> {
+async fn give_up(
+    shared: &Shared,
+    part: &Part,
+    (kind, reason): (Kind, &str),
+    ledger: Ledger,
+) -> Result<(), Failure> {
     let key = Origin::imap(&shared.account.name, &part.folder.wire, shared.account.era).folder;
     tracing::warn!(
         MIGRATION = shared.account.name,
@@ -474,7 +490,7 @@ async fn give_up(shared: &Shared, part: &Part, reason: &str, ledger: Ledger) -> 
     shared.means.journal.commit(changes).await?;
     let numbers = FolderNumbers { ledger, done: true, ..FolderNumbers::default() };
     shared.tally.set(key, numbers);
-    shared.tally.hindered(ledger.failed, Failure::new(Kind::Unavailable, reason, "it is tried again"));
+    shared.tally.hindered(ledger.failed, Failure::new(kind, reason, "it is tried again"));
     Ok(())
 }
 
@@ -503,27 +519,24 @@ pub(super) async fn subscribe_all(
     home.subscribe(missing).await
 }
 
-/// A new run begins: what is here now is what a rollback goes back to. `found`: see [`drain::found`].
+/// A new run begins: what is here now is what a rollback goes back to.
 ///
 /// # Errors
 /// The journal cannot be written.
 pub(super) fn begin(
     means: &Means,
     account: &Account,
-    found: &BTreeSet<u128>,
+    found: &Found,
     changes: &mut Changes,
 ) -> Result<(), Failure> {
     let protocol = account.source.protocol;
     let mark = Origin::pop3(&account.name).account;
-    let anew = belonging::settle(means, account, changes)?.is_some();
     changes.run_for(&account.member.to_string(), mark, &account.name);
     let account = account.name.as_str();
     if protocol == Protocol::Pop3 {
-        drain::begin(means, account, found, anew, changes)?;
+        drain::begin(means, account, &found.ids, changes)?;
     }
-    if anew {
-        return Ok(());
-    }
+    let mut records = BTreeMap::new();
     for (key, mut record) in means.journal.folders(account)? {
         let done = means.journal.uids(account, key, Side::Done)?;
         changes.uids(account, key, Side::Before, &done);
@@ -537,7 +550,9 @@ pub(super) fn begin(
         record.state = FolderState::Waiting;
         record.ledger = Ledger::default();
         changes.folder(account, key, &record);
+        records.insert(key, (record, done));
     }
+    found.tell(account, &records, changes);
     for (key, id, _) in means.journal.skipped(account)? {
         changes.not_skipped(account, key, &id);
     }

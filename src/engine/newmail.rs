@@ -11,21 +11,22 @@ use tokio_util::task::TaskTracker;
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::folder::{Cares, Listing};
-use super::maildrop::directory_of;
+use super::maildrop::placed;
 use super::meter::Meter;
 use super::migrate::{Shared, chosen, none_fits, work_all};
 use super::poll::Outcome;
+use super::proof::Proofs;
 use super::strays::Search;
 use super::tally::Tally;
 use super::{Means, cut, now};
 use crate::account::{Account, Poll};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
-use crate::destination::place::Naming;
+use crate::destination::place::Placed;
 use crate::failure::Failure;
 use crate::imap::{Session, SourceFolder, Standing};
-use crate::journal::{FolderRecord, FolderState, Side, SkippedRecord};
-use crate::message::{FolderPath, UidSet};
+use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
+use crate::message::UidSet;
 
 /// Polls once.
 ///
@@ -58,7 +59,9 @@ pub(super) async fn run(
         standings => standings?,
     };
     let naming = means.naming(account).await?;
-    let (parts, whole) = plan(means, account, work, &naming, folders, &standings)?;
+    let place = placed(&naming, &work.mailbox);
+    outcome.note.clone_from(&place.note);
+    let (parts, whole) = plan(means, account, work, &place, folders, &standings)?;
     if parts.is_empty() {
         session.close().await;
         return Ok(());
@@ -84,8 +87,13 @@ pub(super) async fn run(
         budget: Budget::of(&means, account)?,
         deleted: AtomicU64::new(0),
         opened: Mutex::default(),
+        proofs: Proofs::default(),
     });
     let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
+    let mut changes = Changes::default();
+    shared.proofs.tell(&account.name, &mut changes);
+    let kept = means.journal.commit(changes).await;
+    let result = result.and(kept);
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);
@@ -97,7 +105,7 @@ fn plan(
     means: &Means,
     account: &Account,
     work: &Poll,
-    naming: &Naming,
+    place: &Placed,
     folders: Vec<SourceFolder>,
     standings: &[Option<Standing>],
 ) -> Result<(VecDeque<Part>, bool), Failure> {
@@ -108,8 +116,7 @@ fn plan(
             left.entry(key).or_default().insert(uid, record);
         }
     }
-    let (directory, destination) =
-        (directory_of(naming, &work.mailbox), FolderPath(work.mailbox.clone()).to_string());
+    let destination = place.path.to_string();
     let (mut parts, mut fewer) = (VecDeque::new(), Vec::new());
     for (folder, standing) in folders.into_iter().zip(standings) {
         let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
@@ -119,7 +126,7 @@ fn plan(
         let shrunk = standing.is_some_and(|standing| standing.messages < old.exists);
         let record = FolderRecord {
             name: folder.path.to_string().chars().take(200).collect(),
-            directory: directory.clone(),
+            directory: place.directory.clone(),
             destination: cut(&destination),
             note: folder.note.as_deref().map(cut),
             ..old

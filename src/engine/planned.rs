@@ -71,6 +71,7 @@ pub(super) async fn planned(means: &Means, account: &Account) -> Result<Planned,
         return Err(Failure::new(Kind::Unsupported, "it is polled and is not a migration", mend));
     };
     means.wanted(account).await?;
+    let account = &belonging::in_its_era(means, account).await?;
     let naming = means.naming(account).await?;
     let mut planned = match account.source.protocol {
         Protocol::Pop3 => maildrop(means, account, work).await?,
@@ -241,11 +242,12 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
     };
     let levels = if work.into.is_empty() { FolderPath::inbox().0 } else { work.into.clone() };
     let naming = means.naming(account).await?;
-    let directory = super::maildrop::directory_of(&naming, &levels);
+    let place = super::maildrop::placed(&naming, &levels);
     let mut folder = PlannedFolder {
         source: "INBOX".to_owned(),
-        destination: FolderPath(levels).to_string(),
-        made: !missing(means, account, [directory].into()).await?.is_empty(),
+        destination: place.path.to_string(),
+        made: !missing(means, account, [place.directory].into()).await?.is_empty(),
+        note: place.note,
         ..PlannedFolder::default()
     };
     let mut new_bytes = 0;

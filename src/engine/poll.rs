@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::folder::Cares;
-use super::maildrop::{self, Errand, directory_of};
+use super::maildrop::{self, Errand, directory_of, placed};
 use super::meter::Meter;
 use super::{Means, belonging, newmail};
 use crate::account::{Account, Poll, Protocol};
@@ -40,16 +40,24 @@ pub(super) async fn poll(
     cares: &Arc<Cares>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let moved = match belonging::settle_poll(means, account).await {
-        Ok(moved) => moved,
+    let begun = async {
+        let account = belonging::in_its_era(means, account).await?;
+        let moved = belonging::settle(means, &account).await?;
+        Ok((account, moved))
+    };
+    let (account, moved) = match begun.await {
+        Ok(begun) => begun,
         Err(failure) => return Outcome { failure: Some(failure), ..outcome },
     };
+    let account = &account;
     let result = match account.source.protocol {
         Protocol::Pop3 => match means.naming(account).await {
             Ok(naming) => {
+                let place = placed(&naming, &work.mailbox);
+                outcome.note = place.note;
                 let errand = Errand {
                     mailbox: work.mailbox.clone(),
-                    directory: directory_of(&naming, &work.mailbox),
+                    directory: place.directory,
                     limit: means.settings.polling.max_message_size,
                     icon: work.icon.clone(),
                     keep_original: work.keep_original,
@@ -62,10 +70,8 @@ pub(super) async fn poll(
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();
-    outcome.note = match (moved, meter.note()) {
-        (Some(moved), Some(note)) => Some(format!("{moved}; {note}")),
-        (moved, note) => moved.or(note),
-    };
+    let notes: Vec<String> = moved.into_iter().chain(outcome.note.take()).chain(meter.note()).collect();
+    outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
     if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
         let words = format!("nothing came: {words}");
         outcome.failure.get_or_insert(Failure::new(Kind::Destination, words, "it is tried again"));

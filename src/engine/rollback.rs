@@ -80,7 +80,7 @@ pub(super) async fn roll_back(
         let changed = carry::carried(means, &account.name, *key)?;
         back.insert(*key, (record.directory.clone(), record.uidvalidity, changed));
     }
-    let (flags, mark) = (back.clone(), Origin::pop3(&account.name).account);
+    let (flags, mark) = (back, Origin::pop3(&account.name).account);
     let made = records.values().filter(|r| r.made).map(|r| r.directory.clone()).collect();
     let letters = records.values().filter_map(|r| Some((r.directory.clone(), r.letters?))).collect();
     let subscribed = records.values().filter(|r| r.subscribed).map(|r| r.directory.clone()).collect();
@@ -90,16 +90,37 @@ pub(super) async fn roll_back(
     };
     let undone = match means.place(account)? {
         Place::Maildir(path) => {
-            let stay = before.clone();
+            let stay = before;
             let folders = Folders { made, letters, subscribed, flags };
             blocking(move || undo_maildir(&path, mark, &stay, drop.as_ref(), folders, made_for)).await?
         }
         Place::Server(_) => undo_at_server(means, account, mark, &records).await?,
         Place::Delivery(_) => Undone::default(),
     };
+    forget(means, account, After::Undone).await?;
+    Ok(undone)
+}
+
+/// The destination stays as it is, half put back perhaps: the next run looks at what is there.
+///
+/// # Errors
+/// The journal cannot be read or written: to be tried again.
+pub(super) async fn leave(means: &Means, account: &Account) -> Result<(), Failure> {
+    forget(means, account, After::Left).await
+}
+
+/// What became of a run's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Undone,
+    Left,
+}
+
+/// The journal as it was before the run.
+async fn forget(means: &Means, account: &Account, after: After) -> Result<(), Failure> {
     let mut changes = Changes::default();
-    for (key, mut record) in records {
-        let Before { validity, set, .. } = before.remove(&key).unwrap_or_default();
+    for (key, mut record) in means.journal.folders(&account.name)? {
+        let (validity, set) = (record.before, means.journal.uids(&account.name, key, Side::Before)?);
         changes.uids(&account.name, key, Side::Done, &set);
         let adopted = means.journal.uids(&account.name, key, Side::Adopted)?;
         changes.uids(
@@ -112,15 +133,20 @@ pub(super) async fn roll_back(
         changes.uids(&account.name, key, Side::Placed, &placed);
         changes.uids(&account.name, key, Side::Taken, &UidSet::new());
         changes.uids(&account.name, key, Side::Loose, &UidSet::new());
-        if let Some((_, _, changed)) = back.get(&key).filter(|(_, _, changed)| !changed.is_empty()) {
-            carry::put_back(means, &account.name, key, changed, &mut changes)?;
+        let changed = carry::carried(means, &account.name, key)?;
+        if !changed.is_empty() {
+            carry::put_back(means, &account.name, key, &changed, &mut changes)?;
             record.modseq = 0;
         }
         record.made = false;
         record.above = 0;
         record.subscribed = false;
         record.letters = None;
-        record.open = false;
+        record.open = after == After::Left;
+        if after == After::Left {
+            // What is there counts as there before.
+            record.floor = 0;
+        }
         // If nothing of it was here before, the next run looks at the destination afresh.
         record.uidvalidity = if set.is_empty() { 0 } else { validity };
         changes.folder(&account.name, key, &record);
@@ -128,8 +154,7 @@ pub(super) async fn roll_back(
     if account.source.protocol == Protocol::Pop3 {
         drain::forget(means, &account.name, &mut changes)?;
     }
-    means.journal.commit(changes).await?;
-    Ok(undone)
+    means.journal.commit(changes).await
 }
 
 /// What of folders is to be undone.

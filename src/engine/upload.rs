@@ -107,7 +107,12 @@ pub(super) async fn run(
     let spool = means.settings.daemon.state_directory.join("spool");
     let directory = spool.clone();
     blocking(move || make_private(&directory)).await?;
-    let landing = home.land(origin.account, tasks);
+    // Whoever comes next may look at what is there only when nothing is being written any more.
+    let landings = TaskTracker::new();
+    let landing = home.land(origin.account, &landings);
+    landings.close();
+    let written = landings.clone();
+    tasks.spawn(async move { written.wait().await });
     let limit = means.settings.polling.max_message_size;
     let carrier = Carrier {
         landing,
@@ -127,15 +132,16 @@ pub(super) async fn run(
         waiting: (0, 0),
         sum: Uploaded::default(),
         failure: None,
+        cancel: errand.cancel,
         told: Box::new(told),
     };
-    let (files, cancel) = (errand.files, errand.cancel);
+    let files = errand.files;
     let sum = tasks
-        .spawn_blocking(move || carrier.all(files, Bounds { message: limit }, spool, &cancel))
+        .spawn_blocking(move || carrier.all(files, Bounds { message: limit }, spool))
         .await
-        .unwrap_or_else(|e| {
-            Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), ""))
-        })?;
+        .unwrap_or_else(|e| Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), "")));
+    landings.wait().await;
+    let sum = sum?;
     home.done(origin.account).await?;
     Ok(sum)
 }
@@ -162,6 +168,7 @@ struct Carrier {
     sum: Uploaded,
     /// Why the destination takes no more.
     failure: Option<Failure>,
+    cancel: CancellationToken,
     told: Box<dyn FnMut(&Uploaded) + Send>,
 }
 
@@ -171,22 +178,15 @@ impl Carrier {
         files: Vec<(String, File)>,
         bounds: Bounds,
         spool: PathBuf,
-        cancel: &CancellationToken,
     ) -> Result<Uploaded, Failure> {
         let nameless = || nameless(&spool);
         for (shown, file) in files {
-            let read = Input::new(file, cancel.clone());
+            let read = Input::new(file, self.cancel.clone());
             let read = read.and_then(|input| unpack(input, &shown, bounds, &nameless, &mut self));
             if let Some(failure) = self.failure.take() {
                 return Err(failure);
             }
-            if cancel.is_cancelled() {
-                return Err(Failure::new(
-                    Kind::Stopped,
-                    "the upload was broken off",
-                    "upload again: what came is not brought twice",
-                ));
-            }
+            self.go_on()?;
             if let Err(e) = read {
                 self.sum.broken += 1;
                 let rest = "it cannot be read to its end, what came before was taken";
@@ -195,6 +195,18 @@ impl Carrier {
             self.finish()?;
         }
         Ok(self.sum)
+    }
+
+    /// Unless somebody broke it off.
+    fn go_on(&self) -> Result<(), Failure> {
+        match self.cancel.is_cancelled() {
+            true => Err(Failure::new(
+                Kind::Stopped,
+                "the upload was broken off",
+                "upload again: what came is not brought twice",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// A file is over: what comes next may have the same messages again.
@@ -305,6 +317,7 @@ fn too_many() -> String {
 
 impl Take for Carrier {
     fn folder(&mut self, folder: FolderPath, shown: &str) -> io::Result<()> {
+        self.go_on().map_err(|failure| self.fail(failure))?;
         if self.mailbox.is_some() {
             return Ok(());
         }
@@ -319,6 +332,8 @@ impl Take for Carrier {
     }
 
     fn begin(&mut self) -> io::Result<()> {
+        // A file on a disk is read to its end, whoever has gone.
+        self.go_on().map_err(|failure| self.fail(failure))?;
         self.piece += 1;
         self.octets = 0;
         self.digest = Context::new(&SHA256);
@@ -328,6 +343,7 @@ impl Take for Carrier {
     fn data(&mut self, octets: &[u8]) -> io::Result<()> {
         self.octets += octets.len() as u64;
         self.digest.update(octets);
+        self.go_on().map_err(|failure| self.fail(failure))?;
         for piece in octets.chunks(PIECE) {
             self.send(Parcel::Data(piece.to_vec()))?;
         }

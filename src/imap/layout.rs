@@ -1,10 +1,11 @@
 //! How a server writes the names of a member's own folders. It refuses a name that the server would.
 
+use std::collections::BTreeSet;
+
 use super::answers;
-use super::refusal::refusal;
 use super::session::Session;
 use super::shelf::written;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::message::{FolderPath, Parcel};
 use crate::mutf7;
 
@@ -47,6 +48,10 @@ pub struct Layout {
     pub prefix: Vec<u8>,
     /// What the server is.
     pub software: Software,
+    /// Characters that it refuses, besides those that are known of its software.
+    pub refused: BTreeSet<char>,
+    /// Levels that it keeps for itself.
+    pub reserved: BTreeSet<String>,
 }
 
 impl Layout {
@@ -55,15 +60,21 @@ impl Layout {
     pub fn level(&self, level: &str) -> String {
         let delimiter = self.delimiter.map(char::from);
         let plain = |c: char| {
-            let bad = Some(c) == delimiter || c == '/' || c.is_control() || self.software.refuses(c);
+            let bad = Some(c) == delimiter || c == '/' || c.is_control() || self.refuses(c);
             if bad { '_' } else { c }
         };
         let mut out: String = level.chars().map(plain).collect();
         // Names that begin so mean something else to servers that keep mail in files.
-        if out.starts_with(['~', '#']) || matches!(out.as_str(), "." | ".." | "") {
+        let odd = out.starts_with(['~', '#']) || matches!(out.as_str(), "." | ".." | "");
+        if odd || self.reserved.contains(&out) {
             out.insert(0, '_');
         }
         out
+    }
+
+    /// Whether no name may have this character there.
+    pub(super) fn refuses(&self, c: char) -> bool {
+        self.software.refuses(c) || self.refused.contains(&c)
     }
 
     /// The longest name that is made, octets.
@@ -114,25 +125,6 @@ impl Layout {
 }
 
 impl<T: From<Parcel> + Send + 'static> Session<T> {
-    /// How this server names folders.
-    ///
-    /// # Errors
-    /// The connection failed, or the server does not say.
-    pub async fn layout(&mut self) -> Result<Layout, Failure> {
-        let done = self.run("LIST \"\" \"\"").await?;
-        let mut delimiter = None;
-        while let Some(line) = self.side_line() {
-            if let Some(line) = answers::list(&line) {
-                delimiter = line.delimiter;
-            }
-        }
-        if !done.ok {
-            return Err(refusal("the server does not list its folders", &done.text, Kind::Unavailable, ""));
-        }
-        let prefix = self.namespaces.personal.first().cloned().unwrap_or_default();
-        Ok(Layout { delimiter, prefix, software: self.software })
-    }
-
     /// Whether there are folders below a folder.
     ///
     /// # Errors
@@ -166,14 +158,21 @@ mod tests {
         assert_eq!(name(&plain, &["INBOX"]), "INBOX");
         assert_eq!(name(&plain, &["Archive", "20/24"]), "Archive/20_24");
         assert_eq!(name(&plain, &["inbox", "Gmail"]), "inbox/Gmail");
-        let courier =
-            Layout { delimiter: Some(b'.'), prefix: b"INBOX.".to_vec(), software: Software::Courier };
+        let courier = Layout {
+            delimiter: Some(b'.'),
+            prefix: b"INBOX.".to_vec(),
+            software: Software::Courier,
+            ..Layout::default()
+        };
         assert_eq!(name(&courier, &["v1.2"]), "INBOX.v1_2");
         assert_eq!(name(&courier, &["INBOX", "Gmail"]), "INBOX.Gmail");
         assert_eq!(name(&courier, &["Entwürfe*"]), "INBOX.Entw&APw-rfe*");
         assert_eq!(name(&courier, &["📬 받은"]), "INBOX._ &vBvHQA-");
         assert_eq!(name(&Layout::default(), &["a", "b"]), "a_b");
         assert_eq!(name(&plain, &["..", ""]), "_../_");
+        let refused =
+            Layout { refused: ['.', '~'].into(), reserved: ["cur".to_owned()].into(), ..plain.clone() };
+        assert_eq!(name(&refused, &["v1.0", "~x", "cur", "cur.", ".."]), "v1_0/_x/_cur/cur_/__");
         let cyrus = Layout { software: Software::Cyrus, ..plain };
         assert_eq!(name(&cyrus, &["50% {net}", "a*b (c)"]), "50_ _net_/a*b (c)");
     }
@@ -183,7 +182,7 @@ mod tests {
         let layout = |delimiter, prefix: &[u8]| Layout {
             delimiter: Some(delimiter),
             prefix: prefix.to_vec(),
-            software: Software::Other,
+            ..Layout::default()
         };
         assert_eq!(layout(b'/', b"").above("a/b/c"), ["a/b", "a"]);
         assert_eq!(layout(b'.', b"INBOX.").above("INBOX.a.b"), ["INBOX.a"]);

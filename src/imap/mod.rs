@@ -19,6 +19,7 @@ mod items;
 mod layout;
 mod list;
 mod login;
+mod probe;
 mod quota;
 mod refusal;
 mod replay;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answers;
 use super::command::{pieces, quoted};
 use super::refusal::{quote, refusal};
 use super::response::{Response, every};
@@ -199,6 +200,27 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let done = self.finish(&tag, |_| {}).await?;
         while self.side_line().is_some() {}
         Ok(done.ok)
+    }
+
+    /// Whether the server lists a folder of this name, whether or not it can be opened.
+    ///
+    /// # Errors
+    /// The connection failed, or the server does not list its folders.
+    pub async fn is_listed(&mut self, name: &[u8]) -> Result<bool, Failure> {
+        let tag = self.send(&[b"LIST \"\" ", written(name)?.as_slice()].concat()).await?;
+        let done = self.finish(&tag, |_| {}).await?;
+        let mut listed = false;
+        while let Some(line) = self.side_line() {
+            // Wildcards in the name find others, too; what cannot be entered is no folder with messages.
+            listed |= answers::list(&line).is_some_and(|line| {
+                let gone = line.attributes.iter().any(|name| name.eq_ignore_ascii_case("\\NonExistent"));
+                line.name == name && !gone
+            });
+        }
+        match done.ok {
+            true => Ok(listed),
+            false => Err(refusal("the server does not list its folders", &done.text, Kind::Folder, "")),
+        }
     }
 
     /// Subscribes or unsubscribes a folder. `Some`: why not, in words.

@@ -19,10 +19,24 @@ pub struct Belonging {
     pub member: Member,
     /// The name of the destination.
     pub destination: String,
-    /// Where it came from: the server's name, and whose login or mailbox it is there; `None`: nobody wrote it down.
+    /// Where it came from: the server's name and port, and whose login or mailbox it is there; `None`: nobody wrote it
+    /// down.
     pub source: Option<(String, String)>,
-    /// How often that became another one.
-    pub era: u32,
+    /// Which mailbox that is: it outlives another name of the server.
+    pub era: u64,
+}
+
+/// A message of the source, by which the mailbox is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The hash of its folder's name; 0: of a maildrop.
+    pub folder: u64,
+    /// Its UID, or the hash of its UIDL.
+    pub message: u128,
+    /// Octets on the wire.
+    pub octets: u64,
+    /// The hash of its beginning.
+    pub head: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +46,7 @@ struct Written {
     #[serde(default)]
     source: Option<(String, String)>,
     #[serde(default)]
-    era: u32,
+    era: u64,
 }
 
 impl Changes {
@@ -47,6 +61,11 @@ impl Changes {
         self.set_json(format!("o/{account}"), &written);
     }
 
+    /// By which messages the source is known again; a few.
+    pub fn proofs(&mut self, account: &str, proofs: &[Proof]) {
+        self.set_json(format!("q/{account}"), &proofs);
+    }
+
     /// The run for this member is another's now.
     pub fn no_run_for(&mut self, member: &Member, mark: u64) {
         self.remove(format!("w/{member}/{mark:016x}"));
@@ -59,6 +78,14 @@ impl Changes {
 }
 
 impl Journal {
+    /// By which messages the source is known again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn proofs(&self, account: &str) -> Result<Vec<Proof>, Failure> {
+        Ok(self.record(&format!("q/{account}"))?.unwrap_or_default())
+    }
+
     /// Whose mailbox the progress of an account belongs to; `None`: nothing has begun.
     ///
     /// # Errors

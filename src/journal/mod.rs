@@ -15,7 +15,7 @@ mod side;
 mod standing;
 mod store;
 
-pub use member::Belonging;
+pub use member::{Belonging, Proof};
 pub use records::{
     Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,
     SkippedRecord, SourceRecord,

@@ -9,6 +9,7 @@
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `o/ACCOUNT` | the member and the destination that the progress belongs to |
+//! | `q/ACCOUNT` | a few messages by which the source is known again |
 //! | `w/MEMBER/MARK` | an account that began a run for that member |
 //! | `f/ACCOUNT/FOLDER` | [`FolderRecord`] |
 //! | `r/ACCOUNT/FOLDER/SIDE/CHUNK` | a set of UIDs: `d` what landed, `b` what had landed before this run, `a` what was here under other names, `l` whose flags are known, `D` `F` `R` `S` `T` who had which at the source, a digit who got or lost which here; UIDs at a server: `p` of what landed, `q` before this run, `t` of what was there, `g` of what had other UIDs at the source, `U` to `Y` and `u` to `y` who got or lost which flag there; `k:` `n:` `o:` `N:` `O:` and a keyword: the same for keywords |
@@ -223,6 +224,8 @@ pub struct MigrationRecord {
     pub outcome: Option<String>,
     /// Where a rollback ends: cancelled by a person, or rolled back after a failure.
     pub cancelled: bool,
+    /// A person gave the rollback up: what is still there stays.
+    pub left: bool,
     /// Folders at the source.
     pub folders_total: Option<u64>,
     /// Folders done.
@@ -313,6 +316,7 @@ impl Default for MigrationRecord {
             error: None,
             outcome: None,
             cancelled: false,
+            left: false,
             folders_total: None,
             folders_done: 0,
             messages_total: None,
@@ -432,7 +436,9 @@ impl Journal {
     /// The store cannot be read.
     pub fn forget_progress(&self, account: &str) -> Result<Changes, Failure> {
         let mut changes = Changes::default();
-        self.forget_record("s", account, &mut changes)?;
+        for kind in ["q", "s"] {
+            self.forget_record(kind, account, &mut changes)?;
+        }
         for kind in ["f", "r", "u", "x"] {
             for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
                 changes.remove(key);

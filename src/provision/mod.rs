@@ -2,6 +2,7 @@
 //! command of the administrator's. It refuses to change a mailbox that is there, and a password that the
 //! rules do not allow; it says which of them.
 
+mod attributes;
 mod command;
 mod hash;
 mod passwd;

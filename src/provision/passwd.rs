@@ -1,5 +1,5 @@
 //! Dovecot's passwd-file: a line is appended or taken away under a lock, and the file is replaced as a whole,
-//! with the owner and the mode that it had. It refuses to change any other line, and to make the file.
+//! with the owner, the mode and the attributes that it had. It refuses to change any other line, and to make the file.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, fchown};
 use ring::digest::{SHA256, digest};
 
+use super::attributes;
 use crate::account::Member;
 use crate::failure::{Failure, Kind};
 use crate::settings::PasswdFile;
@@ -106,6 +107,8 @@ fn change(path: &Path, work: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> Result<
         if (after.uid(), after.gid()) != (before.uid(), before.gid()) {
             fchown(&file, Some(Uid::from_raw(before.uid())), Some(Gid::from_raw(before.gid())))?;
         }
+        attributes::copy(&lock, &file)?;
+        // Last: the access control list has a say in the mode, too.
         file.set_permissions(before.permissions())?;
         file.sync_all()?;
         fs::rename(&new, &path)?;

@@ -500,7 +500,7 @@ impl Session {
     }
 
     fn log_in(&mut self, user: &[u8], password: &[u8]) -> Result<String, String> {
-        if ![b"alice".as_slice(), b"alicia"].contains(&user) || password != b"secret" {
+        if (user, password) != (b"alice".as_slice(), b"secret".as_slice()) {
             return Err("NO [AUTHENTICATIONFAILED] wrong user or password".to_owned());
         }
         self.in_ = true;

@@ -292,7 +292,8 @@ fn has_utf8_header(body: &Body) -> io::Result<bool> {
 }
 
 fn receipt(waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
-    let mut receipt = Receipt::landed(waiting.placement.message, waiting.body.octets);
+    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+    let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
     match verdict {
         Verdict::Taken => receipt.twice = strikes.doubted > 0,
         Verdict::Later(words) => {

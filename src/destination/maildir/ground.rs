@@ -22,7 +22,8 @@ use super::links::{Linked, Links};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use super::subscriptions::subscribe;
-use super::twins::{Orphans, Staged as Candidate, Twins};
+use super::twins::{Orphans, Staged as Candidate, Twins, held_by_folder};
+use crate::destination::fingerprint::Head;
 use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt, Unsettled};
 use crate::destination::lines::{Lines, expand};
 use crate::destination::received::{LONGEST_HEAD, arrival};
@@ -72,6 +73,7 @@ struct Staged {
     /// Its size on the wire, if it never came over one.
     wire: Option<u64>,
     arrival: Option<i64>,
+    head: Head,
 }
 
 /// A message that has its place and waits for the commit.
@@ -94,6 +96,8 @@ struct Ground {
     elsewhere: BTreeMap<String, (Arc<Folder>, Keywords)>,
     /// What was in the folder before and may be what comes now, if somebody doubts it.
     twins: Twins,
+    /// What the account has anywhere in the mailbox, by the hash of the folder at the source, if somebody doubts it.
+    held: Option<BTreeMap<u64, BTreeSet<MessageRef>>>,
     orphans: Option<Arc<Orphans>>,
     adopted: Vec<Receipt>,
     /// The folder that copies were made from last.
@@ -117,6 +121,7 @@ impl Ground {
             sorting: None,
             elsewhere: BTreeMap::new(),
             twins: Twins::default(),
+            held: None,
             orphans: None,
             adopted: Vec::new(),
             links: None,
@@ -170,17 +175,19 @@ impl Ground {
         let made = folder.made();
         let mut holds = BTreeSet::new();
         self.twins = Twins::default();
+        if look.is_some() {
+            // Rules may have filed it elsewhere, and the member may have moved it.
+            let held = match &mut self.held {
+                Some(held) => held,
+                none => none.insert(held_by_folder(&self.mailbox, origin.account)?),
+            };
+            holds.extend(held.get(&origin.folder).into_iter().flatten());
+        }
         if let Some(recorded) = look.filter(|_| !made) {
-            holds = folder.holds(&self.mailbox, origin)?;
+            holds.extend(folder.holds(&self.mailbox, origin)?);
             // What is recorded and not here under its own name may have been adopted.
             let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
             self.twins = Twins::of(&self.mailbox, &folder, (origin, unsettled), adopted)?;
-        }
-        for other in self.sorting.iter().filter(|_| look.is_some()).flat_map(|sorting| sorting.directories())
-        {
-            if let Some(folder) = Folder::open_existing(&self.mailbox, other)? {
-                holds.extend(folder.holds(&self.mailbox, origin)?);
-            }
         }
         let letters = taken(&self.mailbox, &folder)?;
         self.folder = Some((Arc::new(folder), Keywords::default()));
@@ -201,11 +208,13 @@ impl Ground {
                     lines: Lines::default(),
                     wire: None,
                     arrival: None,
+                    head: Head::default(),
                 };
                 self.current = Some((piece, staged));
             }
             Parcel::Data(data) => {
                 let Some((_, staged)) = &mut self.current else { return Ok(()) };
+                staged.head.push(&data);
                 if let Err(rest) = staged.lines.push(&data, &mut staged.buffer) {
                     let rest = rest.to_vec();
                     unconvert(&self.mailbox, staged)?;
@@ -244,6 +253,7 @@ impl Ground {
             lines: Lines::default(),
             wire: Some(wire),
             arrival: None,
+            head: Head::default(),
         };
         self.complete.insert(piece, staged);
         Ok(true)
@@ -296,6 +306,7 @@ impl Ground {
         let stamp = TimeSpec::new(time, 0);
         utimensat(self.mailbox.tmp(), staged.name.as_str(), &stamp, &stamp, UtimensatFlags::NoFollowSymlink)
             .map_err(|e| self.mailbox.trouble("tmp", e))?;
+        let head = staged.wire.is_none().then(|| staged.head.finish());
         let name = FileName { origin, message }.full(time, staged.written, octets, &flags, &letters);
         let into_new = !name.contains(':');
         // Few messages are synced by their own descriptors, many with the whole file system.
@@ -306,7 +317,7 @@ impl Ground {
             folder: Arc::clone(folder),
             into_new,
             name,
-            receipt: Receipt { keywords_left, ..Receipt::landed(message, octets) },
+            receipt: Receipt { keywords_left, head, ..Receipt::landed(message, octets) },
         });
         Ok(())
     }

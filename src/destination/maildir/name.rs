@@ -27,10 +27,10 @@ impl Origin {
     }
 
     /// A folder of an IMAP account, by its name as the server wrote it; in another era of the account's it is another.
-    pub fn imap(account: &str, folder: &[u8], era: u32) -> Self {
+    pub fn imap(account: &str, folder: &[u8], era: u64) -> Self {
         let folder = match era {
             0 => hash(b"folder", folder),
-            era => hash(format!("folder in era {era}").as_bytes(), folder),
+            era => hash(format!("folder in {era:016x}").as_bytes(), folder),
         };
         Origin { account: hash(b"account", account.as_bytes()), folder }
     }

@@ -224,6 +224,21 @@ pub fn held(mailbox: &Mailbox, account: u64) -> Result<Vec<FileName>, Failure> {
     Ok(names)
 }
 
+/// The same, by the hash of the folder at the source.
+///
+/// # Errors
+/// The mailbox cannot be read.
+pub(super) fn held_by_folder(
+    mailbox: &Mailbox,
+    account: u64,
+) -> Result<BTreeMap<u64, BTreeSet<MessageRef>>, Failure> {
+    let mut found: BTreeMap<u64, BTreeSet<MessageRef>> = BTreeMap::new();
+    for name in held(mailbox, account)? {
+        found.entry(name.origin.folder).or_default().insert(name.message);
+    }
+    Ok(found)
+}
+
 /// Every file of `account`, until `told` has enough.
 fn each(
     mailbox: &Mailbox,

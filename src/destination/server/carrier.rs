@@ -286,7 +286,8 @@ impl Sending {
         let validity = open.selected.uidvalidity;
         let sent = std::mem::take(&mut self.waiting);
         for ((waiting, result), keywords_left) in sent.into_iter().zip(results).zip(left) {
-            let mut receipt = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
             if let Some(Appended::Bare(_)) = result {
                 self.bare.insert(waiting.placement.message);
             }

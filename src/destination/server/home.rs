@@ -238,7 +238,12 @@ pub(super) async fn subscribe(session: &mut Session<Parcel>, name: &str) -> Resu
 
 /// Removes a folder that was made, if nothing is in it and below it. `false`: it stays.
 async fn take_away(session: &mut Session<Parcel>, name: &str, layout: &Layout) -> Result<bool, Failure> {
-    let Some(selected) = session.select(name.as_bytes()).await? else { return Ok(false) };
+    let selected = match session.select(name.as_bytes()).await {
+        // It was never made: servers refuse many a name in other words than that it is not there.
+        Err(failure) if failure.kind == Kind::Folder && !session.is_listed(name.as_bytes()).await? => None,
+        selected => selected?,
+    };
+    let Some(selected) = selected else { return Ok(false) };
     session.unselect().await?;
     if selected.exists > 0 || session.has_children(name, layout).await? {
         return Ok(false);

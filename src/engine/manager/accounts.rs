@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::belonging::era;
 use super::super::{Means, now};
 use super::state::{Entry, MigrationEntry, PollEntry, State, Work};
 use super::{Manager, Refusal};
@@ -35,9 +34,7 @@ impl Manager {
         for name in gone {
             state.forget(&name);
         }
-        let means = self.means();
-        for mut account in accounts {
-            account.era = era(&means, &account)?;
+        for account in accounts {
             let same_kind = state.entries.get(&account.name).is_some_and(|entry| {
                 matches!(
                     (&entry.work, &account.job),

@@ -1,10 +1,12 @@
 //! Looking before anything starts: connect, log in, count, and see that the destination can be written. It
 //! refuses to change anything at the source, and makes nothing at the destination.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::gmail;
-use super::super::migrate::chosen;
+use super::super::maildrop::placed;
+use super::super::migrate::{chosen, folders_of};
 use super::super::planned::{Planned, offered, planned};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
@@ -12,8 +14,13 @@ use super::{Manager, Refusal};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
+use crate::destination::place::Naming;
 use crate::failure::{Failure, Kind};
-use crate::imap;
+use crate::imap::{self, SourceFolder};
+use crate::message::FolderPath;
+
+/// So many names that must change are told; the plan tells them all.
+const MOST_NOTES: usize = 20;
 
 /// What a check found.
 #[derive(Debug, Clone, Default)]
@@ -90,8 +97,8 @@ impl Manager {
         if let Some(Refusal::Refused(_, what, mend)) = self.lock().denied(&account.name) {
             return Err(Failure::new(Kind::Unsupported, what, mend));
         }
-        let mut found = match account.source.protocol {
-            Protocol::Pop3 => check_pop3(&means, account).await?,
+        let (mut found, folders) = match account.source.protocol {
+            Protocol::Pop3 => (check_pop3(&means, account).await?, Vec::new()),
             Protocol::Imap => check_imap(&means, account).await?,
         };
         means.wanted(account).await?;
@@ -99,8 +106,9 @@ impl Manager {
             // Opening an existing mailbox also says whether it can be written.
             Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,
             Place::Delivery(to) => to.ask().await?,
-            Place::Server(_) => means.open_home(account).await?.naming().await.map(drop)?,
+            Place::Server(_) => {}
         }
+        found.notes.extend(renamed(&means, account, folders, &means.naming(account).await?)?);
         let room = means.room(account).await?;
         found.room = room.octets;
         // What an account has brought already needs no room any more: a start or a poll tells.
@@ -140,7 +148,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
     })
 }
 
-async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure> {
+async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<SourceFolder>), Failure> {
     let mut session: imap::Session<Order> = means.imap(account).await?;
     let folders = session.folders().await?;
     let chosen = chosen(folders.clone(), &account.job);
@@ -152,7 +160,7 @@ async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure
     let mut notes: Vec<String> =
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
     notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
-    Ok(Checked {
+    let found = Checked {
         login: account.source.login(),
         capabilities,
         folders: Some(folders.len() as u64),
@@ -160,5 +168,37 @@ async fn check_imap(means: &Means, account: &Account) -> Result<Checked, Failure
         bytes: None,
         room: None,
         notes,
-    })
+    };
+    Ok((found, folders))
+}
+
+/// The names that must change at the destination.
+fn renamed(
+    means: &Means,
+    account: &Account,
+    folders: Vec<SourceFolder>,
+    naming: &Naming,
+) -> Result<Vec<String>, Failure> {
+    let into = match &account.job {
+        Job::Migrate(work) if account.source.protocol == Protocol::Imap => {
+            let parts = folders_of(means, account, (naming, BTreeMap::new()), folders, work, 0)?;
+            let mut notes: Vec<String> = parts
+                .into_iter()
+                .filter(|part| part.record.note != part.folder.note)
+                .filter_map(|part| Some(format!("{}: {}", part.folder.path, part.record.note?)))
+                .collect();
+            if notes.len() > MOST_NOTES {
+                let more = notes.split_off(MOST_NOTES).len();
+                notes.push(format!("and {more} folders more, which 'mailhaulctl start --dry-run' shows"));
+            }
+            return Ok(notes);
+        }
+        Job::Migrate(work) => &work.into,
+        Job::Poll(work) => &work.mailbox,
+    };
+    if into.is_empty() {
+        return Ok(Vec::new());
+    }
+    let note = placed(naming, into).note;
+    Ok(note.map(|note| format!("{}: {note}", FolderPath(into.clone()))).into_iter().collect())
 }

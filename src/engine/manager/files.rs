@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +12,10 @@ use super::super::{backup, upload};
 use super::{Manager, Refusal};
 use crate::account::Member;
 use crate::failure::Failure;
+
+/// So often, with so long a pause, a mailbox is looked at that somebody uploads into.
+const LOOKS: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(100);
 
 const MEND: &str = "see [policy] in mailhaul.toml";
 
@@ -111,7 +117,17 @@ impl Manager {
         files: Vec<(String, File)>,
         told: impl FnMut(&upload::Uploaded) + Send + 'static,
     ) -> Result<upload::Uploaded, Failure> {
-        let Some(_place) = Uploading::begin(self, (to.member.clone(), to.destination.clone())) else {
+        let mailbox = (to.member.clone(), to.destination.clone());
+        let mut place = Uploading::begin(self, mailbox.clone());
+        // One whose caller has gone is about to end.
+        for _ in 0..LOOKS {
+            if place.is_some() || to.cancel.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            place = Uploading::begin(self, mailbox.clone());
+        }
+        let Some(_place) = place else {
             return Err(Failure::new(
                 crate::failure::Kind::InUse,
                 "another upload into this mailbox runs",
@@ -134,6 +150,8 @@ impl Manager {
         file: File,
         told: impl FnMut(&backup::BackedUp) + Send + 'static,
     ) -> Result<backup::BackedUp, Failure> {
+        self.backups.fetch_add(1, Relaxed);
+        let _running = BackingUp(&self.backups);
         let Files { member, destination, mailbox, cancel } = from;
         let errand = backup::Errand { member, destination, mailbox, format, file, cancel };
         backup::run(&self.means(), errand, &self.tasks, told).await
@@ -143,6 +161,15 @@ impl Manager {
 fn denied(member: &Member, what: &str) -> Refusal {
     let words = format!("{what} denied for {} by policy", member.domain);
     Refusal::Refused(member.to_string(), words, MEND.to_owned())
+}
+
+/// A backup that runs, until dropped.
+struct BackingUp<'m>(&'m AtomicU64);
+
+impl Drop for BackingUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A mailbox that is uploaded into, until dropped.
@@ -155,6 +182,14 @@ impl Uploading {
     fn begin(manager: &Arc<Manager>, mailbox: (Member, String)) -> Option<Uploading> {
         let mut uploads = manager.uploads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         uploads.insert(mailbox.clone()).then(|| Uploading { manager: Arc::clone(manager), mailbox })
+    }
+}
+
+impl Manager {
+    /// Uploads and backups that run.
+    pub(super) fn transfers(&self) -> (u64, u64) {
+        let uploads = self.uploads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        (uploads as u64, self.backups.load(Relaxed))
     }
 }
 

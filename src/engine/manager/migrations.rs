@@ -2,7 +2,6 @@
 //! for good or by a person; and the destination put back where that is due. It refuses to lose a state:
 //! each change is in the journal before it is told.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,15 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::backoff::pause;
-use super::super::belonging::as_it_began;
+use super::super::belonging::{as_it_began, in_its_era, settle};
+use super::super::found::{Found, found};
 use super::super::migrate::{Try, begin, migrate};
-use super::super::rollback::roll_back;
+use super::super::rollback::{leave, roll_back};
 use super::super::tally::{Sums, Tally};
-use super::super::{Means, Place, blocking, cut, drain, now};
+use super::super::{Means, Place, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
 use super::verdict::{done_about, failed, gone_since, log, millis, retry};
 use super::{Manager, Refusal};
-use crate::account::{Account, Job as AccountJob, Protocol};
+use crate::account::{Account, Job as AccountJob};
 use crate::destination::maildir::topmost_missing;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Finish};
@@ -122,10 +122,10 @@ impl Manager {
             state.migration(&name).is_some_and(|(_, entry)| entry.record.state == Stage::RollingBack)
         };
         let ended = if rolling_back {
-            let result = self.put_back(&account).await;
+            let result = self.put_back(&account, &job.cancel).await;
             self.put_back_ended(&account, result).await
         } else {
-            let mut result = match self.come_over(&account).await {
+            let mut result = match self.come_over(&account, &job.cancel).await {
                 Ok(()) => self.one_try(&account, &job.cancel).await,
                 Err(failure) => Err(failure),
             };
@@ -161,6 +161,8 @@ impl Manager {
             return Err(Failure::new(Kind::Unsupported, "it is not a migration", ""));
         };
         cannot_be_undone(&means, account)?;
+        let account = &Arc::new(in_its_era(&means, account).await?);
+        settle(&means, account).await?;
         let tally = Arc::new(Tally::default());
         let made = topmost(&means, account).await?;
         let found = self.found(&means, account).await?;
@@ -209,16 +211,13 @@ impl Manager {
         tally.is_some_and(|tally| tally.sums().progress_at.is_some())
     }
 
-    /// What a run that begins finds in its mailbox; see [`drain::found`].
-    async fn found(&self, means: &Means, account: &Account) -> Result<BTreeSet<u128>, Failure> {
+    /// What a run that begins finds in its mailbox.
+    async fn found(&self, means: &Means, account: &Account) -> Result<Found, Failure> {
         let begun = {
             let mut state = self.lock();
             state.migration(&account.name).is_none_or(|(_, entry)| entry.record.started_at.is_some())
         };
-        if begun || account.source.protocol == Protocol::Imap {
-            return Ok(BTreeSet::new());
-        }
-        drain::found(means, account).await
+        if begun { Ok(Found::default()) } else { found(means, account).await }
     }
 
     /// A rollback has to know of a login before it is made.
@@ -264,7 +263,7 @@ impl Manager {
         account: &Account,
         tally: &Arc<Tally>,
         made: Option<String>,
-        found: &BTreeSet<u128>,
+        found: &Found,
     ) -> Result<i64, Failure> {
         let (written, run) = {
             let mut state = self.lock();
@@ -419,16 +418,33 @@ impl Manager {
         }
     }
 
-    pub(super) async fn put_back(&self, account: &Account) -> Result<String, Failure> {
-        let account = &as_it_began(&self.means(), account)?;
-        let (made, provisioned) = {
+    pub(super) async fn put_back(
+        &self,
+        account: &Account,
+        cancel: &CancellationToken,
+    ) -> Result<String, Failure> {
+        let means = self.means();
+        let (made, provisioned, left) = {
             let mut state = self.lock();
             let record = state.migration(&account.name).map(|(_, entry)| &entry.record);
-            record.map(|record| (record.made.clone(), record.provisioned.clone())).unwrap_or_default()
+            record.map(|r| (r.made.clone(), r.provisioned.clone(), r.left)).unwrap_or_default()
         };
-        let undone = roll_back(&self.means(), account, made.map(Into::into)).await?;
+        if left {
+            leave(&means, account).await?;
+            return Ok("it was given up to put the destination back; what is there was left".to_owned());
+        }
+        let account = &as_it_began(&means, account)?;
+        let undone = roll_back(&means, account, made.map(Into::into));
+        let undone = match means.place(account) {
+            Ok(Place::Server(_)) => tokio::select! {
+                undone = undone => undone?,
+                () = cancel.cancelled() => return Err(Failure::new(Kind::Stopped, "it was stopped", "")),
+            },
+            // What goes on on a disk cannot be stopped, and does not take long.
+            _ => undone.await?,
+        };
         if let Some(digest) = provisioned {
-            self.means().take_back(account, digest).await?;
+            means.take_back(account, digest).await?;
         }
         Ok(format!(
             "the destination is as it was: {} messages and {} folders removed",
@@ -455,6 +471,13 @@ impl Manager {
                     entry.tally = None;
                     changes.history(now(), name, record);
                     true
+                }
+                // Stopped with the daemon, it goes on then; given up, it ends at once.
+                Err(failure)
+                    if failure.kind == Kind::Stopped || (record.left && failure.kind != Kind::Journal) =>
+                {
+                    record.next_try_at = None;
+                    false
                 }
                 Err(failure) => {
                     tracing::error!(MIGRATION = name, "the destination cannot be put back yet: {failure}");

@@ -24,6 +24,7 @@ mod view;
 mod wishes;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,8 @@ pub struct Manager {
     clock: Mutex<Clock>,
     /// Mailboxes that somebody uploads into.
     uploads: Mutex<BTreeSet<(Member, String)>>,
+    /// Backups that run.
+    backups: AtomicU64,
     /// For the administrators.
     post: Mutex<post::Post>,
 }
@@ -93,6 +96,7 @@ impl Manager {
             once,
             clock: Mutex::default(),
             uploads: Mutex::default(),
+            backups: AtomicU64::default(),
             post: Mutex::default(),
         })
     }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::super::belonging::{clear, elsewhere};
+use tokio_util::sync::CancellationToken;
+
+use super::super::belonging::elsewhere;
 use super::super::{Means, Place};
 use super::Manager;
 use crate::account::Account;
@@ -16,7 +18,11 @@ impl Manager {
     ///
     /// # Errors
     /// The old mailbox cannot be put back yet.
-    pub(super) async fn come_over(&self, account: &Account) -> Result<(), Failure> {
+    pub(super) async fn come_over(
+        &self,
+        account: &Account,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failure> {
         let means = self.means();
         let Some(old) = elsewhere(&means, account)? else { return Ok(()) };
         let begun = {
@@ -25,7 +31,7 @@ impl Manager {
         };
         if begun {
             let outcome = match is_undone(&means, &old) {
-                true => self.put_back(account).await?,
+                true => self.put_back(account, cancel).await?,
                 false => "what had come is left there".to_owned(),
             };
             tracing::warn!(
@@ -35,7 +41,7 @@ impl Manager {
             );
             self.begin_anew(&account.name).await?;
         }
-        clear(&means, account).await
+        Ok(())
     }
 
     /// It keeps its place in the queue.

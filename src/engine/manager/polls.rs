@@ -260,7 +260,7 @@ impl Manager {
                 || before.disabled != record.disabled
                 || before.asked != record.asked
                 || before.last_run.as_ref().map(|r| &r.error) != record.last_run.as_ref().map(|r| &r.error)
-                || outcome.note.is_some()
+                || before.last_run.as_ref().map(|r| &r.note) != record.last_run.as_ref().map(|r| &r.note)
                 || before.last_run.as_ref().map(|r| r.ledger.skipped)
                     != record.last_run.as_ref().map(|r| r.ledger.skipped);
             telling.then(|| {

@@ -85,6 +85,10 @@ pub struct Overview {
     pub migrations_running: u64,
     /// Migrations that wait.
     pub migrations_waiting: u64,
+    /// Uploads that run.
+    pub uploads_running: u64,
+    /// Backups that run.
+    pub backups_running: u64,
     /// Messages brought since the start.
     pub messages: u64,
     /// Octets brought since the start.
@@ -154,6 +158,8 @@ impl Manager {
         let journal = self.means().journal.clone();
         let mut folders: Vec<FolderRecord> = journal.folders(name)?.into_values().collect();
         folders.sort_by(|a, b| (&a.name, b.run).cmp(&(&b.name, a.run)));
+        // What was found at the beginning, and of a folder that the source does not have any more.
+        folders.retain(|folder| !folder.name.is_empty());
         // A folder of a mailbox that was the source before.
         let mut latest: Option<(String, i64)> = None;
         folders.retain(|folder| match &latest {
@@ -171,7 +177,10 @@ impl Manager {
     /// The daemon as a whole.
     pub fn overview(&self) -> Overview {
         let state = self.lock();
+        let (uploads_running, backups_running) = self.transfers();
         let mut overview = Overview {
+            uploads_running,
+            backups_running,
             invalid: state.broken.len() as u64,
             messages: self.total.messages.load(Relaxed),
             bytes: self.total.bytes.load(Relaxed),

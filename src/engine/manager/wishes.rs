@@ -1,6 +1,8 @@
 //! What a person wishes of one migration: to pause, to go on, to be cancelled. It refuses what cannot be granted, in
 //! words, and holds back from taking away what an earlier run brought.
 
+use std::time::Duration;
+
 use super::super::{Place, now};
 use super::{Manager, Refusal};
 use crate::journal::{Changes, Finish, MigrationRecord};
@@ -8,6 +10,9 @@ use crate::migration::{State as Stage, Wish};
 
 /// How a migration ended that had completed and was to run again.
 const BETWEEN_ROUNDS: &str = "cancelled between two rounds; what came was left";
+
+/// An attempt to put a destination back is waited for as long as this.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 impl Manager {
     /// Pauses, resumes or cancels a migration and says its state then.
@@ -47,6 +52,11 @@ impl Manager {
             })?;
             // What never began brought nothing; what an earlier run brought is not this one's to remove.
             let stage = match stage {
+                // The attempt that runs has to end first, and the journal to forget the run.
+                Stage::Cancelled if entry.record.state == Stage::RollingBack => {
+                    entry.record.left = true;
+                    Stage::RollingBack
+                }
                 Stage::RollingBack if entry.record.started_at.is_none() => Stage::Cancelled,
                 stage => stage,
             };
@@ -107,7 +117,22 @@ impl Manager {
             self.unseal(name).await;
         }
         self.told();
+        if wish == (Wish::Cancel { keep: true }) && stage == Stage::RollingBack {
+            return Ok(self.left(name).await);
+        }
         Ok(stage)
+    }
+
+    /// Waits a while for the end of a rollback that was given up; says the state then.
+    async fn left(&self, name: &str) -> Stage {
+        let mut changes = self.changes();
+        let stage = || {
+            let mut state = self.lock();
+            state.migration(name).map_or(Stage::Cancelled, |(_, entry)| entry.record.state)
+        };
+        let over = async { while stage() == Stage::RollingBack && changes.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(FAREWELL, over).await;
+        stage()
     }
 }
 

@@ -134,6 +134,7 @@ pub(super) async fn verify(
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
     belonging::is_here(means, account)?;
+    let account = &belonging::in_its_era(means, account).await?;
     match account.source.protocol {
         Protocol::Imap => imap(means, account, bodies, told).await,
         Protocol::Pop3 => pop3(means, account, bodies).await,
