@@ -511,6 +511,10 @@ fn policy_denies_puts_back_and_wipes() {
     daemon.run(&["--check"]).code(0);
     daemon.ctl(&["reload"]).code(0);
     daemon.ctl(&["start", one]).code(1).says("designated IP addresses");
+    daemon.ctl(&["verify", one]).code(1).says("designated IP addresses");
+    let all = daemon.ctl(&["start", "--all", "--wait"]).code(0);
+    let denied = all.out.contains("nothing to start") && all.out.contains("1 account: import is refused");
+    assert!(denied, "{all:?}");
     assert_eq!(sealed(&daemon).len(), 2, "nothing is wiped");
     assert_eq!(daemon.listed(one)["state"], "denied");
     let acts = audit(&daemon);
@@ -553,7 +557,9 @@ fn policy_denies_puts_back_and_wipes() {
     assert!(account["reason"].as_str().unwrap().contains("denied for example.com by policy"), "{account}");
     assert_eq!(daemon.listed(other)["state"], "enabled");
     assert_eq!(daemon.ctl(&["--json", "status"]).json()["denied"], 1);
-    daemon.ctl(&["start", one]).code(1).says("by policy");
+    for verb in ["start", "finish", "verify", "resume"] {
+        daemon.ctl(&[verb, one]).code(1).says("by policy");
+    }
     assert_eq!(daemon.show(one)["folders"].as_array().unwrap().len(), 0, "progress is wiped");
     assert_eq!(daemon.migrate(other)["messages_done"], 2);
     // Nothing new is defined there, one by one or by a list.

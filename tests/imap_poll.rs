@@ -14,9 +14,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use corpus::{Corpus, Marks};
-use daemon::{Daemon, imap_migrate};
+use daemon::{Daemon, eventually, imap_migrate};
 use dovecot::Dovecot;
 use fake_imap::{FakeImap, Folder, Mail, honest};
 use maildir::{Tree, same, sha};
@@ -151,6 +152,26 @@ fn originals_go_and_what_is_not_here_stays() {
     daemon.stop();
 }
 
+#[test]
+fn the_inbox_has_no_case_and_patterns_that_fit_nothing_fail() {
+    let boxes = || vec![Folder::new("INBOX", 3), Folder::new("INBOX/Sub", 2), Folder::new("Other", 5)];
+    let server = FakeImap::start(boxes(), honest);
+    let mut daemon = Daemon::new(SELDOM);
+    let named = |name: &str, folders: &str| imap_poll(name, server.port, folders);
+    let all =
+        [named("a", "folders = [\"inbox\", \"inbox/*\"]"), named("b", "folders = [\"Nothing\", \"in/*\"]")];
+    daemon.define("alice", &all.concat());
+    daemon.start();
+    assert_eq!(daemon.poll("a")["imported"], 5);
+    let words = "none of the 3 folders of the source fits folders";
+    daemon.ctl(&["poll", "b"]).code(1).says(words);
+    eventually("it counts", Duration::from_secs(20), || {
+        let account = daemon.account("b");
+        (account["consecutive_failures"].as_u64() > Some(0)).then_some(())
+    });
+    daemon.stop();
+}
+
 const PLAIN: &str = "IMAP4rev1 NAMESPACE SASL-IR AUTH=PLAIN";
 
 #[test]
@@ -169,6 +190,11 @@ fn without_uidplus_nothing_is_expunged() {
             assert!(server.boxes()[0].mails.iter().all(|mail| mail.flags.contains("\\Deleted")));
             let note = daemon.show("old")["folders"][0]["note"].clone();
             assert!(note.as_str().is_some_and(|note| note.contains("UIDPLUS")), "{note}");
+            // Our own mark is no difference, and another one is.
+            daemon.ctl(&["verify", "old"]).code(0);
+            server.change(|boxes| boxes[0].mails[0].flags.push_str(" \\Flagged"));
+            daemon.ctl(&["verify", "old"]).code(1).says("1 altered");
+            server.change(|boxes| boxes[0].mails[0].flags = "\\Deleted".to_owned());
         }
         server.forget();
         assert_eq!(daemon.poll("old")["imported"], 0);

@@ -152,7 +152,7 @@ fn one_that_is_refused_is_no_success() {
     daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
     let once = daemon.run(&["--once"]).code(1);
     assert!(once.out.contains("alice-old: 1 message failed; the next run tries again"), "{once:?}");
-    assert!(once.out.contains("1 migrations completed, 1 with failures; 479 messages"), "{once:?}");
+    assert!(once.out.contains("1 migration completed, 1 with failures; 479 messages"), "{once:?}");
 }
 
 #[test]

@@ -121,6 +121,16 @@ fn a_maildir_with_a_quota() {
     assert!(planned["notes"].to_string().contains("room for 7000 octets"), "{planned:#}");
     fs::write(home.join("maildirsize"), "0S,20C\n2000 7\n").unwrap();
     assert!(plan(&daemon)["notes"].to_string().contains("room for 13 messages, and 40 would come"));
+    // What comes is counted there; whoever puts it back lets the server count anew.
+    fs::write(home.join("maildirsize"), "90000000S\n0 0\n").unwrap();
+    daemon.migrate(NAME);
+    let text = fs::read_to_string(home.join("maildirsize")).unwrap();
+    let sum = text.lines().skip(1).fold((0, 0), |(octets, messages), line| {
+        let (size, count) = line.split_once(' ').unwrap();
+        (octets + size.parse::<u64>().unwrap(), messages + count.parse::<u64>().unwrap())
+    });
+    let octets = Tree::read(&home).messages().map(|(_, m)| fs::metadata(&m.path).unwrap().len()).sum();
+    assert_eq!(sum, (octets, 40), "{text}");
     daemon.stop();
 }
 

@@ -8,6 +8,7 @@ mod connection;
 mod define;
 mod files;
 mod find;
+mod idle;
 mod list;
 mod live;
 mod moments;

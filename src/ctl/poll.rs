@@ -5,10 +5,11 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 
-use crate::control::api::Manager;
+use crate::control::api::{Account, Manager};
 
 use super::Outcome;
 use super::connection::{Connection, answer};
+use super::idle;
 use super::live::Live;
 use super::screen::{Meaning, Screen};
 use super::show::brought;
@@ -20,6 +21,10 @@ pub(super) async fn run(
     all: bool,
     wait: bool,
 ) -> Outcome {
+    let has_work = |account: &Account| account.mode.as_deref() == Some("poll");
+    if all && !answer(connection.list_accounts(Some("enabled"), None).await)?.accounts.iter().any(has_work) {
+        return idle::tell(connection, screen, "poll", "nothing to poll").await;
+    }
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut unfinished: BTreeSet<String> = names.iter().cloned().collect();
     let mut live = Live::new(screen);

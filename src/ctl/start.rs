@@ -9,6 +9,7 @@ use crate::control::api::{Manager, Migration, Progress};
 
 use super::Outcome;
 use super::connection::{Connection, answer};
+use super::idle;
 use super::live::{Live, ended, numbers};
 use super::precheck;
 use super::screen::{Meaning, Screen};
@@ -40,12 +41,7 @@ pub(super) async fn many(
 ) -> Outcome {
     let names = if all { precheck::startable(connection).await? } else { names.to_vec() };
     if names.is_empty() {
-        if screen.json {
-            screen.json(&Progress::default())?;
-        } else {
-            screen.line("nothing to start");
-        }
-        return Ok(true);
+        return idle::tell(connection, screen, "migrate", "nothing to start").await;
     }
     if names.len() == 1 {
         return run(connection, screen, &names, wait).await;

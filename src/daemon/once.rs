@@ -3,17 +3,21 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::{Environment, Loaded};
 use crate::engine::{Manager, Refusal, Summary};
 use crate::failure::{Failure, Kind};
 use crate::schedule::Tick;
 
-use super::{Kept, log_complaints};
+use super::serve::{STOP_WITHIN, own};
+use super::{Kept, log_complaints, signals};
 
 /// `false`: something failed.
 pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<bool, Failure> {
     log_complaints(&loaded.complaints, &loaded.warnings);
     let began = Instant::now();
+    let mut signals = signals::listen().map_err(|e| own("cannot listen for signals", &e))?;
     let (kept, _) = Kept::open(&loaded.settings, environment)?;
     if let Err(failure) = kept.settle(&loaded).await {
         tracing::error!("{failure}");
@@ -24,11 +28,21 @@ pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<boo
     let bad = loaded.broken.len();
     manager.set_accounts(means, loaded.accounts, loaded.broken)?;
     let tick = Tick::start(manager.wake()).await.ok();
-    let summary = manager.run_once().await;
+    let stop = CancellationToken::new();
+    let ended = stop.clone();
+    // No person waits for a reload: each signal ends it.
+    let minder = tokio::spawn(async move {
+        if signals.recv().await.is_some() {
+            tracing::info!("stopping");
+            ended.cancel();
+        }
+    });
+    let summary = manager.run_once(&stop, STOP_WITHIN).await;
+    minder.abort();
     if let Some(tick) = tick {
         tick.stop().await;
     }
-    manager.shut_down(Duration::from_secs(8)).await;
+    manager.shut_down(STOP_WITHIN).await;
     let closed = tokio::task::spawn_blocking(move || journal.close()).await;
     let summary = match summary {
         Ok(summary) => summary,
@@ -40,7 +54,7 @@ pub(super) async fn once(loaded: Loaded, environment: Environment) -> Result<boo
         Ok(result) => result?,
         Err(e) => tracing::error!("the journal was not closed: {e}"),
     }
-    Ok(summary.failed.is_empty() && bad == 0)
+    Ok(summary.failed.is_empty() && bad == 0 && !summary.stopped)
 }
 
 fn print(summary: &Summary, bad: usize, took: Duration) {
@@ -48,19 +62,34 @@ fn print(summary: &Summary, bad: usize, took: Duration) {
     for (name, why) in &summary.failed {
         let _ = writeln!(out, "{name}: {why}");
     }
-    if bad > 0 {
-        let _ = writeln!(out, "{bad} definitions are invalid: see 'mailhauld --check'");
+    for (name, why) in &summary.left_out {
+        let _ = writeln!(out, "{name}: left out: {why}");
     }
+    if bad > 0 {
+        let words = if bad == 1 { "definition is" } else { "definitions are" };
+        let _ = writeln!(out, "{bad} {words} invalid: see 'mailhauld --check'");
+    }
+    if summary.stopped {
+        let _ = writeln!(out, "stopped before all was done; the next run goes on with the rest");
+    }
+    let left_out = match summary.left_out.len() {
+        0 => String::new(),
+        number => format!(", {number} left out"),
+    };
     let _ = writeln!(
         out,
-        "{} accounts polled, {} migrations completed, {} with failures; {} messages imported ({} octets), {} already here, {} skipped; {:.1} s",
-        summary.polled,
-        summary.migrated,
+        "{} polled, {} completed, {} with failures{left_out}; {} imported ({}), {} already here, {} skipped; {:.1} s",
+        count(summary.polled, "account"),
+        count(summary.migrated, "migration"),
         summary.failed.len(),
-        summary.imported,
-        summary.bytes,
+        count(summary.imported, "message"),
+        count(summary.bytes, "octet"),
         summary.already_there,
         summary.skipped,
         took.as_secs_f64()
     );
+}
+
+fn count(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }

@@ -24,7 +24,7 @@ use crate::systemd;
 /// What is due is looked for at least so often.
 const STEADY: Duration = Duration::from_secs(2);
 /// The work is broken off within this when the daemon stops; the rest of ten seconds is for the store.
-const STOP_WITHIN: Duration = Duration::from_secs(8);
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// The span of the rates.
 const RATE_SPAN: Duration = Duration::from_secs(60);
 
@@ -122,7 +122,7 @@ pub(super) async fn serve(
     Ok(true)
 }
 
-fn own(what: &str, error: &std::io::Error) -> Failure {
+pub(super) fn own(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(
         Kind::Journal,
         format!("{what}: {error}"),

@@ -180,7 +180,7 @@ fn moved(mailbox: &Mailbox, folder: &Folder, file: &[u8]) -> Option<File> {
 }
 
 /// A directory of a Maildir++ as a path.
-fn folder_path(directory: &str) -> FolderPath {
+pub(super) fn folder_path(directory: &str) -> FolderPath {
     match directory.strip_prefix('.') {
         Some(levels) => FolderPath(
             levels

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::backup::{BackedUp, Errand, failed, pack};
+use super::backup::{BackedUp, Errand, Format, failed, folder_path, pack};
 use crate::archive::{Letter, Pack};
 use crate::destination::nameless;
+use crate::destination::place::{Naming, place};
 use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Left, Session};
+use crate::imap::{Care, Event, Fetch, Left, Session, SourceFolder};
 use crate::message::{FolderPath, Parcel};
 
 /// Items on their way to the file: at most 64 KiB each.
@@ -60,10 +61,10 @@ pub(super) async fn run(
     told: impl FnMut(&BackedUp) + Send + 'static,
 ) -> Result<BackedUp, Failure> {
     let (items, inbox) = mpsc::channel(ITEMS);
-    let (mailbox, cancel) = (errand.mailbox.clone(), errand.cancel.clone());
+    let (mailbox, format, cancel) = (errand.mailbox.clone(), errand.format, errand.cancel.clone());
     let packing = tasks.spawn_blocking(move || packed(errand, &spool, inbox, told));
     let fetched = tokio::select! {
-        fetched = fetch(server, mailbox.as_deref(), items) => fetched,
+        fetched = fetch(server, mailbox.as_deref(), format, items) => fetched.map_err(unfinished),
         () = cancel.cancelled() => Ok(()),
     };
     let packed = packing
@@ -77,9 +78,18 @@ pub(super) async fn run(
     }
 }
 
+/// Whoever asked for it is told, and nobody tries again.
+fn unfinished(failure: Failure) -> Failure {
+    match failure.mend.contains("tried again") {
+        true => Failure { mend: "the file is not complete; run it again".to_owned(), ..failure },
+        false => failure,
+    }
+}
+
 async fn fetch(
     server: &Server,
     mailbox: Option<&[String]>,
+    format: Format,
     items: mpsc::Sender<Item>,
 ) -> Result<(), Failure> {
     let mut session: Session<Item> = server.connect().await?;
@@ -87,13 +97,20 @@ async fn fetch(
     let mut folders = session.folders().await?;
     folders.retain(|folder| folder.broken.is_none());
     if let Some(levels) = mailbox {
-        let wire = layout.name(levels);
-        folders.retain(|folder| folder.wire == wire || folder.path.0 == levels);
+        // A level may have a `/` in it, where something else divides them.
+        let (wire, shown) = (layout.name(levels), FolderPath(levels.to_vec()).to_string());
+        let is_wanted = |folder: &SourceFolder| folder.wire == wire || folder.path.0 == levels;
+        let exact = folders.iter().any(is_wanted);
+        folders.retain(|folder| is_wanted(folder) || (!exact && folder.path.to_string() == shown));
         if folders.is_empty() {
             let words = format!("there is no folder {}", FolderPath(levels.to_vec()));
             return Err(Failure::new(Kind::Folder, words, "write it with / between its levels"));
         }
     }
+    let places = match format {
+        Format::Maildir => in_a_maildir(&folders),
+        Format::Zip | Format::Mbox => BTreeMap::new(),
+    };
     folders.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
     let gone = |_| Failure::new(Kind::Disconnected, "the file is not written any more", "");
     for folder in folders {
@@ -106,7 +123,8 @@ async fn fetch(
         let details = session.list_details(examined).await?;
         let keywords: BTreeSet<String> =
             details.iter().filter_map(|d| d.flags.as_ref()).flat_map(|f| f.keywords.clone()).collect();
-        let begins = Item::Folder(folder.path.clone(), keywords.into_iter().collect());
+        let path = places.get(&folder.wire).unwrap_or(&folder.path).clone();
+        let begins = Item::Folder(path, keywords.into_iter().collect());
         items.send(begins).await.map_err(gone)?;
         let mut wanted: Vec<(u32, u32)> = details.iter().map(|d| (d.uid, d.size.unwrap_or(0))).collect();
         let mut care = Care::default();
@@ -151,6 +169,13 @@ async fn fetch(
     }
     session.close().await;
     items.send(Item::End).await.map_err(gone)
+}
+
+/// What folders are called where `.` divides levels and `/` directories; no two alike.
+fn in_a_maildir(folders: &[SourceFolder]) -> BTreeMap<Vec<u8>, FolderPath> {
+    let named: Vec<_> = folders.iter().map(|folder| (folder.wire.clone(), folder.path.clone())).collect();
+    let placed = place(&Naming::Maildir, &named, &BTreeMap::new());
+    placed.into_iter().map(|(wire, placed)| (wire, folder_path(&placed.directory))).collect()
 }
 
 /// Octets of a message that is coming, or has come.

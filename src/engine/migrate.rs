@@ -95,9 +95,7 @@ pub(super) async fn migrate(
     let all = folders.len();
     let folders = arranged(folders, gmail, &account);
     if folders.is_empty() {
-        let words = format!("none of the {all} folders of the source fits include and exclude");
-        let mend = "change them; 'mailhaulctl check' shows the folders";
-        return Err(Failure::new(Kind::Unsupported, words, mend));
+        return Err(none_fits(all, &account.job));
     }
     tally.checked(folders.len() as u64);
     match session.count(&folders).await {
@@ -210,7 +208,17 @@ pub(super) fn chosen(folders: Vec<SourceFolder>, job: &Job) -> Vec<SourceFolder>
         .collect()
 }
 
-/// The same, as a Gmail account needs it.
+/// None of so many folders was chosen.
+pub(super) fn none_fits(all: usize, job: &Job) -> Failure {
+    let (keys, mend) = match job {
+        Job::Poll(_) => ("folders", "change it"),
+        Job::Migrate(_) => ("include and exclude", "change them"),
+    };
+    let words = format!("none of the {all} folders of the source fits {keys}");
+    Failure::new(Kind::Unsupported, words, format!("{mend}; 'mailhaulctl check' shows the folders"))
+}
+
+/// What is chosen, as a Gmail account needs it.
 pub(super) fn arranged(folders: Vec<SourceFolder>, gmail: bool, account: &Account) -> Vec<SourceFolder> {
     if !gmail {
         return chosen(folders, &account.job);

@@ -13,7 +13,7 @@ use super::budget::Budget;
 use super::folder::{Cares, Listing};
 use super::maildrop::placed;
 use super::meter::Meter;
-use super::migrate::{Shared, chosen, work_all};
+use super::migrate::{Shared, chosen, none_fits, work_all};
 use super::poll::Outcome;
 use super::proof::Proofs;
 use super::strays::Search;
@@ -45,7 +45,11 @@ pub(super) async fn run(
     let folders = session.folders().await?;
     let at_source =
         folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
+    let all = folders.len();
     let folders = chosen(folders, &account.job);
+    if folders.is_empty() {
+        return Err(none_fits(all, &account.job));
+    }
     let standings = match session.standings(&folders).await {
         // One of them is enough for that; whoever opens them finds out which.
         Err(failure) if failure.broke() => {

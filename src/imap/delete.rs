@@ -29,7 +29,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let words = "the server numbered its messages anew while they were brought";
             return Err(Failure::new(Kind::Folder, words, "the next run goes on"));
         }
-        let expunges = self.can("UIDPLUS") || self.can("IMAP4REV2");
+        let expunges = self.expunges_alone();
         let mut gone = 0;
         for set in pieces(uids) {
             let done = self.run(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")).await?;

@@ -318,13 +318,16 @@ fn unlisted(software: Software, failure: Failure) -> Failure {
     Failure { words, mend: mend.to_owned(), ..failure }
 }
 
-/// Whether a pattern of a definition fits a folder: `*` is any text, `?` one character, `\Trash` a special use.
+/// Whether a pattern of a definition fits a folder: `*` is any text, `?` one character, `\Trash` a special use. The
+/// inbox has no case (RFC 3501 section 5.1), alone and as the first level.
 pub fn matches(pattern: &str, folder: &SourceFolder) -> bool {
     if let Some(wanted) = pattern.strip_prefix('\\') {
         return folder.uses.contains(&wanted.to_ascii_lowercase());
     }
     let name: Vec<char> = folder.path.to_string().chars().collect();
     let pattern: Vec<char> = pattern.chars().collect();
+    let first = folder.path.0.first();
+    let caseless = first.filter(|first| first.eq_ignore_ascii_case("INBOX")).map_or(0, String::len);
     // Greedy with one place to come back to: linear in practice, quadratic at worst, no recursion.
     let (mut p, mut n, mut star) = (0, 0, None);
     while n < name.len() {
@@ -333,7 +336,9 @@ pub fn matches(pattern: &str, folder: &SourceFolder) -> bool {
                 star = Some((p, n));
                 p += 1;
             }
-            (Some(want), Some(have)) if *want == '?' || want == have => {
+            (Some(want), Some(have))
+                if *want == '?' || want == have || (n < caseless && want.eq_ignore_ascii_case(have)) =>
+            {
                 p += 1;
                 n += 1;
             }
@@ -382,7 +387,18 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, &archive), fits, "{pattern}");
         }
-        assert!(matches("INBOX", &folder("INBOX", &[])));
+        for (pattern, name, fits) in [
+            ("INBOX", "INBOX", true),
+            ("inbox", "INBOX", true),
+            ("INBOX", "Inbox", true),
+            ("inbox/*", "INBOX/Work", true),
+            ("in*/W?rk", "INBOX/Work", true),
+            ("inbox/work", "INBOX/Work", false),
+            ("x/inbox", "x/INBOX", false),
+            ("inboxes", "INBOXES", false),
+        ] {
+            assert_eq!(matches(pattern, &folder(name, &[])), fits, "{pattern} {name}");
+        }
     }
 
     #[test]

@@ -147,6 +147,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         self.capabilities.contains(capability)
     }
 
+    /// Whether it expunges single messages: UIDPLUS (RFC 4315 section 2.1), which is part of IMAP4rev2.
+    pub fn expunges_alone(&self) -> bool {
+        self.can("UIDPLUS") || self.can("IMAP4REV2")
+    }
+
     /// Asks what came into the open folder: Courier gives nothing of it before (RFC 3501, 5.2).
     ///
     /// # Errors

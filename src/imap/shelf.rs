@@ -274,7 +274,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// [`Kind::Folder`] if the server refuses.
     pub async fn remove(&mut self, uids: &UidSet) -> Result<(), Failure> {
         let refused = |done: &Done| refusal("messages cannot be removed", &done.text, Kind::Folder, "");
-        let safe = self.can("UIDPLUS") || self.can("IMAP4REV2");
+        let safe = self.expunges_alone();
         for uids in pieces(uids) {
             let others = if safe { UidSet::new() } else { self.deleted_besides(&uids).await? };
             if !others.is_empty() {

@@ -233,8 +233,13 @@ impl Daemon {
 
     /// Starts the daemon without waiting for it.
     pub fn spawn(&mut self) {
+        self.spawn_with(&["--log", "stderr"]);
+    }
+
+    /// Starts `mailhauld` with these arguments; what it says goes into the log.
+    pub fn spawn_with(&mut self, arguments: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
-        let mut command = self.command(&["--log", "stderr"]);
+        let mut command = self.command(arguments);
         let log = OpenOptions::new().create(true).append(true).open(self.path.join("log")).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());

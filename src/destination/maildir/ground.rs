@@ -21,6 +21,7 @@ use super::keywords::{Keywords, taken};
 use super::links::{Linked, Links};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
+use super::quota;
 use super::subscriptions::subscribe;
 use super::twins::{Orphans, Staged as Candidate, Twins, held_by_folder};
 use crate::destination::fingerprint::Head;
@@ -83,6 +84,8 @@ struct Ready {
     folder: Arc<Folder>,
     into_new: bool,
     name: String,
+    /// Octets of its file.
+    size: u64,
     receipt: Receipt,
 }
 
@@ -317,6 +320,7 @@ impl Ground {
             folder: Arc::clone(folder),
             into_new,
             name,
+            size: staged.written,
             receipt: Receipt { keywords_left, head, ..Receipt::landed(message, octets) },
         });
         Ok(())
@@ -324,8 +328,12 @@ impl Ground {
 
     fn commit(&mut self) -> Result<Vec<Receipt>, Failure> {
         let ready = std::mem::take(&mut self.ready);
+        if !ready.is_empty() {
+            quota::counts(&self.mailbox, ready.iter().map(|message| message.size).sum(), ready.len());
+        }
         let result = self.publish(&ready);
         if let Err(failure) = result {
+            quota::forget(&self.mailbox);
             for message in &ready {
                 self.remove(&message.tmp, true);
             }

@@ -12,6 +12,7 @@ mod keywords;
 mod links;
 mod mailbox;
 mod name;
+mod quota;
 mod reflag;
 mod rollback;
 mod room;

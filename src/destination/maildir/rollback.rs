@@ -16,6 +16,7 @@ use super::inventory::{directories, halves};
 use super::keywords::{give_back, tidy};
 use super::mailbox::{Mailbox, remove_made};
 use super::name::{FileName, Origin};
+use super::quota;
 use super::subscriptions::unsubscribe;
 use super::uidlist::copies;
 use crate::failure::Failure;
@@ -73,6 +74,9 @@ pub fn undo(mailbox: &Mailbox, work: &Undo<'_>) -> Result<Undone, Failure> {
             }
         }
         undone.messages += removed;
+        if removed > 0 {
+            quota::forget(mailbox);
+        }
         tidy(mailbox, &folder)?;
     }
     for (name, before) in &work.letters {

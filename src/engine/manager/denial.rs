@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::{blocking, now};
 use super::state::{Entry, State, Work};
+use super::wishes::is_paused_between_rounds;
 use super::{Manager, Refusal};
 use crate::audit::{Act, Who};
 use crate::failure::{Failure, Kind};
@@ -105,7 +106,8 @@ impl Manager {
                 if !record.state.is_open() {
                     return;
                 }
-                let began = record.started_at.is_some();
+                let between = is_paused_between_rounds(record);
+                let began = record.started_at.is_some() && !between;
                 record.state = if began { Stage::RollingBack } else { Stage::Cancelled };
                 record.cancelled = true;
                 record.next_try_at = None;
@@ -117,7 +119,8 @@ impl Manager {
                 let place = record.place;
                 if !began {
                     record.finished_at = Some(now());
-                    record.outcome = Some("denied; nothing had come".to_owned());
+                    let what = if between { "what came was left" } else { "nothing had come" };
+                    record.outcome = Some(format!("denied; {what}"));
                     changes.history(now(), name, record);
                 }
                 changes.migration(name, record);

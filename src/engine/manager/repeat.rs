@@ -21,6 +21,9 @@ impl Manager {
         let written = {
             let mut state = self.lock();
             for name in names {
+                if let Some(refusal) = state.denied(name) {
+                    return Err(refusal);
+                }
                 let Some((_, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
                 let refuse =
                     |what: &str, mend: String| Err(Refusal::Refused(name.clone(), what.to_owned(), mend));

@@ -13,9 +13,12 @@ impl Manager {
     /// The account to compare.
     ///
     /// # Errors
-    /// No account has that name, or its mail is being moved.
+    /// No account has that name, policy denies it, or its mail is being moved.
     pub fn to_verify(&self, name: &str) -> Result<Arc<Account>, Refusal> {
         let state = self.lock();
+        if let Some(refusal) = state.denied(name) {
+            return Err(refusal);
+        }
         let Some(Entry { account, work, .. }) = state.entries.get(name) else {
             return Err(state.unknown(name));
         };

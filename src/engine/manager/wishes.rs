@@ -8,6 +8,9 @@ use super::{Manager, Refusal};
 use crate::journal::{Changes, Finish, MigrationRecord};
 use crate::migration::{State as Stage, Wish};
 
+/// How a migration ended that had completed and was to run again.
+const BETWEEN_ROUNDS: &str = "cancelled between two rounds; what came was left";
+
 /// An attempt to put a destination back is waited for as long as this.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -20,7 +23,18 @@ impl Manager {
         let means = self.means();
         let (written, stage) = 'granted: {
             let mut state = self.lock();
+            if let Some(refusal) = state.denied(name).filter(|_| wish == Wish::Resume) {
+                return Err(refusal);
+            }
             let Some((account, entry)) = state.migration(name) else { return Err(state.not_migrated(name)) };
+            let between = is_between_rounds(&entry.record);
+            // What a round brought that completed is the member's, and others may have taken it for theirs since.
+            let wish = match wish {
+                Wish::Cancel { .. } if between || is_paused_between_rounds(&entry.record) => {
+                    Wish::Cancel { keep: true }
+                }
+                wish => wish,
+            };
             if wish == (Wish::Cancel { keep: false }) && entry.record.started_at.is_some() {
                 let gone = matches!(means.place(account), Ok(Place::Delivery(_)));
                 if gone {
@@ -32,7 +46,6 @@ impl Manager {
                 }
             }
             // Between two rounds it waits for its time, like one that is tried again.
-            let between = is_between_rounds(&entry.record);
             let before = if between { Stage::Retrying } else { entry.record.state };
             let stage = before.wish(wish).map_err(|why| {
                 Refusal::Refused(name.to_owned(), why.to_owned(), "see 'mailhaulctl show'".to_owned())
@@ -49,7 +62,7 @@ impl Manager {
             };
             let place = entry.record.place;
             if wish == Wish::Resume && entry.record.finished_at.is_some() {
-                // Paused between two rounds: the last one is over, and the next begins.
+                // The last round is over, and the next begins.
                 let mut changes = Changes::default();
                 state.queue.remove(&place);
                 state.enqueue(name, Finish::No, false, &mut changes);
@@ -76,9 +89,13 @@ impl Manager {
                 if let Some(tally) = &entry.tally {
                     tally.sums().keep(&mut entry.record);
                 }
-                let kept = entry.record.started_at.is_some();
-                let outcome =
-                    if kept { "cancelled; what came was left" } else { "cancelled; nothing had come" };
+                let outcome = if entry.record.finished_at.is_some() {
+                    BETWEEN_ROUNDS
+                } else if entry.record.started_at.is_some() {
+                    "cancelled; what came was left"
+                } else {
+                    "cancelled; nothing had come"
+                };
                 entry.record.outcome = Some(outcome.to_owned());
                 entry.record.finished_at = Some(now());
                 changes.history(now(), name, &entry.record);
@@ -122,4 +139,9 @@ impl Manager {
 /// It completed, and runs again by itself at its time.
 fn is_between_rounds(record: &MigrationRecord) -> bool {
     record.state == Stage::Completed && record.next_try_at.is_some()
+}
+
+/// It completed, and a person stopped it before it ran again.
+pub(super) fn is_paused_between_rounds(record: &MigrationRecord) -> bool {
+    record.state == Stage::Paused && record.finished_at.is_some()
 }

@@ -48,6 +48,8 @@ pub(super) struct Side<'s> {
     pub(super) mirror: bool,
     /// The keywords that the destination's folder keeps; `None`: those that a Maildir can carry.
     pub(super) keeps: Option<BTreeSet<String>>,
+    /// What was brought is marked `\Deleted` at the source by us, and stays there so.
+    pub(super) marks: bool,
 }
 
 /// A message whose octets have to be read.
@@ -198,7 +200,9 @@ fn pair(side: &Side<'_>, message: &There, mut copies: Vec<Copy>, sum: &mut Verif
         changes.push(format!("it has {} octets here and had {told} when it came", copy.held.size));
     }
     if let Some(flags) = &message.flags {
-        changes.extend(differ(flags, &copy.held.flags, side.keeps.as_ref()));
+        let deleted = flags.deleted && (!side.marks || copy.held.flags.deleted);
+        let flags = Flags { deleted, ..flags.clone() };
+        changes.extend(differ(&flags, &copy.held.flags, side.keeps.as_ref()));
     }
     if let Some(received) = message.received
         && received.max(0) != copy.held.modified

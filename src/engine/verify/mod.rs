@@ -158,6 +158,7 @@ async fn imap(
         _ => None,
     };
     let folders = migrate::arranged(folders, map.is_some(), account);
+    let marks = matches!(&account.job, Job::Poll(work) if !work.keep_original) && !session.expunges_alone();
     let records = means.journal.folders(&account.name)?;
     let mut left_out: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     for (key, id, _) in means.journal.skipped(&account.name)? {
@@ -205,7 +206,7 @@ async fn imap(
         let mirror = matches!(account.job, Job::Migrate(_));
         mail.fill(&mut here, (key, directory), &messages, mirror);
         let keeps = mail.keeps(directory).await?;
-        let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps };
+        let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps, marks };
         let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
         if !doubts.is_empty() {
             let mut wanted: Vec<(u32, u32)> =
@@ -415,6 +416,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         messages: &messages,
         mirror: false,
         keeps: None,
+        marks: false,
     };
     let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
     if !doubts.is_empty() {
