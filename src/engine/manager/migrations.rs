@@ -189,6 +189,9 @@ impl Manager {
         // Only now is it certain that nothing is being written any more.
         landings.close();
         landings.wait().await;
+        if result.as_ref().is_err_and(|failure| failure.kind == Kind::Expired) {
+            means.outlived(account).await;
+        }
         result.map(|()| tally.sums())
     }
 
