@@ -209,6 +209,25 @@ fn a_token_that_ends_in_the_middle_is_replaced_in_silence() {
     daemon.stop();
 }
 
+/// The login is good with it, for as long as was said, and every session ends: somebody took it back.
+#[test]
+fn a_token_that_is_over_before_its_time_is_replaced() {
+    let oauth = Arc::new(FakeOauth::start());
+    let asked = Arc::clone(&oauth);
+    let server = microsoft(move |command, reply| {
+        if command.is_in("Work") && command.wants_bodies() && asked.asked("refresh_token").is_empty() {
+            reply.cut(0, "* BYE Session invalidated - AccessTokenExpired\r\n");
+        }
+    });
+    let mut daemon = migration(&oauth, &server, "");
+    daemon.ctl(&["authorize", "alice-old"]).code(0);
+    daemon.ctl(&["start", "alice-old", "--wait"]).code(0);
+    let tokens = oauth.asked("refresh_token").len();
+    assert!((1..=4).contains(&tokens), "{tokens}");
+    all_is_here(&daemon, &server);
+    daemon.stop();
+}
+
 /// Others hang up, or say something else, when a token has run out.
 #[test]
 fn a_server_that_hangs_up_when_a_token_runs_out() {

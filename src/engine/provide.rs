@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Means, Place, blocking};
 use crate::account::{Account, Protocol};
+use crate::destination::Home;
+use crate::destination::server::at_home;
 use crate::failure::{Failure, Kind};
 use crate::imap;
 use crate::message::Parcel;
@@ -45,12 +47,7 @@ impl Means {
     /// There is no password for it, or which rules it breaks.
     pub(super) async fn wanted(&self, account: &Account) -> Result<Option<(Way, Wanted, Secret)>, Failure> {
         let Some(way) = self.settings.provisioning.way.clone() else { return Ok(None) };
-        let wanted = Wanted {
-            member: account.member.clone(),
-            first_name: account.new_mailbox.first_name.clone(),
-            last_name: account.new_mailbox.last_name.clone(),
-            path: self.maildir_path(account)?,
-        };
+        let wanted = self.mailbox_of(account)?;
         let (looked, for_whom) = (way.clone(), wanted.clone());
         if blocking(move || Ok(Inventory::of(&looked)?.has(&looked, &for_whom))).await? {
             return Ok(None);
@@ -108,15 +105,52 @@ impl Means {
         }
     }
 
-    /// Takes back what [`Means::provide`] made, if the mailbox is gone again.
+    /// Takes back what [`Means::provide`] made, if the mailbox is gone again; at a server, if it is empty again.
     ///
     /// # Errors
-    /// The passwd-file cannot be written.
+    /// The passwd-file cannot be written, or the server does not say what is there.
     pub(super) async fn take_back(&self, account: &Account, digest: String) -> Result<(), Failure> {
         let Some(way) = self.settings.provisioning.way.clone() else { return Ok(()) };
-        // At a server nobody can tell whether it was used meanwhile: it stays.
-        let Some(path) = self.maildir_path(account)? else { return Ok(()) };
-        blocking(move || if is_gone(&path) { unmake(&way, &digest) } else { Ok(()) }).await
+        let gone = match self.place_of(&account.member, &account.destination)? {
+            Place::Maildir(path) => blocking(move || Ok(is_gone(&path))).await?,
+            Place::Server(_) => self.is_empty_there(account).await?,
+            Place::Delivery(_) => false,
+        };
+        if gone { blocking(move || unmake(&way, &digest)).await } else { Ok(()) }
+    }
+
+    /// Whether no message is in any folder of the mailbox at the server; what cannot be counted is not empty.
+    async fn is_empty_there(&self, account: &Account) -> Result<bool, Failure> {
+        let Home::Server(server, _) = self.open_home(account).await? else { return Ok(false) };
+        let mut session: imap::Session<Parcel> = server.connect().await?;
+        let folders = session.folders().await.map_err(at_home)?;
+        let counted = folders.iter().all(|folder| folder.broken.is_none());
+        let messages = session.count(&folders).await.map_err(at_home)?;
+        session.close().await;
+        Ok(counted && messages == Some(0))
+    }
+
+    /// Whether the login of a mailbox at a server that was to be made here is not there, or not any more: then nothing
+    /// is in it that could be taken back.
+    ///
+    /// # Errors
+    /// The passwd-file cannot be read.
+    pub(super) async fn is_taken_back(&self, account: &Account) -> Result<bool, Failure> {
+        let Some(way @ Way::PasswdFile(_)) = self.settings.provisioning.way.clone() else { return Ok(false) };
+        let Place::Server(_) = self.place_of(&account.member, &account.destination)? else {
+            return Ok(false);
+        };
+        let wanted = self.mailbox_of(account)?;
+        blocking(move || Ok(!Inventory::of(&way)?.has(&way, &wanted))).await
+    }
+
+    fn mailbox_of(&self, account: &Account) -> Result<Wanted, Failure> {
+        Ok(Wanted {
+            member: account.member.clone(),
+            first_name: account.new_mailbox.first_name.clone(),
+            last_name: account.new_mailbox.last_name.clone(),
+            path: self.maildir_path(account)?,
+        })
     }
 }
 

@@ -101,6 +101,15 @@ pub(super) async fn roll_back(
     Ok(undone)
 }
 
+/// The mailbox itself is gone, and what the run brought with it.
+///
+/// # Errors
+/// The journal cannot be read or written: to be tried again.
+pub(super) async fn is_gone(means: &Means, account: &Account) -> Result<Undone, Failure> {
+    forget(means, account, After::Undone).await?;
+    Ok(Undone::default())
+}
+
 /// The destination stays as it is, half put back perhaps: the next run looks at what is there.
 ///
 /// # Errors

@@ -147,6 +147,25 @@ impl Means {
         renew_at.is_some_and(|at| at <= now())
     }
 
+    /// The server ended a session because of the access token, whatever was said of its time: the next session gets
+    /// another one, unless none is to be had.
+    pub(super) async fn outlived(&self, account: &Account) {
+        let Some(oauth2) = account.source.password.oauth2() else { return };
+        let turn = self.tokens.turn(key_of(account, oauth2));
+        let mut there = turn.lock().await;
+        if let Some(token) = there.as_mut() {
+            token.renew_at = 0;
+        }
+        if oauth2.grant != Grant::Owner {
+            return;
+        }
+        let Ok(mut kept) = self.consent(account, oauth2).await else { return };
+        kept.renew_at = 0;
+        if let Err(failure) = self.keep(account, &kept).await {
+            tracing::warn!(ACCOUNT = account.name, "the token that is over is still kept: {failure}");
+        }
+    }
+
     /// Another access token than the one that was refused.
     async fn another(&self, account: &Account, used: Secret) -> Result<Secret, Failure> {
         match account.source.password.oauth2() {
@@ -252,7 +271,11 @@ impl Means {
             renew_at,
             ends_at,
         };
-        let octets = serde_json::to_vec(&kept)
+        self.keep(account, &kept).await
+    }
+
+    async fn keep(&self, account: &Account, kept: &Kept) -> Result<(), Failure> {
+        let octets = serde_json::to_vec(kept)
             .map_err(|e| Failure::new(Kind::Secret, format!("tokens cannot be written: {e}"), ""))?;
         let (vault, name, secret) = (self.vault.clone(), account.name.clone(), Secret::new(octets));
         blocking(move || vault.put(&name, Item::Tokens, &secret)).await

@@ -119,7 +119,7 @@ fn clear_if_empty(mailbox: &Mailbox, name: &str) -> Result<bool, Failure> {
     }
     let mut files = entries(folder.dir.as_fd()).map_err(|e| mailbox.trouble(name, e))?;
     let known = |file: &[u8]| {
-        matches!(file, b"cur" | b"new" | b"tmp" | b"maildirfolder" | b"maildirsize")
+        matches!(file, b"cur" | b"new" | b"tmp" | b"maildirfolder" | b"maildirsize" | b"subscriptions")
             || file.starts_with(b"dovecot")
             || file.starts_with(b"courier")
     };

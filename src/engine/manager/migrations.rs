@@ -12,7 +12,7 @@ use super::super::backoff::pause;
 use super::super::belonging::{as_it_began, in_its_era, settle};
 use super::super::found::{Found, found};
 use super::super::migrate::{Try, begin, migrate};
-use super::super::rollback::{leave, roll_back};
+use super::super::rollback::{is_gone, leave, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
@@ -189,6 +189,9 @@ impl Manager {
         // Only now is it certain that nothing is being written any more.
         landings.close();
         landings.wait().await;
+        if result.as_ref().is_err_and(|failure| failure.kind == Kind::Expired) {
+            means.outlived(account).await;
+        }
         result.map(|()| tally.sums())
     }
 
@@ -434,8 +437,10 @@ impl Manager {
             return Ok("it was given up to put the destination back; what is there was left".to_owned());
         }
         let account = &as_it_began(&means, account)?;
+        let gone = provisioned.is_some() && means.is_taken_back(account).await?;
         let undone = roll_back(&means, account, made.map(Into::into));
         let undone = match means.place(account) {
+            _ if gone => is_gone(&means, account).await?,
             Ok(Place::Server(_)) => tokio::select! {
                 undone = undone => undone?,
                 () = cancel.cancelled() => return Err(Failure::new(Kind::Stopped, "it was stopped", "")),
@@ -443,7 +448,7 @@ impl Manager {
             // What goes on on a disk cannot be stopped, and does not take long.
             _ => undone.await?,
         };
-        if let Some(digest) = provisioned {
+        if let Some(digest) = provisioned.filter(|_| !gone) {
             means.take_back(account, digest).await?;
         }
         Ok(format!(

@@ -204,6 +204,9 @@ impl Manager {
         };
         landings.close();
         landings.wait().await;
+        if outcome.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Expired) {
+            means.outlived(&account).await;
+        }
         self.poll_ended(&account, &running, outcome).await;
     }
 
