@@ -89,7 +89,7 @@ impl Member {
 }
 
 /// `FILE:LINE` of a definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The file.
     pub file: PathBuf,

@@ -12,6 +12,7 @@ mod maildir;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -83,7 +84,8 @@ fn one_account_from_add_to_remove() {
 
     with(&["username=bob", "password=-", "migrate", "migrate.into=Old"]).code(0);
     with(&["username=bob", "password=-", "migrate"]).code(1).says("is there already");
-    let file = daemon.path().join("state/accounts.d/account-bob-old.toml");
+    let file = fs::read_dir(daemon.path().join("state/accounts.d")).unwrap().next().unwrap().unwrap().path();
+    assert!(file.to_str().unwrap().ends_with("-account-bob-old.toml"), "{file:?}");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(sealed(&daemon), ["bob-old=password"]);
     assert_eq!(daemon.account("bob-old")["state"], "enabled");
@@ -589,5 +591,59 @@ fn policy_denies_puts_back_and_wipes() {
     daemon.ctl(&["check", one]).code(1).says(&why);
     ctl(&daemon, &format!("{PASSWORD}\n"), &["set", one, "password=-"]).code(0);
     daemon.ctl(&["check", one]).code(0);
+    daemon.stop();
+}
+
+/// What is started together is queued in the order in which it was written or added. Nobody listens at the source, so
+/// that everything stays in the queue.
+#[test]
+fn the_queue_has_the_order_of_the_definitions() {
+    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let mut daemon = Daemon::new("");
+    let imap = format!("{{ host = \"127.0.0.1\", port = {closed}, security = \"none\" }}");
+    daemon.define_server("old", &format!("[server.old]\nimap = {imap}\n"));
+    let definitions = |names: &[&str]| {
+        let one = |name: &&str| imap_migrate(name, name, closed, (name, PASSWORD), "");
+        names.iter().map(one).collect::<Vec<_>>().join("\n")
+    };
+    daemon.define("yet-another", &definitions(&["zeta", "m10", "alpha", "m9"]));
+    daemon.define("another", &definitions(&["kappa"]));
+    daemon.start();
+    for name in ["carl", "ann"] {
+        let (member, user) = (format!("member={name}@example.com"), format!("username={name}"));
+        let add = [
+            "add",
+            name,
+            &member,
+            "agreed=true",
+            "protocol=imap",
+            "server=old",
+            &user,
+            "password=-",
+            "migrate",
+        ];
+        ctl(&daemon, &format!("{PASSWORD}\n"), &add).code(0);
+    }
+    let queued = |daemon: &Daemon| -> Vec<String> {
+        let queue = daemon.ctl(&["--json", "queue"]).code(0).json();
+        let migrations = queue["migrations"].as_array().unwrap().iter();
+        migrations.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let rows: String =
+        ["zoe", "adam", "yan"].map(|name| format!("{name}@example.com,{name},{PASSWORD},{name}\n")).concat();
+    let list = format!("member,username,password,name\n{rows}");
+    ctl(&daemon, &list, &["bulk", "add", "-", "--format", "mailhaul", "--server", "old", "--start"]).code(0);
+    assert_eq!(queued(&daemon), ["zoe", "adam", "yan"]);
+    // Whoever is added later comes later, and who is changed stays where he was.
+    daemon.ctl(&["set", "carl", "migrate.into=Old"]).code(0);
+    let started = daemon.ctl(&["start", "--all"]).code(0).out;
+    let all = ["zoe", "adam", "yan", "kappa", "zeta", "m10", "alpha", "m9", "carl", "ann"];
+    assert_eq!(queued(&daemon), all, "{started}");
+    assert!(started.find("kappa: ").unwrap() < started.find("alpha: ").unwrap(), "{started}");
+    daemon.kill();
+    daemon.start();
+    assert_eq!(queued(&daemon), all);
+    let listed = daemon.ctl(&["--json", "list"]).code(0).json();
+    assert_eq!(listed["accounts"][0]["name"], "adam", "a list is by name");
     daemon.stop();
 }

@@ -166,6 +166,37 @@ fn microsoft_is_authenticated_and_not_connected() {
     waits(&server, &["authenticated but not connected", "permission", "consent"]);
 }
 
+/// Somebody is logged in who has no mailbox there: that is found out before anything starts.
+#[test]
+fn a_check_finds_out_that_nothing_can_be_opened() {
+    const BAD: &str = "BAD User is authenticated but not connected.";
+    const NO: &str = "NO You have no mailbox here";
+    for (verbs, words) in [
+        (&["STATUS", "EXAMINE", "SELECT"][..], BAD),
+        (&["STATUS", "EXAMINE", "SELECT"], NO),
+        (&["STATUS"], NO),
+        (&["CAPABILITY"], BAD),
+        (&["CAPABILITY"], NO),
+    ] {
+        let server = FakeImap::start(boxes(), move |command, reply| {
+            if verbs.contains(&command.name.as_str()) {
+                reply.untagged.clear();
+                reply.tagged(command, words);
+            }
+        });
+        let mut daemon = Daemon::new("");
+        daemon.define("alice", &imap_migrate("alice-old", "alice", server.port, ("alice", "secret"), ""));
+        daemon.start();
+        let checked = daemon.ctl(&["check", "alice-old"]);
+        // Who only does not count can still be read.
+        match verbs {
+            ["STATUS"] => assert!(checked.code(0).out.contains("alice-old: ready")),
+            _ => drop(checked.code(1).says(words.split_once(' ').unwrap().1)),
+        }
+        daemon.stop();
+    }
+}
+
 #[test]
 fn microsoft_forgets_a_token_in_the_middle() {
     copes(&bye_once("Connection is closed. 13 AccessTokenExpired"));

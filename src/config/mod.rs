@@ -182,7 +182,13 @@ pub fn load_with(
     if let Some(Proposed { file, text: Some(text) }) = proposed {
         census.take(&file, Ok(Text::new(&file, text)), &against);
     }
-    loaded(read.settings, census, complaints, (servers, servers::providers(&templates)), fatal)
+    let own = against.own;
+    let mut loaded =
+        loaded(read.settings, census, complaints, (servers, servers::providers(&templates)), fatal)?;
+    // Where it will stand when all files are read again.
+    let place = |account: &Account| (account.origin.file.starts_with(&own), account.origin.clone());
+    loaded.accounts.sort_by_cached_key(place);
+    Ok(loaded)
 }
 
 /// What a new definition meets.

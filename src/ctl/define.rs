@@ -97,8 +97,7 @@ pub(super) async fn bulk(connection: &mut Connection, screen: &mut Screen, args:
     if !tell_all(screen, &defined, &shown)? || !args.start {
         return Ok(defined.errors.is_empty());
     }
-    let mut ready = super::precheck::ready(connection, screen, &defined.names).await?;
-    ready.sort();
+    let ready = super::precheck::ready(connection, screen, &defined.names).await?;
     let failed = defined.names.len() - ready.len();
     let mut good = failed == 0;
     if args.poll {

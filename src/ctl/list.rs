@@ -14,7 +14,10 @@ pub(super) async fn run(
     state: Option<&str>,
     member: Option<&str>,
 ) -> Outcome {
-    let answer = answer(connection.list_accounts(state, member).await)?;
+    let mut answer = answer(connection.list_accounts(state, member).await)?;
+    // They come in the order of their definitions, which is that of a queue.
+    let is_invalid = |account: &Account| account.state == "invalid";
+    answer.accounts.sort_by(|a, b| (is_invalid(a), &a.name).cmp(&(is_invalid(b), &b.name)));
     if screen.json {
         screen.json(&answer)?;
         return Ok(true);

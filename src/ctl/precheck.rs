@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 /// Names that one call may have: well below the daemon's limit for a request.
 pub(super) const NAMES: usize = 10_000;
 
-/// Every migration that can be started: not in the queue, and allowed.
+/// Every migration that can be started, in the order of the definitions: not in the queue, and allowed.
 pub(super) async fn startable(connection: &mut Connection) -> Result<Vec<String>, Trouble> {
     let accounts = answer(connection.list_accounts(Some("enabled"), None).await)?.accounts;
     let queued = answer(connection.queue().await)?.migrations;

@@ -90,8 +90,10 @@ async fn follow(
     }
     drop(live);
     let mut good = true;
-    for (name, migration) in &last {
-        good &= tell(screen, name, migration.as_ref(), wait);
+    for name in names {
+        if let Some(migration) = last.remove(name) {
+            good &= tell(screen, name, migration.as_ref(), wait);
+        }
     }
     Ok(good)
 }

@@ -7,12 +7,10 @@ use ring::digest::{SHA256, digest};
 
 use super::single::{apply, written};
 use super::unfinished::Aim;
-use super::{Bulk, Change, Definitions, Item, Known, Makers, NewMailbox, Wrong, denied};
+use super::{Bulk, Change, Definitions, Item, Known, Makers, NewMailbox, Wrong, denied, new_file};
 use crate::account::Account;
 use crate::bulk::{self, Cell, Row};
-use crate::config::{
-    self, DEFAULT_DESTINATION, Draft, Drafts, Loaded, Proposed, Surroundings, own_definitions,
-};
+use crate::config::{self, DEFAULT_DESTINATION, Draft, Drafts, Loaded, Proposed, Surroundings};
 use crate::failure::Failure;
 use crate::secret::Secret;
 
@@ -36,8 +34,7 @@ impl Definitions {
             let common = Common { shown: &shown, server: server.as_deref(), poll, keys: &keys };
             let loaded = self.load(|around| {
                 let drafts = common.drafts(&rows, &names, around, &mut wrong, &mut whole);
-                let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
-                let file = own_definitions(around.settings).join(format!("bulk-{stamp}.toml"));
+                let file = new_file(around.settings, "bulk");
                 Ok(Proposed { file, text: Some(written(&shown, drafts)?) })
             });
             match loaded {

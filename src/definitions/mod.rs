@@ -183,6 +183,12 @@ impl Definitions {
     }
 }
 
+/// A file of ours for what is added now. Files are read in the order of their names: what was added first comes first.
+fn new_file(settings: &Settings, what: &str) -> PathBuf {
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    config::own_definitions(settings).join(format!("{stamp}-{what}.toml"))
+}
+
 /// Where a secret of that key is kept.
 fn item(key: &str) -> Option<Item> {
     match key {

@@ -1,7 +1,7 @@
 //! `add`, `set` and `remove`: one definition. It refuses to rename one: progress belongs to the name.
 
 use super::unfinished::Aim;
-use super::{Change, Definitions, Item, Known, Makers, NewMailbox, Single, Wrong, denied, item};
+use super::{Change, Definitions, Item, Known, Makers, NewMailbox, Single, Wrong, denied, item, new_file};
 use crate::config::{Draft, Drafts, Loaded, NotAKey, Proposed, Surroundings, own_definitions};
 use crate::secret::Secret;
 
@@ -25,7 +25,7 @@ impl Definitions {
             if !wrong.is_empty() {
                 return Err(wrong);
             }
-            let file = own_definitions(around.settings).join(format!("account-{name}.toml"));
+            let file = new_file(around.settings, &format!("account-{name}"));
             Ok(Proposed { file, text: Some(written(&name, Drafts(vec![draft]))?) })
         })?;
         let change = self.settle(name, loaded, file, secrets, Vec::new())?;

@@ -20,6 +20,9 @@ use crate::message::{Flags, Parcel};
 use crate::net::{Connector, Stream, io_failure, no_word};
 use crate::secret::Secret;
 
+/// What to do about a server that does not keep to the protocol.
+const STAYS: &str = "it is tried again; if it stays, tell the server's administrator";
+
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
 pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 
@@ -242,7 +245,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             })
             .await?;
         if !done.ok {
-            return Err(self.broken("refuses CAPABILITY"));
+            let step = format!("{}:{} refuses CAPABILITY", self.host, self.port);
+            let refused = refusal(&step, &done.text, Kind::Protocol, "");
+            let mend = if refused.mend.is_empty() { STAYS.to_owned() } else { refused.mend };
+            return Err(Failure { mend, ..refused });
         }
         self.capabilities = found;
         Ok(())
@@ -465,11 +471,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         // The parser's own errors quote what it read; that may be a message.
         let what =
             if what.contains("during parsing of") { "sent an answer that cannot be read" } else { what };
-        Failure::new(
-            Kind::Protocol,
-            format!("{}:{} {what}", self.host, self.port),
-            "it is tried again; if it stays, tell the server's administrator",
-        )
+        Failure::new(Kind::Protocol, format!("{}:{} {what}", self.host, self.port), STAYS)
     }
 }
 

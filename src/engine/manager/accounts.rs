@@ -34,6 +34,7 @@ impl Manager {
         for name in gone {
             state.forget(&name);
         }
+        state.order = accounts.iter().map(|account| account.name.clone()).collect();
         for account in accounts {
             let same_kind = state.entries.get(&account.name).is_some_and(|entry| {
                 matches!(

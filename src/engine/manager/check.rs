@@ -155,6 +155,9 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
     let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };
     let messages = session.count(&folders).await?;
+    if messages.is_none() {
+        opens_any(&mut session, &folders).await?;
+    }
     let capabilities = offered(session.capabilities());
     session.close().await;
     let mut notes: Vec<String> =
@@ -170,6 +173,25 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
         notes,
     };
     Ok((found, folders))
+}
+
+/// A server may log somebody in who has no mailbox there.
+async fn opens_any(session: &mut imap::Session<Order>, folders: &[SourceFolder]) -> Result<(), Failure> {
+    let mut first = None;
+    for folder in folders.iter().filter(|folder| folder.broken.is_none()) {
+        match session.examine(&folder.wire).await {
+            Ok(_) => return Ok(()),
+            Err(failure) => {
+                let broke = failure.broke();
+                let words = format!("{} cannot be read: {}", folder.path, failure.words);
+                first.get_or_insert(Failure { words, ..failure });
+                if broke {
+                    break;
+                }
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// The names that must change at the destination.

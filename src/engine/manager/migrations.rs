@@ -538,8 +538,7 @@ async fn topmost(means: &Means, account: &Account) -> Result<Option<String>, Fai
 
 impl State {
     pub(super) fn startable(&self) -> Vec<String> {
-        self.entries
-            .iter()
+        self.in_order()
             .filter(|(_, entry)| match &entry.work {
                 Work::Migration(m) => entry.denied.is_none() && m.record.state.wish(Wish::Start).is_ok(),
                 Work::Poll(_) => false,

@@ -179,7 +179,7 @@ impl Manager {
 
 impl State {
     fn all_migrations(&self) -> Vec<String> {
-        let all = self.entries.iter().filter_map(|(name, entry)| match &entry.work {
+        let all = self.in_order().filter_map(|(name, entry)| match &entry.work {
             Work::Migration(m) => {
                 (m.record.state.wish(Wish::Start).is_ok() || m.record.state.is_open()).then(|| name.clone())
             }

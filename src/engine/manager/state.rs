@@ -19,6 +19,8 @@ use crate::schedule::Timetable;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) entries: BTreeMap<String, Entry>,
+    /// Their names in the order of the definitions: by file, and by place in it.
+    pub(super) order: Vec<String>,
     pub(super) broken: Vec<Arc<Broken>>,
     pub(super) timetable: Timetable,
     /// Due, and not started for want of a free place, in the order of their turn.
@@ -97,6 +99,11 @@ impl State {
             Some(Entry { account, work: Work::Migration(migration), .. }) => Some((account, migration)),
             _ => None,
         }
+    }
+
+    /// The accounts in the order of their definitions.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.order.iter().filter_map(|name| self.entries.get_key_value(name))
     }
 
     pub(super) fn cancel_all(&mut self) {

@@ -105,11 +105,11 @@ pub struct Details {
 }
 
 impl Manager {
-    /// Every account, good ones in the order of their names, then invalid ones.
+    /// Every account, good ones in the order of their definitions, then invalid ones.
     pub fn views(&self) -> Vec<View> {
         let state = self.lock();
         let positions = state.positions();
-        let good = state.entries.iter().map(|(name, entry)| state.view(name, entry, &positions));
+        let good = state.in_order().map(|(name, entry)| state.view(name, entry, &positions));
         good.chain(state.broken.iter().cloned().map(View::Broken)).collect()
     }
 
