@@ -166,7 +166,8 @@ fn another_host_and_another_user_name_keep_the_progress() {
     daemon.ctl(&["reload"]).code(0);
     let migration = daemon.migrate("alice-old");
     assert_eq!(migration["messages_imported"], 0, "{migration:#}");
-    assert_eq!(moved.body_fetches(), 1, "a few prove that it is the same mailbox");
+    // In each of the three folders at most.
+    assert!(moved.body_fetches() <= 3, "a few prove that it is the same mailbox");
     same("the files", &before, &Tree::files(&home));
     daemon.stop();
 }
