@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 
-use crate::control::api::{Account, Manager};
+use crate::control::api::Manager;
 
 use super::Outcome;
 use super::connection::{Connection, answer};
@@ -21,53 +21,58 @@ pub(super) async fn run(
     all: bool,
     wait: bool,
 ) -> Outcome {
-    let has_work = |account: &Account| account.mode.as_deref() == Some("poll");
-    if all && !answer(connection.list_accounts(Some("enabled"), None).await)?.accounts.iter().any(has_work) {
-        return idle::tell(connection, screen, "poll", "nothing to poll").await;
-    }
     let asked: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut unfinished: BTreeSet<String> = names.iter().cloned().collect();
     let mut live = Live::new(screen);
-    let mut good = true;
-    let mut replies = pin!(answer(connection.poll(&asked, all, wait).await.map(Ok))?);
-    while let Some(reply) = replies.next().await {
-        let polled = answer(reply)?;
-        if screen.json {
-            screen.json(&polled)?;
-        }
-        let Some(run) = &polled.run else {
-            unfinished.insert(polled.name.clone());
-            match (wait, screen.json) {
-                (_, true) => {}
-                (true, _) => live.poll(screen, &polled.name, polled.messages_done, polled.messages_total),
-                (false, _) => screen.line(&format!("{}: polls now", polled.name)),
+    let (mut good, mut idle) = (true, false);
+    {
+        let mut replies = pin!(answer(connection.poll(&asked, all, wait).await.map(Ok))?);
+        while let Some(reply) = replies.next().await {
+            let polled = answer(reply)?;
+            if all && polled.name.is_empty() {
+                idle = true;
+                continue;
             }
-            continue;
-        };
-        unfinished.remove(&polled.name);
-        live.end(&polled.name);
-        if run.result == "ok" {
-            if !screen.json {
-                let words = format!("{}: {}", polled.name, brought(run));
-                live.apart(|| {
-                    screen.painted(Meaning::Good, &words);
-                    if let Some(note) = &run.note {
-                        screen.line(&format!("{}: {note}", polled.name));
-                    }
-                });
+            if screen.json {
+                screen.json(&polled)?;
             }
-            if run.ledger.failed > 0 {
+            let Some(run) = &polled.run else {
+                unfinished.insert(polled.name.clone());
+                match (wait, screen.json) {
+                    (_, true) => {}
+                    (true, _) => live.poll(screen, &polled.name, polled.messages_done, polled.messages_total),
+                    (false, _) => screen.line(&format!("{}: polls now", polled.name)),
+                }
+                continue;
+            };
+            unfinished.remove(&polled.name);
+            live.end(&polled.name);
+            if run.result == "ok" {
+                if !screen.json {
+                    let words = format!("{}: {}", polled.name, brought(run));
+                    live.apart(|| {
+                        screen.painted(Meaning::Good, &words);
+                        if let Some(note) = &run.note {
+                            screen.line(&format!("{}: {note}", polled.name));
+                        }
+                    });
+                }
+                if run.ledger.failed > 0 {
+                    good = false;
+                    live.apart(|| {
+                        screen.part_failed(&polled.name, run.ledger.failed, "the next poll tries again")
+                    });
+                }
+            } else {
                 good = false;
-                live.apart(|| {
-                    screen.part_failed(&polled.name, run.ledger.failed, "the next poll tries again")
-                });
+                live.apart(|| screen.failed(&polled.name, run.error.as_deref()));
             }
-        } else {
-            good = false;
-            live.apart(|| screen.failed(&polled.name, run.error.as_deref()));
         }
     }
     drop(live);
+    if idle {
+        return idle::tell(connection, screen, "poll", "nothing to poll").await;
+    }
     if wait {
         for name in &unfinished {
             screen.failed(name, Some("no result came; see mailhaulctl list"));
