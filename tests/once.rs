@@ -56,6 +56,20 @@ fn the_summary_tells_what_came_and_what_was_left_out() {
         assert!(once.out.contains(words), "{words}: {once:?}");
     }
     assert_eq!((count(&daemon.maildir("bob")), count(&daemon.maildir("eve"))), (7, 7));
+
+    // Nothing to poll is no failure, and the client says why.
+    daemon.start();
+    daemon.ctl(&["disable", "polls"]).code(0);
+    let all = daemon.ctl(&["poll", "--all"]).code(0);
+    assert!(all.out.contains("nothing to poll\n2 accounts: switched off"), "{all:?}");
+    assert_eq!((all.err.as_str(), daemon.ctl(&["--json", "poll", "--all"]).code(0).replies().len()), ("", 1));
+    daemon.more_settings("[policy]\nnetwork_access = \"designated-ips\"\n");
+    daemon.run(&["--check"]).code(78);
+    daemon.ctl(&["reload"]);
+    let all = daemon.ctl(&["poll", "--all"]).code(0);
+    assert!(all.out.contains("nothing to poll\n2 accounts: import is refused while access of"), "{all:?}");
+    daemon.ctl(&["finish", "waits", "--wait"]).code(1).says("designated IP addresses");
+    daemon.stop();
 }
 
 #[test]
