@@ -25,7 +25,7 @@ const RULES: &str = r#"
 member = "alice@example.com"
 name = "what nobody wants to read"
 match = "any"
-when = [{ address = "From", domain = "casino.example" }, { header = "Subject", matches = "*win a * now*" }]
+when = [{ address = "From", domain = "casino.example" }, { header = "Subject", matches = "*win a * now*" }, { header = "Subject", contains = "입금" }]
 then = { trash = true, flags = ["\\Seen"] }
 
 [[filter]]
@@ -54,7 +54,11 @@ fn mails() -> Vec<(Vec<u8>, &'static str)> {
     let mut mails = Vec::new();
     for n in 0..60 {
         let (head, folder) = match n % 5 {
-            0 => ("Subject: =?utf-8?q?Win_a_caf=C3=A9_now?=!\n", ".Trash"),
+            0 => match n % 3 {
+                0 => ("Subject: =?utf-8?q?Win_a_caf=C3=A9_now?=!\n", ".Trash"),
+                1 => ("Subject: =?ks_c_5601-1987?B?wNSx3SC+yLO7?=\n", ".Trash"),
+                _ => ("Subject: =?iso-2022-kr?B?GyQpQw5AVDFdDyAOPkgzOw8=?=\n", ".Trash"),
+            },
             1 => ("Subject: news\nList-Id: News <news.rust.example>\n", ".Lists.Rust"),
             2 => ("Subject: news\nList-Id: News <news.rust.example>\nPrecedence: bulk\n", ""),
             3 => ("Subject: win a\nReply-To: x@casino.example\n", ""),

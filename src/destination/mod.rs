@@ -5,6 +5,7 @@
 //! at an IMAP server, and [`delivery`] is the way to one by LMTP. A [`landing::Landing`] takes a stream of
 //! [`crate::message::Parcel`]s into each of them.
 
+mod charsets;
 pub mod delivery;
 pub mod fingerprint;
 mod home;

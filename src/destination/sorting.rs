@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mail_parser::{Address, HeaderValue, Message, MessageParser};
 
+use super::charsets::readable;
 use crate::filter::{Actions, Letter, Rule, decide};
 
 /// A member's rules, and where their folders are.
@@ -32,7 +33,8 @@ impl Sorting {
     /// than the usual one.
     pub fn decide(&self, head: &[u8], octets: u64) -> (Option<&str>, Actions) {
         // What cannot be read as a message has no fields; the parser's own empty message cannot be asked for any.
-        let message = MessageParser::new().parse_headers(head);
+        let head = readable(head);
+        let message = MessageParser::new().parse_headers(head.as_ref());
         let actions = decide(&self.rules, &Envelope { message, octets });
         let directory = actions.folder.as_ref().and_then(|folder| self.places.get(folder));
         (directory.map(String::as_str), actions)
@@ -149,6 +151,32 @@ mod tests {
         }
         for odd in [&b""[..], b"\0\xff", b"no colon", b": \n\n", b"Subject"] {
             assert!(!sorted(header("subject", contains("x")), odd));
+        }
+    }
+
+    #[test]
+    fn east_asian_charsets_are_decoded() {
+        for (word, text) in [
+            ("=?euc-kr?B?wNSx3SC+yLO7?=", "입금 안내"),
+            ("=?ks_c_5601-1987?B?wNSx3SC+yLO7?=", "입금 안내"),
+            ("=?cp949?B?wNSx3SC+yLO7?=", "입금 안내"),
+            ("=?iso-2022-kr?B?GyQpQw5AVDFdDyAOPkgzOw8=?=", "입금 안내"),
+            ("=?iso-2022-jp?B?GyRCQEE1YT1xGyhC?=", "請求書"),
+            ("=?iso-2022-jp-2?B?GyRCQEE1YT1xGyhC?=", "請求書"),
+            ("=?Shift_JIS?B?kL+LgY+R?=", "請求書"),
+            ("=?euc-jp?B?wMG14b3x?=", "請求書"),
+            ("=?windows-31j?B?kL+LgY+R?=", "請求書"),
+            ("=?cp932?B?kL+LgY+R?=", "請求書"),
+            ("=?gb2312?B?t6LGsQ==?=", "发票"),
+            ("=?gbk?B?t6LGsQ==?=", "发票"),
+            ("=?gb18030?B?t6LGsQ==?=", "发票"),
+            ("=?big5?B?tW+yvA==?=", "發票"),
+        ] {
+            let head = format!("From: {word} <a@b.c>\r\nSubject: {word}\r\n\r\n");
+            let subject = Test::Header("subject".to_owned(), Pattern::Is(text.to_owned()));
+            assert!(sorted(subject, head.as_bytes()), "{word}");
+            let from = Test::Header("from".to_owned(), Pattern::Contains(text.to_owned()));
+            assert!(sorted(from, head.as_bytes()), "{word}");
         }
     }
 }
