@@ -75,7 +75,7 @@ fn it_ends_with_its_caller() {
     daemon.start();
     let files = files(&daemon, &mut corpus);
     let root = home.maildir(HOME.0);
-    for (file, signal) in files.iter().zip([Signal::SIGINT, Signal::SIGKILL]) {
+    for (file, signal) in files.iter().zip([Signal::SIGTERM, Signal::SIGKILL]) {
         slow.store(true, Ordering::SeqCst);
         held.store(true, Ordering::SeqCst);
         taken.store(0, Ordering::SeqCst);
