@@ -325,8 +325,8 @@ impl Bench {
         for place in ["accounts.d", "sealed", "spool"] {
             walk(&self.state().join(place), &mut |path| {
                 let name = path.file_name().unwrap().to_string_lossy();
-                // A list's file is named by the time.
-                let name = if name.starts_with("bulk-") { "a list" } else { &name };
+                // What was added is in a file that is named by the time.
+                let name = name.split_once("Z-").map_or(&*name, |(_, name)| name);
                 let text =
                     if place == "accounts.d" { fs::read_to_string(path).unwrap() } else { String::new() };
                 lines.push(format!("{place}: {name} {text:?}"));
