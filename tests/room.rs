@@ -53,6 +53,8 @@ fn cyrus_with_a_quota() {
         .sum();
     quota(&cyrus, &format!("STORAGE {}", total / 1024 / 2));
     let mut daemon = Daemon::homing(cyrus.port, ACTING, MIGRATOR.1);
+    // Another connection would be stopped between what the server has stored and its record.
+    daemon.more_settings("[migrations]\nconnections = 1\n");
     daemon.define("alice", &there(&imap_migrate(NAME, "alice", dovecot.imap, LOGIN, "")));
     daemon.start();
     let planned = plan(&daemon);
