@@ -49,7 +49,8 @@ pub(super) async fn in_its_era(means: &Means, account: &Account) -> Result<Accou
     let mut account = account.clone();
     let now = source(&account);
     let Some(known) = means.journal.belonging(&account.name)? else {
-        account.era = era_of(&now);
+        // Whoever began before that was written down goes on with the names that it gave.
+        account.era = if has_begun(means, &account)? { 0 } else { era_of(&now) };
         return Ok(account);
     };
     account.era = known.era;
@@ -65,6 +66,11 @@ pub(super) async fn in_its_era(means: &Means, account: &Account) -> Result<Accou
         tracing::info!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "{words}");
     }
     Ok(account)
+}
+
+fn has_begun(means: &Means, account: &Account) -> Result<bool, Failure> {
+    let journal = &means.journal;
+    Ok(journal.source(&account.name)?.is_some() || !journal.folders(&account.name)?.is_empty())
 }
 
 /// By LMTP the same login, with its domain or without, is enough.
