@@ -7,13 +7,14 @@ mod certificate;
 mod dovecot;
 mod scripted;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mailhaul::account::{Protocol, Security, Source};
 use mailhaul::failure::{Again, Failure, Kind};
 use mailhaul::message::Parcel;
 use mailhaul::net::Connector;
-use mailhaul::pop3::{Listed, Retrieval, Retrieved, Session};
+use mailhaul::pop3::{Listed, Maildrop, Retrieval, Retrieved, Session, Wanted};
 use mailhaul::secret::{Secret, SecretPlace};
 use scripted::{Scripted, Step, expect, send};
 use tokio::sync::mpsc;
@@ -71,7 +72,18 @@ async fn refused(steps: Vec<Step>, security: Security) -> Failure {
     failure
 }
 
-async fn retrieve(session: &mut Session, numbers: &[u32], limit: Option<u64>) -> (Retrieval, Vec<Parcel>) {
+/// Messages that are listed with these sizes, from number 1 on.
+fn listed(sizes: &[u64]) -> Vec<Wanted> {
+    let one = |(n, size): (usize, &u64)| Wanted { number: n as u32 + 1, size: Some(*size), uidl: None };
+    sizes.iter().enumerate().map(one).collect()
+}
+
+/// The question for one message, and its answer.
+fn named(number: u32, size: u64) -> [Step; 2] {
+    [expect(format!("LIST {number}\r\n")), send(format!("+OK {number} {size}\r\n"))]
+}
+
+async fn retrieve(session: &mut Session, wanted: &[Wanted], limit: Option<u64>) -> (Retrieval, Vec<Parcel>) {
     let (sink, mut parcels) = mpsc::channel::<Parcel>(2);
     let collect = tokio::spawn(async move {
         let mut all: Vec<Parcel> = Vec::new();
@@ -83,7 +95,7 @@ async fn retrieve(session: &mut Session, numbers: &[u32], limit: Option<u64>) ->
         }
         all
     });
-    let retrieval = session.retrieve(numbers, limit, &sink).await;
+    let retrieval = session.retrieve(wanted, limit, &sink).await;
     drop(sink);
     (retrieval, collect.await.unwrap())
 }
@@ -224,63 +236,96 @@ async fn a_password_over_two_lines_is_never_sent() {
 
 #[tokio::test]
 async fn lists_with_and_without_pipelining_uidl_and_sense() {
-    let (mut session, server) = session(
-        true,
-        vec![
-            expect("LIST\r\n"),
-            expect("UIDL\r\n"),
-            send("+OK\r\n1 120\r\n2 big\r\n4 7 seven\r\n.\r\n+OK\r\n2 b b\r\n1 ..a\r\n3 c\r\n\r\n.\r\n"),
-        ],
-    )
-    .await;
-    let listed = |number, size, uidl: Option<&str>| Listed { number, size, uidl: uidl.map(Into::into) };
-    assert_eq!(
-        session.list().await.unwrap(),
-        [
-            listed(1, Some(120), Some("..a")),
-            listed(2, None, Some("b b")),
-            listed(3, None, Some("c")),
-            listed(4, Some(7), None),
-        ]
-    );
+    let asked = ["STAT", "LIST 2", "UIDL 2", "LIST 3", "UIDL 3", "LIST 4", "UIDL 4"];
+    let said = ["4 1000", "2 90", "2 b b", "3 80", "3 c", "4 7", "4 d"];
+    let mut steps = vec![
+        expect("LIST\r\n"),
+        expect("UIDL\r\n"),
+        send("+OK\r\n1 120\r\n2 big\r\n4 7 seven\r\n.\r\n+OK\r\n2 b b\r\n1 ..a\r\n3 c\r\n\r\n.\r\n"),
+    ];
+    for (asked, said) in asked.into_iter().zip(said) {
+        steps.extend([expect(format!("{asked}\r\n")), send(format!("+OK {said}\r\n"))]);
+    }
+    let (mut session, server) = session(true, steps).await;
+    let listed = |number, size, uidl: &str| Listed { number, size: Some(size), uidl: Some(uidl.into()) };
+    let messages = vec![listed(1, 120, "..a"), listed(2, 90, "b b"), listed(3, 80, "c"), listed(4, 7, "d")];
+    assert_eq!(session.list().await.unwrap(), Maildrop { messages, complete: true });
     drop(session);
     server.finish().await;
 
-    for (pipelining, uidl, want) in [
-        (false, "-ERR unknown command\r\n", Ok(1)),
-        (false, "-ERR [SYS/TEMP] later\r\n", Err(Kind::Unavailable)),
-        (true, "-ERR no\r\n", Err(Kind::Protocol)),
-        (false, "+OK\r\n1 a\r\n1 b\r\n.\r\n", Err(Kind::Protocol)),
-        (false, "+OK\r\n0 a\r\n.\r\n", Err(Kind::Protocol)),
-        (false, "+OK\r\n.\r\n", Ok(1)),
+    let one = || vec![expect("LIST 1\r\n"), send("+OK 1 1\r\n"), expect("UIDL 1\r\n"), send("+OK 1 a\r\n")];
+    let stat = || vec![expect("STAT\r\n"), send("+OK 1 1\r\n")];
+    for (pipelining, uidl, more, want) in [
+        (false, "-ERR unknown command\r\n", vec![], Ok((1, true))),
+        (false, "-ERR [SYS/TEMP] later\r\n", vec![], Err(Kind::Unavailable)),
+        (true, "-ERR no\r\n", vec![], Err(Kind::Protocol)),
+        // Two names for one message: it is asked which.
+        (false, "+OK\r\n1 a\r\n1 b\r\n.\r\n", [stat(), one()].into_iter().flatten().collect(), Ok((1, true))),
+        // A line that may stand for a message: STAT shows that it does not.
+        (false, "+OK\r\n0 a\r\n.\r\n", stat(), Ok((1, true))),
+        (false, "+OK\r\n.\r\n", vec![], Ok((1, true))),
     ] {
         let mut steps = vec![expect("LIST\r\n"), send("+OK\r\n1 1\r\n.\r\n"), expect("UIDL\r\n"), send(uidl)];
         if pipelining {
             steps.swap(1, 2);
         }
+        steps.extend(more);
         let (mut session, server) = self::session(pipelining, steps).await;
-        assert_eq!(session.list().await.map(|l| l.len()).map_err(|f| f.kind), want, "{uidl}");
+        let listed = session.list().await.map(|l| (l.messages.len(), l.complete)).map_err(|f| f.kind);
+        assert_eq!(listed, want, "{uidl}");
         drop(session);
         server.finish().await;
     }
 }
 
 #[tokio::test]
+async fn a_list_that_stat_does_not_bear_out_is_not_complete() {
+    let steps = vec![
+        expect("LIST\r\n"),
+        send("+OK\r\n1 10\r\noh\r\n.\r\n"),
+        expect("UIDL\r\n"),
+        send("+OK\r\n1 a\r\n.\r\n"),
+        expect("STAT\r\n"),
+        send("+OK 2 20\r\n"),
+        expect("LIST 2\r\n"),
+        send("-ERR not now\r\n"),
+    ];
+    let (mut session, server) = session(false, steps).await;
+    let listed = session.list().await.unwrap();
+    assert_eq!((listed.messages.len(), listed.complete), (1, false));
+    drop(session);
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn messages_come_whole_with_their_dots_in_a_window_and_one_by_one() {
     let replies =
         ["+OK\r\nTo: a\r\n\r\n..\r\n...\r\n.\r\n", "-ERR gone\r\n", "+OK\r\n.\r\n", "+OK\r\nx\r\n.\r\n"];
+    let sizes = [16, 9, 0, 3];
     for pipelining in [true, false] {
-        let asked = (1..=4).map(|n| expect(format!("RETR {n}\r\n")));
-        let steps: Vec<Step> = if pipelining {
-            asked.chain([send(replies.concat())]).collect()
+        let mut steps: Vec<Step> = named(1, 16).into();
+        let numbers = 1..=4u32;
+        if pipelining {
+            steps.extend(
+                numbers
+                    .clone()
+                    .flat_map(|n| [expect(format!("RETR {n}\r\n")), expect(format!("LIST {n}\r\n"))]),
+            );
+            let answer = |(n, (reply, size)): (u32, (&str, u64))| format!("{reply}+OK {n} {size}\r\n");
+            steps.push(send(numbers.zip(replies.into_iter().zip(sizes)).map(answer).collect::<String>()));
         } else {
-            asked.zip(replies.map(send)).flat_map(|(a, b)| [a, b]).collect()
-        };
-        let steps = steps.into_iter().chain([expect("NOOP\r\n"), send("+OK\r\n")]).collect();
+            for (n, (reply, size)) in numbers.zip(replies.into_iter().zip(sizes)) {
+                steps.extend([expect(format!("RETR {n}\r\n")), send(reply)]);
+                steps.extend(named(n, size));
+            }
+        }
+        // A refusal counts when it was said to the message alone.
+        steps.extend([expect("RETR 2\r\n"), send("-ERR gone for good\r\n")]);
+        steps.extend(named(2, 9));
         let (mut session, server) = session(pipelining, steps).await;
-        let (retrieval, parcels) = retrieve(&mut session, &[1, 2, 3, 4], None).await;
+        let (retrieval, parcels) = retrieve(&mut session, &listed(&sizes), None).await;
         assert_eq!(retrieval.broken, None);
-        assert_eq!(outcomes(&retrieval), ["1: 16 octets", "2: gone", "3: 0 octets", "4: 3 octets"]);
+        assert_eq!(outcomes(&retrieval), ["1: 16 octets", "2: gone for good", "3: 0 octets", "4: 3 octets"]);
         let want = [
             Parcel::Begin(1),
             data("To: a\r\n\r\n.\r\n..\r\n"),
@@ -299,45 +344,41 @@ async fn messages_come_whole_with_their_dots_in_a_window_and_one_by_one() {
 
 #[tokio::test]
 async fn a_cut_in_the_middle_keeps_what_came_before() {
-    let steps = vec![
-        expect("RETR 1\r\n"),
-        expect("RETR 2\r\n"),
-        send("+OK\r\na\r\n.\r\n+OK\r\nhalf of"),
-        Step::Close,
-    ];
+    let mut steps: Vec<Step> = named(1, 3).into();
+    steps.extend(["RETR 1", "LIST 1", "RETR 2", "LIST 2"].map(|line| expect(format!("{line}\r\n"))));
+    steps.extend([send("+OK\r\na\r\n.\r\n+OK 1 3\r\n+OK\r\nhalf of"), Step::Close]);
     let (mut session, server) = session(true, steps).await;
-    let (retrieval, parcels) = retrieve(&mut session, &[1, 2], None).await;
+    let (retrieval, parcels) = retrieve(&mut session, &listed(&[3, 30]), None).await;
     assert_eq!(outcomes(&retrieval), ["1: 3 octets"]);
-    assert_eq!(retrieval.broken.unwrap().kind, Kind::Disconnected);
+    let broken = retrieval.broken.unwrap();
+    assert_eq!((broken.failure.kind, broken.over, broken.alone), (Kind::Disconnected, Some(2), false));
     assert_eq!(parcels.last(), Some(&Parcel::Abandon));
-    assert_eq!(session.delete(&[1]).await.unwrap_err().kind, Kind::Disconnected);
+    assert_eq!(session.delete(&listed(&[3])).await.unwrap_err().kind, Kind::Disconnected);
     assert_eq!(session.quit().await.unwrap_err().kind, Kind::Disconnected);
     server.finish().await;
 }
 
 #[tokio::test]
 async fn a_farewell_is_not_taken_for_a_refused_message() {
-    let steps = vec![expect("RETR 1\r\n"), send("-ERR autologout\r\n"), Step::Close];
+    let mut steps: Vec<Step> = named(1, 3).into();
+    steps.extend([expect("RETR 1\r\n"), send("-ERR autologout\r\n"), Step::Close]);
     let (mut session, server) = session(true, steps).await;
-    let (retrieval, _) = retrieve(&mut session, &[1, 2], None).await;
-    assert_eq!(retrieval.done, []);
-    assert!(retrieval.broken.unwrap().words.contains("autologout"));
+    let (retrieval, _) = retrieve(&mut session, &listed(&[3, 3]), None).await;
+    assert!(retrieval.done.is_empty());
+    assert!(retrieval.broken.unwrap().failure.words.contains("autologout"));
     server.finish().await;
 }
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_read_to_its_end_and_not_kept() {
     let long = "+OK 3 octets\r\n".to_owned() + &"x".repeat(5_000) + "\r\n.\r\n";
-    let steps = vec![
-        expect("RETR 1\r\n"),
-        send(long),
-        expect("RETR 2\r\n"),
-        send("+OK\r\ny\r\n.\r\n"),
-        expect("NOOP\r\n"),
-        send("+OK\r\n"),
-    ];
+    let mut steps: Vec<Step> = named(1, 3).into();
+    steps.extend([expect("RETR 1\r\n"), send(long)]);
+    steps.extend(named(1, 3));
+    steps.extend([expect("RETR 2\r\n"), send("+OK\r\ny\r\n.\r\n")]);
+    steps.extend(named(2, 3));
     let (mut session, server) = session(false, steps).await;
-    let (retrieval, parcels) = retrieve(&mut session, &[1, 2], Some(4_000)).await;
+    let (retrieval, parcels) = retrieve(&mut session, &listed(&[3, 3]), Some(4_000)).await;
     assert_eq!(retrieval.broken, None);
     assert_eq!(outcomes(&retrieval), ["1: too large, 5002 octets", "2: 3 octets"]);
     assert_eq!(parcels[1..], [Parcel::Abandon, Parcel::Begin(2), data("y\r\n"), Parcel::End]);
@@ -347,44 +388,112 @@ async fn a_message_beyond_the_limit_is_read_to_its_end_and_not_kept() {
 
 #[tokio::test]
 async fn a_message_without_end_ends_the_session_and_is_named() {
-    let steps =
-        vec![expect("RETR 1\r\n"), send("+OK 3 octets\r\n".to_owned() + &"x".repeat(9_000)), Step::Hang];
+    let mut steps: Vec<Step> = named(1, 3).into();
+    let endless = "+OK 3 octets\r\n".to_owned() + &"x".repeat(9_000);
+    steps.extend([expect("RETR 1\r\n"), send(endless), Step::Hang]);
     let (mut session, server) = session(false, steps).await;
-    let (retrieval, parcels) = retrieve(&mut session, &[1], Some(4_000)).await;
+    let (retrieval, parcels) = retrieve(&mut session, &listed(&[3]), Some(4_000)).await;
     assert!(outcomes(&retrieval)[0].starts_with("1: too large"), "{retrieval:?}");
-    assert_eq!(retrieval.broken.unwrap().kind, Kind::Protocol);
+    assert_eq!(retrieval.broken.unwrap().failure.kind, Kind::Protocol);
     assert_eq!(parcels.last(), Some(&Parcel::Abandon));
     drop(session);
     server.finish().await;
 }
 
 #[tokio::test]
-async fn a_line_too_many_makes_nothing_of_the_batch_believed() {
-    // The refusal belongs to nothing, so that the first message would pass for the second.
-    let first = "-ERR by the way\r\n+OK\r\none\r\n.\r\n";
-    let steps = vec![
-        expect("RETR 1\r\n"),
-        expect("RETR 2\r\n"),
-        send(first),
-        expect("NOOP"),
-        send("+OK\r\ntwo\r\n.\r\n"),
-    ];
-    let (mut session, server) = session(true, steps).await;
-    let (retrieval, _) = retrieve(&mut session, &[1, 2], None).await;
-    assert_eq!(outcomes(&retrieval), [""; 0]);
-    assert_eq!(retrieval.broken.unwrap().kind, Kind::Protocol);
-    drop(session);
-    server.finish().await;
-    for shifted in ["+OK 7 octets\r\n", "-ERR x\r\n"] {
-        let answer = format!("+OK\r\n{shifted}Subject: x\r\n.\r\n");
-        let steps = vec![expect("RETR 1\r\n"), send(answer), expect("NOOP"), send("+OK\r\n")];
-        let (mut session, server) = self::session(true, steps).await;
-        let (retrieval, parcels) = retrieve(&mut session, &[1], None).await;
-        assert_eq!(outcomes(&retrieval), ["1: another reply stood before the message"]);
-        assert_eq!(parcels.last(), Some(&Parcel::Abandon));
+async fn what_no_name_follows_is_not_believed() {
+    for answers in [
+        // The refusal belongs to nothing, so that the first message would pass for the second.
+        "-ERR by the way\r\n+OK\r\none\r\n.\r\n+OK 1 5\r\n",
+        // The first is never answered.
+        "+OK 1 5\r\n+OK\r\ntwo\r\n.\r\n+OK 2 5\r\n",
+        // Nothing of the first is answered.
+        "+OK\r\ntwo\r\n.\r\n+OK 2 5\r\n",
+        // Its end stands in its last line.
+        "+OK\r\none.\r\n+OK 1 5\r\n+OK\r\ntwo\r\n.\r\n+OK 2 5\r\n",
+        // A dot too many.
+        "+OK\r\n.\r\none\r\n.\r\n+OK 1 5\r\n",
+    ] {
+        let mut steps: Vec<Step> = named(1, 5).into();
+        steps.extend(["RETR 1", "LIST 1", "RETR 2", "LIST 2"].map(|line| expect(format!("{line}\r\n"))));
+        steps.push(send(answers));
+        let (mut session, server) = session(true, steps).await;
+        let (retrieval, parcels) = retrieve(&mut session, &listed(&[5, 5]), None).await;
+        assert_eq!(outcomes(&retrieval), [""; 0], "{answers}");
+        let broken = retrieval.broken.unwrap();
+        assert_eq!((broken.failure.kind, broken.over), (Kind::Protocol, Some(1)), "{answers}");
+        assert!(!parcels.contains(&Parcel::End), "{answers}");
         drop(session);
         server.finish().await;
     }
+}
+
+/// A doubtful message is asked for with the other doubtful ones, and then alone.
+#[tokio::test]
+async fn doubtful_messages_are_looked_at_again() {
+    for (looks, want) in [
+        // Whole the second time.
+        (&["", "one\r\n"][..], "5 octets"),
+        // Another size than listed, twice the same.
+        (&["onetwo\r\n", "onetwo\r\n"], "8 octets"),
+        (&["o\r\n", "on\r\n", "on\r\n"], "4 octets"),
+        (
+            &["o\r\n", "on\r\n", "threefour\r\n"],
+            "the server gives it differently each time, the last time with 11 bytes",
+        ),
+        (&["", "", ""], "the server gives nothing of it, though it lists 5 bytes"),
+        (&["+OK 7 octets\r\nx\r\n", "-ERR x\r\n", "-ERR x\r\n"], "another reply stands before the message"),
+    ] {
+        let mut steps: Vec<Step> = named(1, 5).into();
+        for look in looks {
+            steps.extend([expect("RETR 1\r\n"), send(format!("+OK\r\n{look}.\r\n"))]);
+            steps.extend(named(1, 5));
+        }
+        let (mut session, server) = session(false, steps).await;
+        let (retrieval, parcels) = retrieve(&mut session, &listed(&[5]), None).await;
+        assert_eq!(outcomes(&retrieval), [format!("1: {want}")], "{looks:?}");
+        assert_eq!(retrieval.broken, None);
+        let ends = parcels.iter().filter(|parcel| **parcel == Parcel::End).count();
+        assert_eq!(ends, usize::from(want.ends_with("octets")), "{looks:?}");
+        drop(session);
+        server.finish().await;
+    }
+}
+
+/// A server that has neither UIDL nor LIST for one message is asked one by one, and NOOP shows that nothing is on its way.
+#[tokio::test]
+async fn a_server_that_names_nothing() {
+    let steps = vec![
+        expect("LIST 1\r\n"),
+        send("-ERR no arguments\r\n"),
+        expect("RETR 1\r\n"),
+        send("+OK\r\none\r\n.\r\n"),
+        expect("NOOP\r\n"),
+        send("+OK\r\n"),
+        expect("RETR 2\r\n"),
+        send("+OK\r\ntwo\r\n.\r\n"),
+        expect("NOOP\r\n"),
+        send("+OK\r\n"),
+    ];
+    let (mut session, server) = session(true, steps).await;
+    let (retrieval, _) = retrieve(&mut session, &listed(&[5, 5]), None).await;
+    assert_eq!(outcomes(&retrieval), ["1: 5 octets", "2: 5 octets"]);
+    drop(session);
+    server.finish().await;
+}
+
+/// What ended as a message, by number.
+fn believed(parcels: &[Parcel]) -> BTreeMap<u64, Vec<u8>> {
+    let (mut bodies, mut current) = (BTreeMap::new(), (0, Vec::new()));
+    for parcel in parcels {
+        match parcel {
+            Parcel::Begin(number) => current = (*number, Vec::new()),
+            Parcel::Data(data) => current.1.extend_from_slice(data),
+            Parcel::End => drop(bodies.insert(current.0, std::mem::take(&mut current.1))),
+            Parcel::Abandon => {}
+        }
+    }
+    bodies
 }
 
 /// What became of each message, in words.
@@ -399,32 +508,36 @@ fn outcomes(retrieval: &Retrieval) -> Vec<String> {
 
 #[tokio::test]
 async fn nobody_receives_any_more() {
-    let steps = vec![expect("RETR 1\r\n"), send("+OK\r\nx\r\n.\r\n"), Step::Hang];
+    let mut steps: Vec<Step> = named(1, 3).into();
+    steps.extend([expect("RETR 1\r\n"), send("+OK\r\nx\r\n.\r\n"), Step::Hang]);
     let (mut session, server) = session(false, steps).await;
     let (sink, receiver) = mpsc::channel::<Parcel>(1);
     drop(receiver);
-    let retrieval = session.retrieve(&[1], None, &sink).await;
-    assert_eq!(retrieval.broken.unwrap().kind, Kind::Destination);
+    let retrieval = session.retrieve(&listed(&[3]), None, &sink).await;
+    assert_eq!(retrieval.broken.unwrap().failure.kind, Kind::Destination);
     drop(session);
     server.finish().await;
 }
 
 #[tokio::test]
 async fn headers_are_bounded_and_deleting_counts_at_quit() {
-    let steps = vec![
-        expect("TOP 1 0\r\n"),
-        expect("TOP 2 0\r\n"),
-        send("+OK\r\nSubject: long\r\n\r\n.\r\n-ERR no\r\n"),
+    let mut steps: Vec<Step> = named(1, 20).into();
+    steps.extend(["TOP 1 0", "LIST 1", "TOP 2 0", "LIST 2"].map(|line| expect(format!("{line}\r\n"))));
+    steps.push(send("+OK\r\nSubject: long\r\n\r\n.\r\n+OK 1 20\r\n-ERR no\r\n+OK 2 9\r\n"));
+    steps.extend(named(1, 20));
+    steps.extend([
         expect("DELE 1\r\n"),
         expect("DELE 2\r\n"),
         send("+OK\r\n-ERR already deleted\r\n"),
         expect("QUIT\r\n"),
         Step::Close,
-    ];
+    ]);
     let (mut session, server) = session(true, steps).await;
-    let headers = session.top(&[1, 2], 8).await.unwrap();
-    assert_eq!(headers, [(1, Some(b"Subject:".to_vec())), (2, None)]);
-    let deleted = session.delete(&[1, 2]).await.unwrap();
+    let (headers, broken) = session.top(&listed(&[20, 9]), 8).await;
+    assert_eq!(broken, None);
+    assert_eq!(headers.into_iter().collect::<Vec<_>>(), [(1, Some(b"Subject:".to_vec())), (2, None)]);
+    let deleted = session.delete(&listed(&[20, 9])).await.unwrap();
+    let deleted: Vec<_> = deleted.into_iter().collect();
     assert_eq!(deleted, [(1, Ok(())), (2, Err("already deleted".to_owned()))]);
     assert_eq!(session.quit().await.unwrap_err().kind, Kind::Disconnected);
     server.finish().await;
@@ -438,24 +551,29 @@ async fn a_real_dovecot() {
     (0..100).for_each(|n| server.deliver("alice", messages[n % 3].as_bytes()));
     let connector = Connector::new(true).unwrap();
     let secret = Secret::new(PASSWORD.trim().into());
-    let numbers: Vec<u32> = (1..=100).collect();
+    let mut wanted = Vec::new();
     for (port, security) in
         [(server.pop3, Security::StartTls), (server.pop3s, Security::Tls), (server.pop3, Security::None)]
     {
         let source = source(port, security, Some(server.authority()));
         let mut session = Session::open(&connector, &source, &secret).await.unwrap();
         assert!(session.capabilities().pipelining && session.capabilities().uidl);
-        let listed = session.list().await.unwrap();
-        assert_eq!(listed.len(), 100);
+        let Maildrop { messages: listed, complete } = session.list().await.unwrap();
+        assert_eq!((listed.len(), complete, session.count().await.unwrap()), (100, true, Some(100)));
+        wanted =
+            listed.iter().map(|m| Wanted { number: m.number, size: m.size, uidl: m.uidl.clone() }).collect();
         assert!(listed.iter().all(|message| message.size.is_some() && message.uidl.is_some()));
-        let headers = session.top(&numbers, 1_000).await.unwrap();
-        assert_eq!(headers[0].1.as_deref(), Some(b"Subject: one\r\n\r\n".as_slice()));
-        let (retrieval, parcels) = retrieve(&mut session, &numbers, None).await;
+        let (headers, broken) = session.top(&wanted, 1_000).await;
+        assert_eq!(broken, None);
+        assert_eq!(headers[&1].as_deref(), Some(b"Subject: one\r\n\r\n".as_slice()));
+        let (retrieval, parcels) = retrieve(&mut session, &wanted, None).await;
         assert_eq!((retrieval.broken, retrieval.done.len()), (None, 100));
-        let bodies: Vec<&Parcel> = parcels.iter().filter(|p| matches!(p, Parcel::Data(_))).collect();
-        for (n, body) in bodies.iter().enumerate() {
+        // Each is there many times, so that all but the first of a kind are asked for twice.
+        let bodies = believed(&parcels);
+        assert_eq!(bodies.len(), 100);
+        for (n, body) in bodies.into_values().enumerate() {
             let want = messages[n % 3].trim_end_matches('\n').replace('\n', "\r\n") + "\r\n";
-            assert!(**body == data(&want), "message {} differs", n + 1);
+            assert!(body == want.into_bytes(), "message {} differs", n + 1);
         }
         session.quit().await.unwrap();
     }
@@ -465,8 +583,8 @@ async fn a_real_dovecot() {
     assert_eq!(failure.kind, Kind::Credentials, "{failure}");
 
     let mut session = Session::open(&connector, &source, &secret).await.unwrap();
-    assert!(session.delete(&numbers).await.unwrap().iter().all(|(_, outcome)| outcome.is_ok()));
+    assert!(session.delete(&wanted).await.unwrap().values().all(Result::is_ok));
     session.quit().await.unwrap();
     let mut session = Session::open(&connector, &source, &secret).await.unwrap();
-    assert_eq!(session.list().await.unwrap(), []);
+    assert_eq!(session.list().await.unwrap(), Maildrop { messages: Vec::new(), complete: true });
 }

@@ -19,7 +19,7 @@ use crate::definitions::settle;
 use crate::engine::{Means, Slots, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
-use crate::net::Connector;
+use crate::net::{Connector, Quirks};
 use crate::sealed::Vault;
 use crate::settings::Settings;
 use crate::telemetry::{self, Log};
@@ -163,6 +163,7 @@ struct Kept {
     journal: Journal,
     vault: Vault,
     tokens: Arc<Tokens>,
+    quirks: Arc<Quirks>,
     audit: Audit,
     /// Where definitions that come in are kept.
     definitions: PathBuf,
@@ -174,9 +175,9 @@ impl Kept {
         let (journal, rebuilt) = open_journal(settings)?;
         let state = &settings.daemon.state_directory;
         let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
-        let (tokens, audit) = (Arc::default(), Audit::new(state));
+        let (tokens, quirks, audit) = (Arc::default(), Arc::default(), Audit::new(state));
         let definitions = own_definitions(settings);
-        Ok((Kept { environment, journal, vault, tokens, audit, definitions }, rebuilt))
+        Ok((Kept { environment, journal, vault, tokens, quirks, audit, definitions }, rebuilt))
     }
 
     /// Ends a change of definitions that was broken off; what cannot be ended now is told, and tried again.
@@ -191,7 +192,7 @@ impl Kept {
         settings: Settings,
         providers: Arc<BTreeMap<String, Provider>>,
     ) -> Result<Means, Failure> {
-        let connector = Connector::new(settings.daemon.allow_private_hosts)?;
+        let connector = Connector::new(settings.daemon.allow_private_hosts)?.with_quirks(&self.quirks);
         let Kept { environment, journal, vault, tokens, audit, .. } = self.clone();
         let slots = Slots::of(&settings);
         Ok(Means { settings, providers, environment, connector, journal, vault, tokens, audit, slots })

@@ -160,7 +160,8 @@ pub(super) fn begin(
     known.extend(found);
     let before = changes.identities(account, &known, chunks);
     // Open: other tools may have brought some of it.
-    changes.source(account, &SourceRecord { open: true, before, ..SourceRecord::default() });
+    let uidls = means.journal.source(account)?.map(|source| source.uidls).unwrap_or_default();
+    changes.source(account, &SourceRecord { open: true, before, uidls, ..SourceRecord::default() });
     Ok(())
 }
 

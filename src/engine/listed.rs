@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::destination::maildir::Origin;
 use crate::journal::SkippedRecord;
-use crate::pop3::Listed;
+use crate::pop3::{Listed, Wanted};
 
 /// A message that may have to be fetched.
 pub(super) struct Message {
@@ -14,6 +14,14 @@ pub(super) struct Message {
     /// `None`: only its octets tell.
     pub(super) id: Option<u128>,
     pub(super) shown: String,
+    pub(super) uidl: Option<Vec<u8>>,
+}
+
+impl Message {
+    /// How the session is asked for it.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { number: self.number, size: self.size, uidl: self.uidl.clone() }
+    }
 }
 
 /// What is done about it.
@@ -52,7 +60,8 @@ pub(super) fn judge(
     {
         return Verdict::TooLarge { size, limit };
     }
-    Verdict::New(Message { number: message.number, size: message.size, id, shown: shown(message) })
+    let (number, shown, uidl) = (message.number, shown(message), message.uidl.clone());
+    Verdict::New(Message { number, size: message.size, id, shown, uidl })
 }
 
 pub(super) fn shown(message: &Listed) -> String {

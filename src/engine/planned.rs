@@ -14,7 +14,6 @@ use crate::failure::{Failure, Kind};
 use crate::imap::{Session, Software, SourceFolder};
 use crate::journal::Side;
 use crate::message::{FolderPath, UidSet};
-use crate::pop3;
 use crate::settings::OnFailure;
 
 /// What would be done.
@@ -229,11 +228,7 @@ async fn count(
 }
 
 async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Planned, Failure> {
-    let secret = means.secret(account).await?;
-    let mut session = pop3::Session::open(&means.connector, &account.source, &secret).await?;
-    drop(secret);
-    let listed = session.list().await?;
-    let identities = super::identity::identify(&mut session, &listed, account.era).await?;
+    let (session, listed) = super::maildrop::identified(means, account).await?;
     let capabilities = session.capabilities().names();
     let _ = session.quit().await;
     let known = match belonging::elsewhere(means, account)? {
@@ -251,7 +246,7 @@ async fn maildrop(means: &Means, account: &Account, work: &Migrate) -> Result<Pl
         ..PlannedFolder::default()
     };
     let mut new_bytes = 0;
-    for (message, id) in listed.iter().zip(identities) {
+    for (message, id) in listed {
         let size = message.size.unwrap_or(0);
         folder.messages += 1;
         folder.bytes += size;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 
-use super::{Means, identity};
+use super::{Means, identity, maildrop};
 use crate::account::{Account, Protocol};
 use crate::destination::fingerprint::Head;
 use crate::destination::landing::Receipt;
@@ -98,25 +98,23 @@ async fn heads(mut inbox: mpsc::Receiver<Parcel>) -> BTreeMap<u64, (u64, u64)> {
 }
 
 async fn in_maildrop(means: &Means, account: &Account, proofs: &[Proof]) -> Result<Found, Failure> {
-    let mut session = means.pop3(account).await?;
-    let listed = session.list().await?;
-    let identities = identity::identify(&mut session, &listed, account.era).await?;
-    let known = listed.iter().zip(identities).filter_map(|(message, id)| Some((message.number, id?)));
-    let known: BTreeMap<u32, u128> =
-        known.filter(|(_, id)| proofs.iter().any(|p| p.message == *id)).collect();
-    let numbers: Vec<u32> = known.keys().copied().collect();
+    let (mut session, listed) = maildrop::identified(means, account).await?;
+    let known = listed.into_iter().filter_map(|(message, id)| Some((message, id?)));
+    let known: Vec<_> = known.filter(|(_, id)| proofs.iter().any(|p| p.message == *id)).collect();
+    let asked: Vec<_> = known.iter().map(|(message, _)| identity::wanted(message)).collect();
     let (sink, inbox) = mpsc::channel(PARCELS);
     let fetching = async {
-        let retrieval = session.retrieve(&numbers, Some(LONGEST), &sink).await;
+        let retrieval = session.retrieve(&asked, Some(LONGEST), &sink).await;
         drop(sink);
         retrieval.broken
     };
     let (broken, mut heads) = tokio::join!(fetching, heads(inbox));
-    if let Some(failure) = broken {
-        return Err(failure);
+    if let Some(ended) = broken {
+        return Err(ended.failure);
     }
     let _ = session.quit().await;
-    let found = known.into_iter().filter_map(|(number, id)| Some(((0, id), heads.remove(&number.into())?)));
+    let found =
+        known.into_iter().filter_map(|(message, id)| Some(((0, id), heads.remove(&message.number.into())?)));
     Ok(found.collect())
 }
 

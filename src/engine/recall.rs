@@ -16,13 +16,15 @@ const MOST_SKIPPED: usize = 20_000;
 
 /// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
 /// has to pass, since a server that is unwell lists an empty mailbox. As many as were `recognised` under new
-/// names may go at once.
+/// names may go at once, and those that were `deleted` there.
 pub(super) fn forget(
     known: &mut BTreeSet<u128>,
+    deleted: &BTreeSet<u128>,
     listed: &BTreeSet<u128>,
     recognised: usize,
     outcome: &mut Outcome,
 ) {
+    known.retain(|id| listed.contains(id) || !deleted.contains(id));
     let gone = known.difference(listed).count();
     if gone == 0 {
         outcome.record.shrunk_at = None;

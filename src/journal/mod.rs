@@ -17,8 +17,8 @@ mod store;
 
 pub use member::{Belonging, Proof};
 pub use records::{
-    Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,
-    SkippedRecord, SourceRecord,
+    Arrived, Changes, Finish, FolderRecord, FolderState, IdMark, MigrationRecord, PollRecord, RunRecord,
+    SkippedRecord, SourceRecord, Uidls,
 };
 pub use side::{Side, Turn};
 pub use standing::Standing;

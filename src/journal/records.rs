@@ -7,6 +7,7 @@
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
+//! | `e` `v` `y` `k/ACCOUNT/CHUNK` | marks of identities, see [`IdMark`] |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `o/ACCOUNT` | the member and the destination that the progress belongs to |
 //! | `q/ACCOUNT` | a few messages by which the source is known again |
@@ -96,13 +97,24 @@ impl Changes {
 
     /// The identities of a POP3 account, as a whole; returns in how many chunks they lie.
     pub fn identities(&mut self, account: &str, set: &BTreeSet<u128>, chunks_before: usize) -> usize {
+        self.id_set('u', account, set, chunks_before)
+    }
+
+    /// A subset of the identities, as a whole; it lay in `chunks_before` chunks.
+    pub fn marked(&mut self, account: &str, mark: IdMark, set: &BTreeSet<u128>, chunks_before: usize) {
+        self.id_set(mark.letter(), account, set, chunks_before);
+    }
+
+    fn id_set(&mut self, kind: char, account: &str, set: &BTreeSet<u128>, chunks_before: usize) -> usize {
         let all: Vec<&u128> = set.iter().collect();
         let chunks: Vec<_> = all.chunks(IDENTITIES).collect();
         for (at, chunk) in chunks.iter().enumerate() {
             let text: String = chunk.iter().map(|id| format!("{id:032x}")).collect();
-            self.set(format!("u/{account}/{at:08}"), text.into_bytes());
+            self.set(format!("{kind}/{account}/{at:08}"), text.into_bytes());
         }
-        self.fewer_identities(account, chunks.len(), chunks_before);
+        for at in chunks.len()..chunks_before {
+            self.remove(format!("{kind}/{account}/{at:08}"));
+        }
         chunks.len()
     }
 
@@ -176,6 +188,45 @@ pub struct SourceRecord {
     pub before: usize,
     /// In a migration: so many messages of the run were here under other names.
     pub adopted: u64,
+    /// What the server's UIDLs are.
+    pub uidls: Uidls,
+}
+
+/// What else is known of some of a POP3 account's identities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdMark {
+    /// The server said that it deleted them; a listing may show them still.
+    Deleted,
+    /// Of those, hashes over identity and body: another message may get the name.
+    Bodies,
+    /// Of those, the ones that are listed still and are the same.
+    Lingering,
+    /// They are never deleted at the source: the copy may lack something.
+    Kept,
+}
+
+impl IdMark {
+    fn letter(self) -> char {
+        match self {
+            IdMark::Deleted => 'e',
+            IdMark::Bodies => 'v',
+            IdMark::Lingering => 'y',
+            IdMark::Kept => 'k',
+        }
+    }
+}
+
+/// Whether a server's UIDLs name messages (RFC 1939, 7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uidls {
+    /// It never had any, or it is not known.
+    #[default]
+    Unknown,
+    /// So far each was its message's number, or its size.
+    Numbers,
+    /// They do: they were something else at least once.
+    Names,
 }
 
 /// A run that ended.
@@ -439,7 +490,7 @@ impl Journal {
         for kind in ["q", "s"] {
             self.forget_record(kind, account, &mut changes)?;
         }
-        for kind in ["f", "r", "u", "x"] {
+        for kind in ["e", "f", "k", "r", "u", "v", "x", "y"] {
             for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
                 changes.remove(key);
             }
@@ -515,6 +566,12 @@ impl Journal {
         let chunks = self.scan(&format!("u/{account}/"))?;
         let set = identities(&chunks);
         Ok((set, chunks.len()))
+    }
+
+    /// The identities with a mark, and in how many chunks they lie.
+    pub fn marked(&self, account: &str, mark: IdMark) -> Result<(BTreeSet<u128>, usize), Failure> {
+        let chunks = self.scan(&format!("{}/{account}/", mark.letter()))?;
+        Ok((identities(&chunks), chunks.len()))
     }
 
     /// The identities in the first `chunks`.

@@ -5,6 +5,7 @@
 
 mod address;
 mod dial;
+mod quirks;
 mod stream;
 mod tls;
 
@@ -12,6 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use quirks::{Quirk, Quirks};
 pub use stream::{STALL, Stream};
 
 use crate::account::Security;
@@ -24,19 +26,33 @@ use crate::settings::Listener;
 pub struct Connector {
     allow_private_hosts: bool,
     tls: Arc<tls::Configs>,
+    quirks: Arc<Quirks>,
 }
 
 impl Connector {
     /// Loads the system's certificate authorities (honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`). A machine
     /// without any is not an error before a certificate has to be verified by them.
     pub fn new(allow_private_hosts: bool) -> Result<Connector, Failure> {
-        Ok(Connector { allow_private_hosts, tls: Arc::new(tls::Configs::from_system()?) })
+        let tls = Arc::new(tls::Configs::from_system()?);
+        Ok(Connector { allow_private_hosts, tls, quirks: Arc::default() })
     }
 
     /// The same for servers that the administrator has named, which may be anywhere.
     #[must_use]
     pub fn anywhere(&self) -> Connector {
-        Connector { allow_private_hosts: true, tls: Arc::clone(&self.tls) }
+        Connector { allow_private_hosts: true, ..self.clone() }
+    }
+
+    /// The same with what was learned of servers before: a reload forgets none of it.
+    #[must_use]
+    pub fn with_quirks(mut self, quirks: &Arc<Quirks>) -> Connector {
+        self.quirks = Arc::clone(quirks);
+        self
+    }
+
+    /// What servers were found to fail at.
+    pub fn quirks(&self) -> &Arc<Quirks> {
+        &self.quirks
     }
 
     /// A plain TCP connection without Nagle's delay. Resolving may take 20 s; every address is tried in

@@ -30,7 +30,7 @@ impl Stream {
         Stream(Inner::Plain(Watched::new(Wire::Tcp(tcp))))
     }
 
-    pub(super) fn local(socket: UnixStream) -> Stream {
+    pub(crate) fn local(socket: UnixStream) -> Stream {
         Stream(Inner::Plain(Watched::new(Wire::Local(socket))))
     }
 

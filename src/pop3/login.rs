@@ -21,7 +21,7 @@ use super::wire::{Wire, is_ok};
 use crate::account::{Security, Source};
 use crate::bearer;
 use crate::failure::{Failure, Kind};
-use crate::net::{Connector, no_word};
+use crate::net::{Connector, Quirk, no_word};
 use crate::secret::Secret;
 
 /// A list of capabilities may have so many octets.
@@ -34,19 +34,31 @@ pub(super) async fn open(
     source: &Source,
     secret: &Secret,
 ) -> Result<(Wire, Capabilities), Failure> {
-    match attempt(connector, source, secret, true).await? {
-        Attempt::In(wire, capabilities) => Ok((*wire, *capabilities)),
-        Attempt::DigestRefused(_) => match attempt(connector, source, secret, false).await? {
-            Attempt::In(wire, capabilities) => Ok((*wire, *capabilities)),
-            Attempt::DigestRefused(failure) => Err(failure),
-        },
+    let mut digest = true;
+    // Each way that is closed is tried once: first without CAPA, then without the digest, or the other way round.
+    loop {
+        match attempt(connector, source, secret, digest).await? {
+            Attempt::In(wire, capabilities) => return Ok((*wire, *capabilities)),
+            Attempt::DigestRefused(_) if digest => digest = false,
+            Attempt::CapaRefused(_) if asks_capa(connector, source) => {
+                connector.quirks().learn(&source.host, source.port, Quirk::NoCapa);
+            }
+            Attempt::DigestRefused(failure) | Attempt::CapaRefused(failure) => return Err(failure),
+        }
     }
+}
+
+/// Whether the server can be asked for its capabilities.
+fn asks_capa(connector: &Connector, source: &Source) -> bool {
+    !connector.quirks().has(&source.host, source.port, Quirk::NoCapa)
 }
 
 /// How a connection began.
 enum Attempt {
     In(Box<Wire>, Box<Capabilities>),
     DigestRefused(Failure),
+    /// The connection ended when it was asked for capabilities.
+    CapaRefused(Failure),
 }
 
 async fn attempt(
@@ -67,13 +79,20 @@ async fn attempt(
         let quote = Scrub::default().quote(&greeting);
         return Err(refusal::failure(Step::Greeting, &greeting, &quote, &source.host, "", None));
     }
-    let mut capabilities = ask(&mut wire).await?;
+    let asks = asks_capa(connector, source);
+    let mut capabilities = match ask(&mut wire, asks).await {
+        Err(failure) if failure.kind == Kind::Disconnected => return Ok(Attempt::CapaRefused(failure)),
+        asked => asked?,
+    };
     if source.security == Security::StartTls {
         start_tls(&mut wire, &capabilities).await?;
         let stream = connector.secure(wire.into_stream()?, &source.host, ca_file).await?;
         wire = Wire::new(stream, &source.host, source.port);
         // What was said in plain text counts for nothing (RFC 2595, 4).
-        capabilities = ask(&mut wire).await?;
+        capabilities = match ask(&mut wire, asks).await {
+            Err(failure) if failure.kind == Kind::Disconnected => return Ok(Attempt::CapaRefused(failure)),
+            asked => asked?,
+        };
     }
     if capabilities.utf8 {
         // Without it a server may send a stand-in for a message with 8-bit headers (RFC 6856, 2). A refusal
@@ -88,7 +107,7 @@ async fn attempt(
         return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
     }
     if capabilities.by_user {
-        capabilities = ask(&mut wire).await?;
+        capabilities = ask(&mut wire, asks).await?;
     }
     Ok(Attempt::In(Box::new(wire), Box::new(capabilities)))
 }
@@ -106,10 +125,10 @@ fn turned_away(failure: Failure, source: &Source) -> Failure {
     }
 }
 
-/// CAPA; a server that does not know it has the capabilities of RFC 1939.
-async fn ask(wire: &mut Wire) -> Result<Capabilities, Failure> {
+/// CAPA; a server that does not know it, or is not asked, has the capabilities of RFC 1939.
+async fn ask(wire: &mut Wire, asks: bool) -> Result<Capabilities, Failure> {
     let mut capabilities = Capabilities::default();
-    if is_ok(&wire.command("CAPA", Expect::Lines).await?) {
+    if asks && is_ok(&wire.command("CAPA", Expect::Lines).await?) {
         capabilities.known = true;
         wire.lines(CAPABILITIES, super::LINE_LIMIT, |line| {
             capabilities.line(line);

@@ -3,18 +3,24 @@
 //! message is for: it does not decide what is fetched or deleted, remembers nothing between sessions, and
 //! deletes only what it is told to.
 
+mod belief;
 mod capability;
+mod list;
 mod listing;
 mod login;
 mod machine;
+#[cfg(test)]
+mod misbehaving;
 mod refusal;
 mod retrieve;
 mod session;
 mod unstuff;
 mod wire;
 
+pub use belief::Wanted;
 pub use capability::Capabilities;
+pub use list::Maildrop;
 pub use listing::{LISTING_LIMIT, Listed, Listing};
 pub use machine::{Broken, Event, Expect, LINE_LIMIT, Machine, Reply, Status};
-pub use retrieve::{Retrieval, Retrieved};
-pub use session::Session;
+pub use retrieve::{Ended, Retrieval, Retrieved};
+pub use session::{Headers, Session};

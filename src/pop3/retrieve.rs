@@ -1,11 +1,14 @@
-//! Whole messages, many on their way at once. It refuses to hold them: each piece goes on as it comes, and
-//! a slow receiver slows the server down. What was brought whole before a connection broke stays brought;
-//! but of a server whose answers are out of step nothing is believed, since any message may be another's.
+//! Whole messages, many on their way at once, each believed only by the rule of [`super::belief`]. What is doubtful is fetched
+//! again: together with the other doubtful ones first, then alone. It refuses to hold messages: each piece goes on as it comes, a
+//! slow receiver slows the server down, and the receiver hears of the end of a message only when it is believed.
+
+use std::collections::BTreeMap;
 
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc::Sender;
 
-use super::machine::Expect;
+use super::belief::{Belief, Look, Named, Wanted};
+use super::machine::{Expect, Reply};
 use super::refusal::{Scrub, Step, failure, kind};
 use super::session::{Session, Window};
 use super::wire::is_ok;
@@ -14,18 +17,22 @@ use crate::message::Parcel;
 
 /// RETR commands that may wait for their answers, if the server allows it (RFC 2449, 6.6).
 const WINDOW: usize = 32;
+/// A doubtful message is asked for alone so often.
+const ALONE: usize = 2;
 
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retrieved {
     /// It was passed on in full.
     Whole {
-        /// What it really had.
+        /// What it really had, in bytes.
         octets: u64,
         /// The first 128 bits of SHA-256 over it.
         digest: u128,
+        /// It has fewer bytes than LIST says, each time, at a server whose other sizes are right: the original may have more.
+        short: bool,
     },
-    /// The server refused; its words.
+    /// The server refused, or gave nothing that can be believed; in words.
     Refused(String),
     /// It went on beyond the limit though the list had promised otherwise, and was abandoned there.
     TooLarge {
@@ -37,157 +44,283 @@ pub enum Retrieved {
 /// What became of the messages that were asked for. Without `broken`, `done` names all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retrieval {
-    /// In the order asked for.
-    pub done: Vec<(u32, Retrieved)>,
-    /// What ended the session before the next message was done.
-    pub broken: Option<Failure>,
+    /// By message number.
+    pub done: BTreeMap<u32, Retrieved>,
+    /// What ended the session before all of them were done.
+    pub broken: Option<Ended>,
+}
+
+/// How a session ended in the middle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub failure: Failure,
+    /// The message that was asked for, as far as can be known.
+    pub over: Option<u32>,
+    /// Nothing else was on its way.
+    pub alone: bool,
+    /// Of several commands at once only the first had been answered.
+    pub one_of_many: bool,
+}
+
+/// How a message came at one look.
+enum Came {
+    Own { look: Look, short: bool },
+    Doubtful(Look),
+    Refused(String),
+    TooLarge(u64),
+}
+
+/// One retrieval on its way.
+struct Round<'r, T: From<Parcel>> {
+    sink: &'r Sender<T>,
+    limit: u64,
+    done: BTreeMap<u32, Retrieved>,
+    /// How doubtful messages came at their last look; `None`: they were refused.
+    doubts: BTreeMap<u32, Option<Look>>,
+    /// What the server said to those that it refused.
+    words: BTreeMap<u32, String>,
+    over: Option<u32>,
+    alone: bool,
 }
 
 impl Session {
-    /// Fetches `numbers` by RETR and passes them to `sink` as parcels: `Begin` with the number, the octets,
-    /// `End`, or `Abandon` if the rest will never come. A refused message makes no parcels. A message with
-    /// more than `limit` octets is abandoned and read to its end, so that those behind it come; with more
-    /// than twice the limit the session ends. Dropping the future ends the session in the middle, without
-    /// `Abandon`.
+    /// Fetches messages by RETR and passes them to `sink` as parcels: `Begin` with the number, the octets, and `End` if it is
+    /// believed to be the message, `Abandon` if not; after `Abandon` it may begin anew. A message with more than `limit` octets is
+    /// abandoned and read to its end, so that those behind it come; with more than twice the limit the session ends. Dropping the
+    /// future ends the session in the middle, without `Abandon`.
     pub async fn retrieve<T: From<Parcel> + Send + 'static>(
         &mut self,
-        numbers: &[u32],
+        wanted: &[Wanted],
         limit: Option<u64>,
         sink: &Sender<T>,
     ) -> Retrieval {
-        let width = if self.capabilities.pipelining { WINDOW } else { 1 };
-        let mut window = Window::new(numbers, width);
-        let mut done = Vec::with_capacity(numbers.len());
-        let mut limit = Limit { octets: limit.unwrap_or(u64::MAX), exceeded: 0 };
-        loop {
-            let number = match self.next(&mut window, "RETR", "", Expect::Lines).await {
-                Ok(Some(number)) => number,
-                Ok(None) => break,
-                Err(failure) => return broken(done, failure),
-            };
-            match self.one(number, &mut limit, sink).await {
-                Ok(retrieved) => done.push((number, retrieved)),
-                Err(failure) if limit.exceeded > 0 => {
-                    done.push((number, Retrieved::TooLarge { octets: limit.exceeded }));
-                    return Retrieval { done, broken: Some(failure) };
+        let mut round = Round {
+            sink,
+            limit: limit.unwrap_or(u64::MAX),
+            done: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            words: BTreeMap::new(),
+            over: None,
+            alone: false,
+        };
+        let ended = self.rounds(wanted, &mut round).await;
+        let broken = ended.err().map(|mut failure| {
+            let one_of_many = self.learn(&failure);
+            let over = round.over.take();
+            // A `-ERR` with nothing behind it but the end was said to the session ("autologout"), not to the message.
+            if failure.kind == Kind::Disconnected
+                && let Some(words) = over.and_then(|number| round.words.get(&number))
+            {
+                failure.words = format!("{} after it said: {words}", failure.words);
+            }
+            let alone = round.alone || self.width() == 1;
+            Ended { failure, over, alone, one_of_many }
+        });
+        Retrieval { done: round.done, broken }
+    }
+
+    /// All at once, the doubtful ones at once, the doubtful ones one by one.
+    async fn rounds<T: From<Parcel>>(
+        &mut self,
+        wanted: &[Wanted],
+        round: &mut Round<'_, T>,
+    ) -> Result<(), Failure> {
+        let all: Vec<&Wanted> = wanted.iter().collect();
+        self.pass(&all, round).await?;
+        if self.width() > 1 && round.doubts.len() > 1 {
+            let doubtful = still_doubtful(&all, round);
+            self.pass(&doubtful, round).await?;
+        }
+        for attempt in 1..=ALONE {
+            for one in still_doubtful(&all, round) {
+                round.alone = true;
+                self.pass(&[one], round).await?;
+                // A refusal stands when it was said to this message alone.
+                let refused = round.doubts.get(&one.number) == Some(&None);
+                if refused || (attempt == ALONE && round.doubts.contains_key(&one.number)) {
+                    round.done.insert(one.number, Retrieved::Refused(self.in_words(one, round)));
                 }
-                Err(failure) => return broken(done, failure),
             }
         }
-        if numbers.is_empty() {
-            return Retrieval { done, broken: None };
-        }
-        // A line too many, and every answer since was another message's. Whatever the answer to this is, it
-        // has to be the last thing that comes.
-        match self.in_step().await {
-            Ok(()) => Retrieval { done, broken: None },
-            Err(failure) => broken(done, failure),
-        }
+        Ok(())
     }
 
+    /// Asks for each once.
+    async fn pass<T: From<Parcel>>(
+        &mut self,
+        wanted: &[&Wanted],
+        round: &mut Round<'_, T>,
+    ) -> Result<(), Failure> {
+        let Some(first) = wanted.first() else { return Ok(()) };
+        round.over = Some(first.number);
+        self.prove_naming(first).await?;
+        let width = if round.alone { 1 } else { self.width() };
+        let numbers: Vec<u32> = wanted.iter().map(|one| one.number).collect();
+        let mut window = Window::new(&numbers, width);
+        let naming = self.naming();
+        let names: BTreeMap<u32, String> =
+            wanted.iter().map(|one| (one.number, naming.command(one))).collect();
+        for &one in wanted {
+            round.over = Some(one.number);
+            self.ask(&mut window, ("RETR", ""), Expect::Lines, Some(&names)).await?;
+            let came = self.one(one, round).await?;
+            match came {
+                Came::Own { look, short } => {
+                    round.doubts.remove(&one.number);
+                    let whole = Retrieved::Whole { octets: look.octets, digest: look.digest, short };
+                    round.done.insert(one.number, whole);
+                }
+                Came::Doubtful(look) => drop(round.doubts.insert(one.number, Some(look))),
+                Came::Refused(words) => {
+                    round.words.insert(one.number, words);
+                    round.doubts.insert(one.number, None);
+                }
+                Came::TooLarge(octets) => {
+                    round.doubts.remove(&one.number);
+                    round.done.insert(one.number, Retrieved::TooLarge { octets });
+                }
+            }
+        }
+        round.over = None;
+        Ok(())
+    }
+
+    /// How many RETR may be on their way.
+    fn width(&self) -> usize {
+        if self.is_pipelined() { WINDOW } else { 1 }
+    }
+
+    /// The answer to one RETR and to what names it.
     async fn one<T: From<Parcel>>(
         &mut self,
-        number: u32,
-        limit: &mut Limit,
-        sink: &Sender<T>,
-    ) -> Result<Retrieved, Failure> {
+        wanted: &Wanted,
+        round: &mut Round<'_, T>,
+    ) -> Result<Came, Failure> {
         let reply = self.wire.status().await?;
         if !is_ok(&reply) {
-            let (quote, step) = (Scrub::default().quote(&reply), Step::Work("RETR"));
-            // What the server cannot do now it cannot do for the next one, either (RFC 3206, 4).
-            let passes = match kind(step, &reply) {
-                Kind::Unavailable | Kind::Throttled => true,
-                // Of a message it may say anything without the code.
-                Kind::InUse => reply.code.is_some(),
-                _ => false,
-            };
-            return match passes {
-                true => Err(failure(step, &reply, &quote, self.wire.host(), "", None)),
-                false => Ok(Retrieved::Refused(quote)),
-            };
+            let words = self.refused_one(&reply)?;
+            // The connection may end now: then this is why.
+            round.words.insert(wanted.number, words.clone());
+            self.named_or_refused(wanted).await?;
+            return Ok(Came::Refused(words));
         }
-        self.pass(sink, Parcel::Begin(number.into())).await?;
-        let body = self.body(number, limit, sink).await;
-        if !matches!(body, Ok(Retrieved::Whole { .. })) {
+        if self.naming().judge(wanted, &reply) == Named::Own && !reply.text.is_empty() {
+            return Err(self.wire.protocol("it does not answer RETR"));
+        }
+        round.send(self, Parcel::Begin(wanted.number.into())).await?;
+        let came = self.body(wanted, round).await;
+        let came = match came {
+            Ok(Some(look)) => self.named(wanted).await.map(|named| match named {
+                true => {
+                    let before = round.doubts.get(&wanted.number).and_then(Option::as_ref);
+                    match self.seen.judge(wanted, &look, before) {
+                        Belief::Own { short } => Came::Own { look, short },
+                        Belief::Doubtful => Came::Doubtful(look),
+                    }
+                }
+                false => Came::Doubtful(look),
+            }),
+            Ok(None) => {
+                let octets = round.octets_over(wanted.number);
+                self.named(wanted).await.map(|_| Came::TooLarge(octets))
+            }
+            Err(failure) => Err(failure),
+        };
+        match &came {
+            Ok(Came::Own { .. }) => round.send(self, Parcel::End).await?,
             // If nobody receives any more, nobody has to be told.
-            sink.send(Parcel::Abandon.into()).await.ok();
+            _ => drop(round.sink.send(Parcel::Abandon.into()).await),
         }
-        body
+        came
     }
 
+    /// A `-ERR` to RETR, in words; a failure if it was said to the session.
+    fn refused_one(&mut self, reply: &Reply) -> Result<String, Failure> {
+        let (quote, step) = (Scrub::default().quote(reply), Step::Work("RETR"));
+        // What the server cannot do now it cannot do for the next one, either (RFC 3206, 4).
+        let passes = match kind(step, reply) {
+            Kind::Unavailable | Kind::Throttled => true,
+            // Of a message it may say anything without the code.
+            Kind::InUse => reply.code.is_some(),
+            _ => false,
+        };
+        if passes { Err(failure(step, reply, &quote, self.wire.host(), "", None)) } else { Ok(quote) }
+    }
+
+    /// The body of a message; `None`: it is beyond the limit.
     async fn body<T: From<Parcel>>(
         &mut self,
-        number: u32,
-        limit: &mut Limit,
-        sink: &Sender<T>,
-    ) -> Result<Retrieved, Failure> {
-        let (mut octets, mut first, mut misplaced) = (0u64, true, false);
+        wanted: &Wanted,
+        round: &mut Round<'_, T>,
+    ) -> Result<Option<Look>, Failure> {
+        let mut look = Look { octets: 0, lines: 0, digest: 0, misplaced: false };
         let mut digest = Context::new(&SHA256);
         while let Some(data) = self.wire.data().await? {
-            octets += data.len() as u64;
-            if octets > limit.octets.saturating_mul(2) {
-                limit.exceeded = octets;
-                let host = self.wire.host();
+            // No header begins so (RFC 5322, 2.2): a line came that nobody asked for, and was taken for the reply.
+            look.misplaced |= look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR"));
+            look.octets += data.len() as u64;
+            look.lines += memchr::memchr_iter(b'\n', &data).count() as u64;
+            if look.octets > round.limit.saturating_mul(2) {
+                round.done.insert(wanted.number, Retrieved::TooLarge { octets: look.octets });
+                round.over = None;
+                let (host, number) = (self.wire.host(), wanted.number);
                 let words = format!(
                     "message {number} at {host} is larger than LIST said and goes on beyond twice the limit of \
                      {} octets",
-                    limit.octets
+                    round.limit
                 );
                 return Err(self.wire.give_up(Failure::new(Kind::Protocol, words, "")));
             }
-            // No header begins so (RFC 5322, 2.2): a line came that nobody asked for, and was taken for the reply.
-            if first && (data.starts_with(b"+OK") || data.starts_with(b"-ERR")) {
-                misplaced = true;
-            }
-            first = false;
-            if octets <= limit.octets && !misplaced {
+            if look.octets <= round.limit && !look.misplaced {
                 digest.update(&data);
-                self.pass(sink, Parcel::Data(data)).await?;
+                round.send(self, Parcel::Data(data)).await?;
             }
         }
-        if octets > limit.octets {
-            return Ok(Retrieved::TooLarge { octets });
+        if look.octets > round.limit {
+            round.done.insert(wanted.number, Retrieved::TooLarge { octets: look.octets });
+            return Ok(None);
         }
-        if misplaced {
-            return Ok(Retrieved::Refused("another reply stood before the message".to_owned()));
-        }
-        self.pass(sink, Parcel::End).await?;
         let digest = digest.finish();
-        let digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
-        Ok(Retrieved::Whole { octets, digest })
+        look.digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
+        Ok(Some(look))
     }
 
-    /// Whether commands and answers still belong together.
-    async fn in_step(&mut self) -> Result<(), Failure> {
-        self.wire.command("NOOP", Expect::Line).await?;
-        self.wire.check_idle()
+    /// Why a message is given up that was asked for alone.
+    fn in_words<T: From<Parcel>>(&self, one: &Wanted, round: &Round<'_, T>) -> String {
+        match (round.doubts.get(&one.number), round.words.get(&one.number)) {
+            (Some(Some(look)), _) if look.misplaced => "another reply stands before the message".to_owned(),
+            (Some(Some(look)), _) if look.octets == 0 => match one.size {
+                Some(size) => format!("the server gives nothing of it, though it lists {size} bytes"),
+                None => "the server gives nothing of it".to_owned(),
+            },
+            (Some(Some(look)), _) => {
+                format!("the server gives it differently each time, the last time with {} bytes", look.octets)
+            }
+            (_, words) => words.cloned().unwrap_or_default(),
+        }
     }
+}
 
-    async fn pass<T: From<Parcel>>(&mut self, sink: &Sender<T>, parcel: Parcel) -> Result<(), Failure> {
-        if sink.send(parcel.into()).await.is_ok() {
+/// In the order asked for.
+fn still_doubtful<'w, T: From<Parcel>>(all: &[&'w Wanted], round: &Round<'_, T>) -> Vec<&'w Wanted> {
+    let doubtful =
+        |one: &&&Wanted| round.doubts.contains_key(&one.number) && !round.done.contains_key(&one.number);
+    all.iter().filter(doubtful).copied().collect()
+}
+
+impl<T: From<Parcel>> Round<'_, T> {
+    async fn send(&self, session: &mut Session, parcel: Parcel) -> Result<(), Failure> {
+        if self.sink.send(parcel.into()).await.is_ok() {
             return Ok(());
         }
-        Err(self.wire.give_up(Failure::new(Kind::Destination, "delivery stopped", "")))
+        Err(session.wire.give_up(Failure::new(Kind::Destination, "delivery stopped", "")))
     }
-}
 
-struct Limit {
-    octets: u64,
-    /// What was read of the message that ended the session; 0 if none did.
-    exceeded: u64,
-}
-
-/// A `-ERR` with nothing behind it but the end was said to the session ("autologout"), not to the message. If
-/// the protocol was broken, nothing is believed.
-fn broken(mut done: Vec<(u32, Retrieved)>, mut failure: Failure) -> Retrieval {
-    if failure.kind == Kind::Protocol {
-        done.clear();
+    fn octets_over(&self, number: u32) -> u64 {
+        match self.done.get(&number) {
+            Some(Retrieved::TooLarge { octets }) => *octets,
+            _ => 0,
+        }
     }
-    if failure.kind == Kind::Disconnected
-        && let Some((_, Retrieved::Refused(words))) = done.last()
-    {
-        failure.words = format!("{} after it said: {words}", failure.words);
-        done.pop();
-    }
-    Retrieval { done, broken: Some(failure) }
 }

@@ -1,22 +1,21 @@
-//! A session that is logged in: what lies in the maildrop, its headers, deleting, and the goodbye that makes
-//! the deleting real. It refuses lists that contradict themselves, and to reconnect by itself: message
-//! numbers live only as long as the session.
+//! A session that is logged in: the headers of its messages, deleting, and the goodbye that makes the deleting real. It refuses to
+//! believe an answer that nothing proves to be a message's own, and to reconnect by itself: message numbers live only as long as
+//! the session.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::belief::{Named, Naming, Seen, Wanted};
 use super::capability::Capabilities;
-use super::listing::{Listed, Listing};
 use super::login;
-use super::machine::{Expect, Reply};
+use super::machine::{Expect, Reply, Status};
 use super::refusal::{self, Scrub, Step};
 use super::wire::{Wire, is_ok};
 use crate::account::Source;
 use crate::failure::{Failure, Kind};
-use crate::net::Connector;
+use crate::net::{Connector, Quirk, Quirks};
 use crate::secret::Secret;
 
-/// LIST or UIDL may have so many octets.
-const LISTING_OCTETS: u64 = 48 << 20;
-/// One line of them; some servers put a whole Message-ID and more into a UIDL.
-const LISTING_LINE: usize = 64 << 10;
 /// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
 /// answers fit into the smallest socket buffers, so that both sides never wait for each other.
 const WINDOW: usize = 100;
@@ -26,14 +25,27 @@ const WINDOW: usize = 100;
 pub struct Session {
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
+    quirks: Arc<Quirks>,
+    /// Commands are sent one by one, whatever the server says it can.
+    one_by_one: bool,
+    pub(super) seen: Seen,
 }
+
+/// Headers by message number, `None` where the server refused; and what ended the session before all were asked for, with the
+/// message that was asked for then.
+pub type Headers = (BTreeMap<u32, Option<Vec<u8>>>, Option<(u32, Failure)>);
 
 impl Session {
     /// Connects to `source` and logs in with `secret`. With [`crate::account::Security::StartTls`] a server
     /// without STLS is refused. After a failure nothing is left open.
     pub async fn open(connector: &Connector, source: &Source, secret: &Secret) -> Result<Session, Failure> {
         let (wire, capabilities) = Box::pin(login::open(connector, source, secret)).await?;
-        Ok(Session { wire, capabilities })
+        Ok(Session::of(wire, capabilities, Arc::clone(connector.quirks())))
+    }
+
+    pub(super) fn of(wire: Wire, capabilities: Capabilities, quirks: Arc<Quirks>) -> Session {
+        let one_by_one = quirks.has(wire.host(), wire.port(), Quirk::Lockstep);
+        Session { wire, capabilities, quirks, one_by_one, seen: Seen::default() }
     }
 
     /// What the server says it can.
@@ -41,78 +53,183 @@ impl Session {
         &self.capabilities
     }
 
-    /// All messages, by LIST and UIDL, ascending by number. A server without UIDL gives `None` for each;
-    /// one that has it and cannot answer now is a failure, since every message would look new. What only
-    /// one of both lists names is kept with what is known.
-    pub async fn list(&mut self) -> Result<Vec<Listed>, Failure> {
-        self.wire.check_idle()?;
-        let mut listing = Listing::default();
-        self.wire.expect(Expect::Lines);
-        if self.capabilities.pipelining {
-            self.wire.expect(Expect::Lines);
-            self.wire.send(b"LIST\r\nUIDL\r\n").await?;
-        } else {
-            self.wire.send(b"LIST\r\n").await?;
+    /// From now on each command waits for the answer to the one before.
+    pub fn go_one_by_one(&mut self) {
+        self.one_by_one = true;
+    }
+
+    /// Whether the session ended when of several commands at once only the first had been answered.
+    pub fn answered_one_of_many(&self) -> bool {
+        self.wire.answered_one_of_many()
+    }
+
+    /// Whether commands may be sent ahead of the answers.
+    pub(super) fn is_pipelined(&self) -> bool {
+        self.capabilities.pipelining && !self.one_by_one && self.naming() != Naming::Nothing
+    }
+
+    /// How answers are named at this server.
+    pub(super) fn naming(&self) -> Naming {
+        match (self.has(Quirk::NoUidlOfOne), self.has(Quirk::NoListOfOne)) {
+            (false, _) => Naming::Uidl,
+            (true, false) => Naming::List,
+            (true, true) => Naming::Nothing,
         }
-        let reply = self.wire.status().await?;
-        if !is_ok(&reply) {
-            return Err(self.refused("LIST", &reply));
+    }
+
+    pub(super) fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.has(self.wire.host(), self.wire.port(), quirk)
+    }
+
+    fn quirk(&self, quirk: Quirk) {
+        self.quirks.learn(self.wire.host(), self.wire.port(), quirk);
+    }
+
+    /// The end of the session says something of the server. Returns whether of several commands only the first was answered; only
+    /// a server that is silent then is remembered for it: others may have hung up over the second.
+    pub(super) fn learn(&mut self, failure: &Failure) -> bool {
+        let one_of_many = self.wire.answered_one_of_many();
+        if one_of_many && failure.kind == Kind::Stalled {
+            self.quirk(Quirk::Lockstep);
         }
-        self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.size_line(line)).await?;
-        if !self.capabilities.pipelining {
-            self.wire.check_quiet()?;
-            self.wire.expect(Expect::Lines);
-            self.wire.send(b"UIDL\r\n").await?;
+        one_of_many
+    }
+
+    /// Before answers are named for the first time at a server: does it answer for one message at all? `message` is one of the
+    /// listing.
+    ///
+    /// # Errors
+    /// The answer is one to another question; the next session asks otherwise.
+    pub(super) async fn prove_naming(&mut self, message: &Wanted) -> Result<(), Failure> {
+        loop {
+            let naming = self.naming();
+            let (proven, fails) = match (naming, &message.uidl) {
+                (Naming::Nothing, _) => return Ok(()),
+                (Naming::Uidl, Some(_)) => (Quirk::UidlOfOne, Quirk::NoUidlOfOne),
+                _ => (Quirk::ListOfOne, Quirk::NoListOfOne),
+            };
+            if self.has(proven) {
+                return Ok(());
+            }
+            let reply = self.wire.command(&naming.command(message), Expect::Line).await?;
+            let named = naming.judge(message, &reply);
+            if named == Named::Own {
+                self.quirk(proven);
+                return Ok(());
+            }
+            if fails == Quirk::NoListOfOne {
+                // Without LIST for one message, nothing names a message that has no UIDL.
+                self.quirk(Quirk::NoUidlOfOne);
+            }
+            self.quirk(fails);
+            if named == Named::Not && reply.status != Status::Err {
+                return Err(self.wire.protocol("it answers a question about one message otherwise"));
+            }
         }
-        let reply = self.wire.status().await?;
-        if is_ok(&reply) {
-            self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.uidl_line(line)).await?;
-        } else if refusal::kind(Step::Work("UIDL"), &reply) != Kind::Protocol {
-            return Err(self.refused("UIDL", &reply));
-        } else if self.capabilities.uidl && !refusal::is_unknown(&reply) {
-            // It may have them another time, and with them other names for what is here.
-            let failure = self.refused("UIDL, which it announces (CAPA)", &reply);
-            return Err(Failure {
-                mend: "it is tried again; if it stays, tell the server's administrator".to_owned(),
-                ..failure
-            });
+    }
+
+    /// Whether what came last was this message's, as the server itself says; `false`: it has the message's number and another name.
+    ///
+    /// # Errors
+    /// The answers are out of step, and the session is over.
+    pub(super) async fn named(&mut self, message: &Wanted) -> Result<bool, Failure> {
+        let reply = self.name_of(message).await?;
+        match self.naming().judge(message, &reply) {
+            Named::Own => Ok(true),
+            Named::Otherwise => Ok(false),
+            Named::Not => Err(self.wire.protocol("its answers are out of step")),
         }
-        Ok(listing.into_messages())
+    }
+
+    /// The same behind a refusal, where the name may be refused, too: nothing is believed of the message then.
+    pub(super) async fn named_or_refused(&mut self, message: &Wanted) -> Result<(), Failure> {
+        let reply = self.name_of(message).await?;
+        if reply.status == Status::Err || self.naming().judge(message, &reply) != Named::Not {
+            return Ok(());
+        }
+        Err(self.wire.protocol("its answers are out of step"))
+    }
+
+    async fn name_of(&mut self, message: &Wanted) -> Result<Reply, Failure> {
+        match self.is_pipelined() {
+            true => self.wire.status().await,
+            false => self.wire.command(&self.naming().command(message), Expect::Line).await,
+        }
     }
 
     /// The header of each message, by TOP (RFC 1939, 7), up to `max_octets` of it; what is longer is cut
-    /// there. `None` where the server refused.
-    pub async fn top(
+    /// there. `None` where the server refused, or gave it under another name.
+    pub async fn top(&mut self, messages: &[Wanted], max_octets: usize) -> Headers {
+        let mut headers = BTreeMap::new();
+        let mut over = messages.first().map_or(0, |message| message.number);
+        match self.headers(messages, max_octets, &mut headers, &mut over).await {
+            Ok(()) => (headers, None),
+            Err(failure) => {
+                self.learn(&failure);
+                (headers, Some((over, failure)))
+            }
+        }
+    }
+
+    async fn headers(
         &mut self,
-        numbers: &[u32],
+        messages: &[Wanted],
         max_octets: usize,
-    ) -> Result<Vec<(u32, Option<Vec<u8>>)>, Failure> {
-        let mut window = Window::new(numbers, self.short_window());
-        let mut headers = Vec::with_capacity(numbers.len());
-        while let Some(number) = self.next(&mut window, "TOP", " 0", Expect::Lines).await? {
-            if !is_ok(&self.wire.status().await?) {
-                headers.push((number, None));
+        headers: &mut BTreeMap<u32, Option<Vec<u8>>>,
+        over: &mut u32,
+    ) -> Result<(), Failure> {
+        let Some(first) = messages.first() else { return Ok(()) };
+        self.prove_naming(first).await?;
+        let naming = self.naming();
+        let numbers: Vec<u32> = messages.iter().map(|message| message.number).collect();
+        let names: BTreeMap<u32, String> =
+            messages.iter().map(|message| (message.number, naming.command(message))).collect();
+        let mut window = Window::new(&numbers, self.short_window());
+        for message in messages {
+            *over = message.number;
+            self.ask(&mut window, ("TOP", " 0"), Expect::Lines, Some(&names)).await?;
+            let reply = self.wire.status().await?;
+            if !is_ok(&reply) {
+                self.named_or_refused(message).await?;
+                headers.insert(message.number, None);
                 continue;
+            }
+            if naming.judge(message, &reply) == Named::Own && !reply.text.is_empty() {
+                return Err(self.wire.protocol("it does not answer TOP"));
             }
             let mut header = Vec::new();
             while let Some(data) = self.wire.data().await? {
                 let room = max_octets.saturating_sub(header.len());
                 header.extend_from_slice(data.get(..room).unwrap_or(&data));
             }
-            headers.push((number, Some(header)));
+            let own = self.named(message).await? && !header.starts_with(b"+OK") && !header.is_empty();
+            headers.insert(message.number, own.then_some(header));
         }
-        Ok(headers)
+        Ok(())
     }
 
     /// Marks messages as deleted; [`Session::quit`] deletes them. For each, the server's words if it
-    /// refused. After a failure none is deleted.
-    pub async fn delete(&mut self, numbers: &[u32]) -> Result<Vec<(u32, Result<(), String>)>, Failure> {
-        let mut window = Window::new(numbers, self.short_window());
-        let mut done = Vec::with_capacity(numbers.len());
-        while let Some(number) = self.next(&mut window, "DELE", "", Expect::Line).await? {
+    /// refused. Before the first one the server has to name it as it was listed. After a failure none is deleted.
+    pub async fn delete(
+        &mut self,
+        messages: &[Wanted],
+    ) -> Result<BTreeMap<u32, Result<(), String>>, Failure> {
+        let mut done = BTreeMap::new();
+        let Some(first) = messages.first() else { return Ok(done) };
+        self.wire.check_idle()?;
+        self.prove_naming(first).await?;
+        let naming = self.naming();
+        let reply = self.wire.command(&naming.command(first), Expect::Line).await?;
+        if naming.judge(first, &reply) != Named::Own {
+            return Err(self.wire.protocol("it names a message otherwise than it listed it"));
+        }
+        let numbers: Vec<u32> = messages.iter().map(|message| message.number).collect();
+        let mut window = Window::new(&numbers, self.short_window());
+        for number in &numbers {
+            self.ask(&mut window, ("DELE", ""), Expect::Line, None).await?;
             let reply = self.wire.status().await?;
             let outcome = if is_ok(&reply) { Ok(()) } else { Err(Scrub::default().quote(&reply)) };
-            done.push((number, outcome));
+            done.insert(*number, outcome);
         }
         Ok(done)
     }
@@ -129,35 +246,45 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps the commands flowing and says whose answer comes next; `None` after the last.
-    pub(super) async fn next(
+    /// Keeps the commands flowing: before each answer is read. Each is followed by what names it, unless that is asked for later.
+    pub(super) async fn ask(
         &mut self,
         window: &mut Window<'_>,
-        word: &str,
-        tail: &str,
+        (word, tail): (&str, &str),
         expect: Expect,
-    ) -> Result<Option<u32>, Failure> {
-        if window.untouched() {
+        names: Option<&BTreeMap<u32, String>>,
+    ) -> Result<(), Failure> {
+        let fresh = window.untouched();
+        if fresh {
             self.wire.check_idle()?;
         }
         let more = window.refill();
         if !more.is_empty() {
             self.wire.check_quiet()?;
-            let mut lines = String::new();
+            let (mut lines, mut count) = (String::new(), 0);
             for number in more {
                 self.wire.expect(expect);
                 lines.push_str(&format!("{word} {number}{tail}\r\n"));
+                count += 1;
+                let name = names.filter(|_| self.is_pipelined()).and_then(|names| names.get(number));
+                if let Some(name) = name {
+                    self.wire.expect(Expect::Line);
+                    lines.push_str(name);
+                    lines.push_str("\r\n");
+                    count += 1;
+                }
             }
-            self.wire.send(lines.as_bytes()).await?;
+            self.wire.send_burst(lines.as_bytes(), if fresh { count } else { 0 }).await?;
         }
-        Ok(window.answered())
+        window.answered();
+        Ok(())
     }
 
     fn short_window(&self) -> usize {
-        if self.capabilities.pipelining { WINDOW } else { 1 }
+        if self.is_pipelined() { WINDOW } else { 1 }
     }
 
-    fn refused(&mut self, what: &'static str, reply: &Reply) -> Failure {
+    pub(super) fn refused(&mut self, what: &'static str, reply: &Reply) -> Failure {
         let quote = Scrub::default().quote(reply);
         let delay = self.capabilities.login_delay;
         let failure = refusal::failure(Step::Work(what), reply, &quote, self.wire.host(), "", delay);

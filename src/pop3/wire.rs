@@ -17,6 +17,9 @@ const READ: usize = 64 << 10;
 const PACE_TIME: Duration = Duration::from_secs(300);
 /// ... so many octets must come, or the peer only pretends to be alive.
 const PACE_OCTETS: usize = 512;
+/// The second of several commands that were sent at once is waited for as long as this: a server that has thrown it away never
+/// answers it.
+const SECOND: Duration = Duration::from_secs(10);
 
 /// One connection in use.
 pub(super) struct Wire {
@@ -28,8 +31,23 @@ pub(super) struct Wire {
     buffer: Vec<u8>,
     start: usize,
     pace: Pace,
+    burst: Burst,
     /// What ended this connection.
     broken: Option<Failure>,
+}
+
+/// The commands that were sent at once last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Burst {
+    sent: usize,
+    answered: usize,
+}
+
+impl Burst {
+    /// The first was answered, and nothing since.
+    fn has_one(self) -> bool {
+        self.sent > 1 && self.answered == 1
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -49,12 +67,28 @@ impl Wire {
             buffer: Vec::new(),
             start: 0,
             pace: Pace::default(),
+            burst: Burst::default(),
             broken: None,
         }
     }
 
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the connection ended when of several commands at once only the first had been answered.
+    pub(super) fn answered_one_of_many(&self) -> bool {
+        self.broken.is_some() && self.burst.has_one()
+    }
+
+    /// Sends `count` commands at once, as [`Wire::send`]; 0: others wait for their answers still.
+    pub(super) async fn send_burst(&mut self, lines: &[u8], count: usize) -> Result<(), Failure> {
+        self.burst = Burst { sent: count, answered: 0 };
+        self.send(lines).await
     }
 
     /// Gives the connection up for a TLS handshake. Octets that were sent ahead of it would be taken for
@@ -90,6 +124,7 @@ impl Wire {
     pub(super) async fn command(&mut self, line: &str, expect: Expect) -> Result<Reply, Failure> {
         self.check_quiet()?;
         self.expect(expect);
+        self.burst = Burst::default();
         self.send(format!("{line}\r\n").as_bytes()).await?;
         self.status().await
     }
@@ -137,8 +172,22 @@ impl Wire {
 
     /// The next status line.
     pub(super) async fn status(&mut self) -> Result<Reply, Failure> {
-        match self.event().await? {
-            Event::Reply(reply) => Ok(reply),
+        let event = match self.burst.has_one() {
+            false => self.event().await?,
+            true => match tokio::time::timeout(SECOND, self.event()).await {
+                Ok(event) => event?,
+                Err(_) => {
+                    let words =
+                        format!("{}:{} answers only the first of several commands", self.host, self.port);
+                    return Err(self.give_up(Failure::new(Kind::Stalled, words, "")));
+                }
+            },
+        };
+        match event {
+            Event::Reply(reply) => {
+                self.burst.answered += 1;
+                Ok(reply)
+            }
             Event::Data(_) | Event::End => Err(self.out_of_step()),
         }
     }

@@ -301,6 +301,12 @@ fn answer(name: &str, rest: &str, mails: &[Mail], deleted: &mut Vec<usize>, capa
         ("STAT", _) => {
             Reply::line(&format!("+OK {} {}", mails.len(), mails.iter().map(|m| m.body.len()).sum::<usize>()))
         }
+        ("LIST", Some(mail)) => Reply::line(&format!("+OK {rest} {}", mail.body.len())),
+        ("UIDL", Some(mail)) => {
+            let line = [format!("+OK {rest} ").as_bytes(), &mail.uidl].concat();
+            Reply { line, ..Reply::line("") }
+        }
+        ("LIST" | "UIDL", None) if !rest.is_empty() => Reply::line("-ERR no such message"),
         ("LIST", _) => {
             let lines = mails.iter().enumerate();
             Reply::body(

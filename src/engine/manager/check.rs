@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::gmail;
-use super::super::maildrop::placed;
+use super::super::maildrop::{self, placed};
 use super::super::migrate::{chosen, folders_of};
 use super::super::planned::{Planned, offered, planned};
 use super::super::{Means, Place, blocking};
@@ -120,8 +120,7 @@ impl Manager {
 }
 
 async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure> {
-    let mut session = means.pop3(account).await?;
-    let listed = session.list().await?;
+    let (session, listed) = maildrop::listed(means, account).await?;
     let limit = match account.job {
         Job::Poll(_) => means.settings.polling.max_message_size.unwrap_or(u64::MAX),
         Job::Migrate(_) => u64::MAX,

@@ -19,14 +19,14 @@ fn ended(_: tokio::task::JoinError) -> Failure {
 /// The connection failed.
 pub(super) async fn pop3(
     session: &mut pop3::Session,
-    numbers: &[u32],
+    messages: &[pop3::Wanted],
 ) -> Result<BTreeMap<u64, Print>, Failure> {
     let (sink, prints) = printer(Fingerprint::default);
-    let retrieval = session.retrieve(numbers, None, &sink).await;
+    let retrieval = session.retrieve(messages, None, &sink).await;
     drop(sink);
     let prints = prints.await.map_err(ended)?;
     match retrieval.broken {
-        Some(failure) => Err(failure),
+        Some(ended) => Err(ended.failure),
         None => Ok(prints),
     }
 }

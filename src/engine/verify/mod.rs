@@ -377,27 +377,25 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         Job::Migrate(work) if work.into.is_empty() => FolderPath::inbox().0,
         Job::Migrate(work) => work.into.clone(),
     };
-    let mut session = means.pop3(account).await?;
-    let listed = session.list().await?;
-    let identities = identity::identify(&mut session, &listed, account.era).await?;
+    let (mut session, listed) = maildrop::identified(means, account).await?;
     let (known, _) = means.journal.identities(&account.name)?;
     let skipped: BTreeSet<String> =
         means.journal.skipped(&account.name)?.into_iter().map(|(_, _, record)| record.id).collect();
     let mut numbers = BTreeMap::new();
     let messages: Vec<There> = listed
-        .iter()
-        .zip(identities)
+        .into_iter()
         .map(|(message, identity)| {
-            let id = listed::shown(message);
+            let id = listed::shown(&message);
             // What has no identity was left out for that.
             let reference = MessageRef::Pop3(identity.unwrap_or_default());
-            numbers.insert(reference, message.number);
+            let size = message.size;
+            numbers.insert(reference, message);
             let known = match identity {
                 Some(identity) if known.contains(&identity) => Known::Done,
                 _ if skipped.contains(&id) => Known::LeftOut,
                 _ => Known::New,
             };
-            There { message: reference, id, size: message.size, flags: None, received: None, known }
+            There { message: reference, id, size, flags: None, received: None, known }
         })
         .collect();
     let directory = maildrop::directory_of(&means.naming(account).await?, &mailbox);
@@ -420,10 +418,10 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
     };
     let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
     if !doubts.is_empty() {
-        let asked: Vec<u32> =
-            doubts.iter().filter_map(|d| numbers.get(&messages.get(d.at)?.message)).copied().collect();
+        let asked = doubts.iter().filter_map(|d| numbers.get(&messages.get(d.at)?.message));
+        let asked: Vec<_> = asked.map(identity::wanted).collect();
         let theirs = bodies::pop3(&mut session, &asked).await?;
-        let id = |message: MessageRef| numbers.get(&message).copied().unwrap_or(0).into();
+        let id = |message: MessageRef| numbers.get(&message).map_or(0, |listed| listed.number).into();
         settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
     }
     let _ = session.quit().await;

@@ -1,0 +1,261 @@
+//! What lies in the maildrop, and what is to be done about each message. It refuses to take a message for a known one by a name
+//! that says nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Errand, Run};
+use crate::engine::exceptions::too_large_for;
+use crate::engine::identity::{hash, identify, slot, wanted};
+use crate::engine::listed::{Message, Verdict, judge, key_of, shown};
+use crate::engine::odd;
+use crate::engine::poll::Outcome;
+use crate::failure::Failure;
+use crate::journal::{Changes, IdMark, Journal, SkippedRecord, SourceRecord, Uidls};
+use crate::message::{FolderPath, MessageRef};
+use crate::pop3::{Listed, Maildrop, Session, Wanted};
+
+/// What the journal has of the account, and what changes.
+pub(super) struct Known {
+    /// Identities of what is at the destination.
+    pub(super) ids: BTreeSet<u128>,
+    pub(super) chunks: usize,
+    /// Of those, what is known besides.
+    pub(super) marks: Marks,
+    /// What earlier runs did not import, by key.
+    pub(super) earlier: BTreeMap<String, SkippedRecord>,
+    /// The marks as the journal has them, and in how many chunks they lie there.
+    stored: (Marks, [usize; 4]),
+}
+
+/// Some of the known identities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// The server said that it deleted them.
+    pub(super) deleted: BTreeSet<u128>,
+    /// What they were, by [`body`].
+    pub(super) bodies: BTreeSet<u128>,
+    /// They are listed still, and are the same.
+    pub(super) lingering: BTreeSet<u128>,
+    /// They are never deleted at the source.
+    pub(super) kept: BTreeSet<u128>,
+}
+
+impl Marks {
+    fn each(&self) -> [(IdMark, &BTreeSet<u128>); 4] {
+        [
+            (IdMark::Deleted, &self.deleted),
+            (IdMark::Bodies, &self.bodies),
+            (IdMark::Lingering, &self.lingering),
+            (IdMark::Kept, &self.kept),
+        ]
+    }
+
+    /// The server said that it deleted a message, whose digest was known or not.
+    pub(super) fn delete(&mut self, id: u128, digest: Option<u128>) {
+        self.deleted.insert(id);
+        match digest {
+            Some(digest) => self.bodies.insert(body(id, digest)),
+            None => self.lingering.insert(id),
+        };
+    }
+
+    /// Whether this was deleted, and is listed: is it another message by now?
+    pub(super) fn is_doubtful(&self, id: u128) -> bool {
+        self.deleted.contains(&id) && !self.lingering.contains(&id)
+    }
+
+    /// The name belongs to another message now.
+    pub(super) fn forget(&mut self, id: u128) {
+        for set in [&mut self.deleted, &mut self.lingering, &mut self.kept] {
+            set.remove(&id);
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn read(journal: &Journal, name: &str) -> Result<Known, Failure> {
+        let (ids, chunks) = journal.identities(name)?;
+        let (deleted, a) = journal.marked(name, IdMark::Deleted)?;
+        let (bodies, b) = journal.marked(name, IdMark::Bodies)?;
+        let (lingering, c) = journal.marked(name, IdMark::Lingering)?;
+        let (kept, d) = journal.marked(name, IdMark::Kept)?;
+        let marks = Marks { deleted, bodies, lingering, kept };
+        let stored = (marks.clone(), [a, b, c, d]);
+        let earlier = journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
+        Ok(Known { ids, chunks, marks, earlier, stored })
+    }
+
+    /// Writes the marks, if they are not what the journal has. Only what is known has any.
+    pub(super) fn remember_marks(&mut self, name: &str, changes: &mut Changes) {
+        let marks = &mut self.marks;
+        for set in [&mut marks.deleted, &mut marks.lingering, &mut marks.kept] {
+            set.retain(|id| self.ids.contains(id));
+        }
+        // A hash does not say whose it is: they go together.
+        if marks.deleted.difference(&marks.lingering).next().is_none() {
+            marks.bodies.clear();
+        }
+        let (stored, chunks) = &self.stored;
+        for (((mark, now), (_, before)), chunks) in marks.each().into_iter().zip(stored.each()).zip(chunks) {
+            if now != before {
+                changes.marked(name, mark, now, *chunks);
+            }
+        }
+    }
+}
+
+/// A listing, sorted by what is to be done.
+#[derive(Default)]
+pub(super) struct Sorted {
+    pub(super) complete: bool,
+    pub(super) listed: Vec<Listed>,
+    /// At the destination and at the source: how to ask for it, and its identity.
+    pub(super) here: Vec<(Wanted, u128)>,
+    /// At the source alone, as far as is known.
+    pub(super) fresh: Vec<Message>,
+    /// Not imported, and why.
+    pub(super) skipped: BTreeMap<String, SkippedRecord>,
+    /// What this session fetched, by identity.
+    pub(super) digests: BTreeMap<u128, u128>,
+    /// Sizes of what is here.
+    pub(super) recorded: Vec<(MessageRef, u64)>,
+}
+
+/// Lists the maildrop and finds out which message is which.
+///
+/// # Errors
+/// The session broke; a message over which it did is asked for otherwise from then on.
+pub(super) async fn identified(
+    session: &mut Session,
+    era: u64,
+    outcome: &mut Outcome,
+    known: &mut Known,
+    this: &mut Run,
+) -> Result<(Maildrop, Vec<Option<u128>>), Failure> {
+    let listed = match session.list().await {
+        Ok(listed) => listed,
+        Err(failure) => {
+            // One by one it may be answered.
+            let first = session.answered_one_of_many() && !this.one_by_one;
+            (this.one_by_one, this.listed, this.learned) = (this.one_by_one | first, first, first);
+            return Err(failure);
+        }
+    };
+    this.listed = true;
+    let odd = &outcome.record.odd;
+    let is_odd = |message: &Listed| odd::is_last(odd, slot(None, message.number, message.size));
+    let found = identify(session, &listed.messages, era, outcome.record.uidls, is_odd).await;
+    let found = match found {
+        Ok(found) => found,
+        Err((over, failure)) => {
+            let message = listed.messages.iter().find(|message| message.number == over);
+            if let Some(message) = message.filter(|_| failure.broke()) {
+                odd::put_last(&mut outcome.record.odd, slot(None, over, message.size));
+                this.learned = true;
+            }
+            return Err(failure);
+        }
+    };
+    if outcome.record.uidls != found.uidls && found.uidls == Uidls::Numbers {
+        tracing::info!(
+            "the UIDLs of this server are message numbers or sizes, which name nothing: messages are known by their headers"
+        );
+    }
+    outcome.record.uidls = found.uidls;
+    for (before, now) in found.renamed {
+        let Known { ids, marks, .. } = &mut *known;
+        for set in [ids, &mut marks.deleted, &mut marks.lingering, &mut marks.kept] {
+            if set.contains(&before) {
+                set.insert(now);
+            }
+        }
+    }
+    Ok((listed, found.ids))
+}
+
+/// Decides about each message, and counts it.
+pub(super) fn sort(
+    work: &Errand,
+    maildrop: Maildrop,
+    ids: Vec<Option<u128>>,
+    known: &Known,
+    outcome: &mut Outcome,
+    this: &Run,
+) -> Sorted {
+    let mut sorted = Sorted { complete: maildrop.complete, ..Sorted::default() };
+    let folder = FolderPath(work.mailbox.clone()).to_string();
+    let (record, ledger) = (&outcome.record, &mut outcome.ledger);
+    ledger.seen = maildrop.messages.len() as u64;
+    let none = BTreeSet::new();
+    for (message, id) in maildrop.messages.iter().zip(ids) {
+        let again = id.filter(|id| known.marks.is_doubtful(*id));
+        let ids = if again.is_some() { &none } else { &known.ids };
+        match judge(message, id, ids, &known.earlier, work.limit) {
+            Verdict::Known(id) => {
+                match this.imported.contains(&id) {
+                    true => ledger.imported += 1,
+                    false => ledger.already_there += 1,
+                }
+                let key = key_of(Some(id), "", message.number);
+                if let Some(record) = known.earlier.get(&key).filter(|_| known.marks.kept.contains(&id)) {
+                    sorted.skipped.insert(key, record.clone());
+                }
+                sorted.here.push((wanted(message), id));
+                sorted.recorded.extend(message.size.map(|size| (MessageRef::Pop3(id), size)));
+            }
+            Verdict::New(new) => match given_up(record, &new) {
+                Some(reason) => {
+                    ledger.failed += 1;
+                    let record = SkippedRecord {
+                        folder: folder.clone(),
+                        id: new.shown,
+                        size: new.size,
+                        reason,
+                        for_good: false,
+                    };
+                    sorted.skipped.insert(key_of(new.id, &record.id, new.number), record);
+                }
+                None => sorted.fresh.push(new),
+            },
+            Verdict::LeftOut(key, record) => {
+                ledger.skipped += 1;
+                sorted.skipped.insert(key, record);
+            }
+            Verdict::TooLarge { size, limit } => {
+                ledger.skipped += 1;
+                let record = SkippedRecord {
+                    folder: folder.clone(),
+                    id: shown(message),
+                    size: Some(size),
+                    reason: too_large_for(limit),
+                    for_good: false,
+                };
+                sorted.skipped.insert(key_of(id, &record.id, message.number), record);
+            }
+        }
+    }
+    sorted.fresh.sort_by_key(|message| odd::is_last(&record.odd, slot_of(message)));
+    sorted.listed = maildrop.messages;
+    sorted
+}
+
+/// What a message was that is deleted: another one may get its name (RFC 1939, 7).
+pub(super) fn body(id: u128, digest: u128) -> u128 {
+    hash(&[b"body", &id.to_be_bytes(), &digest.to_be_bytes()])
+}
+
+pub(super) fn slot_of(message: &Message) -> u128 {
+    slot(message.id, message.number, message.size)
+}
+
+fn given_up(record: &SourceRecord, message: &Message) -> Option<String> {
+    odd::given_up(&record.odd, slot_of(message))
+}
+
+/// What this run imported and the listing does not show any more counts all the same.
+pub(super) fn count_gone(sorted: &Sorted, outcome: &mut Outcome, this: &Run) {
+    let listed: BTreeSet<u128> = sorted.here.iter().map(|(_, id)| *id).collect();
+    let gone = this.imported.difference(&listed).count() as u64;
+    outcome.ledger.seen += gone;
+    outcome.ledger.imported += gone;
+}

@@ -1,0 +1,82 @@
+//! What was found out about servers: what they fail at though they offer it, so that the simpler way is taken from then on. It is
+//! known by host and port for as long as the daemon runs, and forgotten then: a server may have been mended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+/// Servers that are remembered.
+const MOST: usize = 100_000;
+
+/// Something that was found out about a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quirk {
+    /// POP3: the connection ends over CAPA (RFC 2449, 5).
+    NoCapa,
+    /// POP3: of several commands at once only the first is answered, whatever PIPELINING says (RFC 2449, 6.6).
+    Lockstep,
+    /// POP3: UIDL with a message number does not answer with that message's line (RFC 1939, 7).
+    NoUidlOfOne,
+    /// POP3: LIST with a message number does not answer with that message's line (RFC 1939, 5).
+    NoListOfOne,
+    /// POP3: UIDL with a message number answers for that message.
+    UidlOfOne,
+    /// POP3: LIST with a message number answers for that message.
+    ListOfOne,
+}
+
+impl Quirk {
+    /// What an administrator is told; `None`: nothing is wrong.
+    fn words(self) -> Option<&'static str> {
+        Some(match self {
+            Quirk::NoCapa => "it hangs up over CAPA; it is not asked for its capabilities any more",
+            Quirk::Lockstep => {
+                "it answers only the first of several commands; they are sent one by one from now on"
+            }
+            Quirk::NoUidlOfOne => {
+                "it does not answer UIDL for one message; LIST is used to tell its answers apart"
+            }
+            Quirk::NoListOfOne => "it does not answer LIST for one message; messages are fetched one by one",
+            Quirk::UidlOfOne | Quirk::ListOfOne => return None,
+        })
+    }
+}
+
+/// What is known of which server.
+#[derive(Debug, Default)]
+pub struct Quirks(Mutex<BTreeMap<(String, u16), BTreeSet<Quirk>>>);
+
+impl Quirks {
+    /// Whether the server at `host` and `port` is known for `quirk`.
+    pub fn has(&self, host: &str, port: u16, quirk: Quirk) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(host.to_owned(), port)).is_some_and(|quirks| quirks.contains(&quirk))
+    }
+
+    /// From now on it is; the log says so once, at INFO.
+    pub fn learn(&self, host: &str, port: u16, quirk: Quirk) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (host.to_owned(), port);
+        if known.len() >= MOST && !known.contains_key(&at) {
+            return;
+        }
+        if known.entry(at).or_default().insert(quirk)
+            && let Some(words) = quirk.words()
+        {
+            tracing::info!("the server {host}:{port}: {words}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_has_its_own() {
+        let quirks = Quirks::default();
+        quirks.learn("pop.example", 995, Quirk::Lockstep);
+        assert!(quirks.has("pop.example", 995, Quirk::Lockstep));
+        assert!(!quirks.has("pop.example", 110, Quirk::Lockstep));
+        assert!(!quirks.has("pop.example", 995, Quirk::NoCapa));
+    }
+}
