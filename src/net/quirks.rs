@@ -18,6 +18,8 @@ pub enum Quirk {
     NoUidlOfOne,
     /// POP3: LIST with a message number does not answer with that message's line (RFC 1939, 5).
     NoListOfOne,
+    /// POP3: the sizes of LIST are not those of the messages (RFC 1939, 5).
+    WrongSizes,
     /// POP3: UIDL with a message number answers for that message.
     UidlOfOne,
     /// POP3: LIST with a message number answers for that message.
@@ -36,6 +38,9 @@ impl Quirk {
                 "it does not answer UIDL for one message; LIST is used to tell its answers apart"
             }
             Quirk::NoListOfOne => "it does not answer LIST for one message; messages are fetched one by one",
+            Quirk::WrongSizes => {
+                "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
+            }
             Quirk::UidlOfOne | Quirk::ListOfOne => return None,
         })
     }

@@ -13,7 +13,7 @@
 //! the same octets as at an earlier look? ──yes──► believed   ──no──► asked again, alone at last
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::{Reply, Status};
 
@@ -55,7 +55,7 @@ const LONGEST_UIDL: usize = 500;
 
 impl Naming {
     /// How this message is named.
-    fn of(self, wanted: &Wanted) -> Naming {
+    pub(super) fn of(self, wanted: &Wanted) -> Naming {
         let short = wanted.uidl.as_ref().is_some_and(|uidl| uidl.len() <= LONGEST_UIDL);
         if self == Naming::Uidl && !short { Naming::List } else { self }
     }
@@ -109,49 +109,95 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Whether LIST meant this body. Servers count line ends as one byte or as two, and may leave out the one at the end that
-    /// POP3 needs.
-    fn has_size(&self, size: u64) -> bool {
-        [0, 2, self.lines, self.lines + 1].iter().any(|more| size.checked_add(*more) == Some(self.octets))
+    /// How LIST may have meant this body. The line end that POP3 needs at the end may not be counted.
+    fn fit(&self, size: u64) -> Fit {
+        let is = |more: u64| size.checked_add(more) == Some(self.octets);
+        if is(0) || is(2) {
+            Fit::Exact
+        } else if is(self.lines) || is(self.lines + 1) {
+            Fit::ShortLineEnds
+        } else {
+            Fit::None
+        }
     }
+}
+
+/// So many messages show something.
+const SEVERAL: usize = 3;
+
+/// How a body and its size by LIST fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Exact,
+    /// If line ends count as one byte, as they do at some servers; it may be chance.
+    ShortLineEnds,
+    None,
 }
 
 /// What a body is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// The message. `short`: it came twice with fewer bytes than listed, at a server whose other sizes are right.
-    Own { short: bool },
+    /// The message. `odd`: it came twice with another size than listed, and the server's other sizes are right, or nothing is known
+    /// of them.
+    Own { odd: bool },
     /// It is asked for once more.
     Doubtful,
 }
 
-/// What a session has shown so far.
+/// What the sessions of a run have shown so far.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    bodies: BTreeSet<u128>,
-    /// Sizes of LIST that were right, and that were not.
-    right: u64,
-    wrong: u64,
+pub struct Seen {
+    /// Under which number each body came first.
+    bodies: BTreeMap<u128, u32>,
+    /// The server is known for wrong sizes.
+    pub(super) wrong_sizes: bool,
+    /// Messages whose size by LIST was right, would be with short line ends, and was wrong; by number.
+    right: BTreeSet<u32>,
+    short: BTreeSet<u32>,
+    wrong: BTreeSet<u32>,
 }
 
 impl Seen {
+    /// Whether sizes are right at this server, as far as the other messages show: `None`: there are none.
+    fn is_exact_but_for(&self, number: u32) -> Option<bool> {
+        let others = |set: &BTreeSet<u32>| set.len() - usize::from(set.contains(&number));
+        let (right, wrong) = (others(&self.right), others(&self.wrong) + others(&self.short));
+        (right + wrong > 0).then_some(right >= wrong)
+    }
+
+    /// Whether several messages show that sizes are wrong at this server.
+    pub(super) fn shows_wrong_sizes(&self) -> bool {
+        self.wrong.len() >= SEVERAL && self.wrong.len() > self.right.len()
+    }
+
+    /// A body came, proven or not. Returns whether it came under another number before.
+    pub(super) fn came(&mut self, wanted: &Wanted, look: &Look) -> bool {
+        *self.bodies.entry(look.digest).or_insert(wanted.number) != wanted.number
+    }
+
     /// Judges a body whose answer was named; `before`: the same message at an earlier look.
     pub(super) fn judge(&mut self, wanted: &Wanted, look: &Look, before: Option<&Look>) -> Belief {
         if look.misplaced || (look.octets == 0 && wanted.size != Some(0)) {
             return Belief::Doubtful;
         }
-        let sized = wanted.size.is_some_and(|size| look.has_size(size));
+        let fit = wanted.size.map_or(Fit::None, |size| look.fit(size));
+        let sized = fit == Fit::Exact || (fit == Fit::ShortLineEnds && self.short.len() > self.right.len());
         if before.is_none() {
-            *(if sized { &mut self.right } else { &mut self.wrong }) += 1;
+            let set = match fit {
+                Fit::Exact => &mut self.right,
+                Fit::ShortLineEnds => &mut self.short,
+                Fit::None => &mut self.wrong,
+            };
+            set.insert(wanted.number);
         }
         let again = before.is_some_and(|before| before == look);
-        let twin = self.bodies.contains(&look.digest);
+        let twin = self.came(wanted, look);
         if !again && (!sized || twin) {
             return Belief::Doubtful;
         }
-        self.bodies.insert(look.digest);
-        let short = !sized && wanted.size.is_some_and(|size| look.octets < size) && self.right > self.wrong;
-        Belief::Own { short }
+        let exact = self.is_exact_but_for(wanted.number).unwrap_or(!self.wrong_sizes);
+        let odd = !sized && wanted.size.is_some() && exact;
+        Belief::Own { odd }
     }
 }
 
@@ -161,6 +207,10 @@ mod tests {
 
     fn wanted(size: Option<u64>, uidl: Option<&str>) -> Wanted {
         Wanted { number: 5, size, uidl: uidl.map(|uidl| uidl.as_bytes().to_vec()) }
+    }
+
+    fn numbered(number: u32, size: u64) -> Wanted {
+        Wanted { number, size: Some(size), uidl: None }
     }
 
     fn ok(text: &str) -> Reply {
@@ -192,23 +242,27 @@ mod tests {
     #[test]
     fn what_is_believed() {
         let look = |octets, lines, digest| Look { octets, lines, digest, misplaced: false };
-        let own = Belief::Own { short: false };
+        let own = Belief::Own { odd: false };
         let mut seen = Seen::default();
-        for (listed, octets, lines) in [(100, 100, 4), (96, 100, 4), (98, 100, 4), (95, 100, 4), (0, 0, 0)] {
+        for (listed, octets, lines) in [(100, 100, 4), (98, 100, 4), (99, 99, 4), (0, 0, 0)] {
             let digest = u128::from(listed);
-            assert_eq!(seen.judge(&wanted(Some(listed), None), &look(octets, lines, digest), None), own);
+            let number = u32::try_from(listed).unwrap() + 100;
+            assert_eq!(seen.judge(&numbered(number, listed), &look(octets, lines, digest), None), own);
         }
+        // As long as its line ends: that may be chance here.
+        assert_eq!(seen.judge(&wanted(Some(96), None), &look(100, 4, 50), None), Belief::Doubtful);
         let message = wanted(Some(2000), None);
         // Shortened, then whole.
         assert_eq!(seen.judge(&message, &look(1500, 9, 1), None), Belief::Doubtful);
         assert_eq!(seen.judge(&message, &look(2000, 9, 2), Some(&look(1500, 9, 1))), own);
         // Shortened in two ways, then twice in the same way.
         assert_eq!(seen.judge(&message, &look(1400, 9, 3), Some(&look(1500, 9, 1))), Belief::Doubtful);
-        let short = Belief::Own { short: true };
-        assert_eq!(seen.judge(&message, &look(1400, 9, 3), Some(&look(1400, 9, 3))), short);
+        let odd = Belief::Own { odd: true };
+        assert_eq!(seen.judge(&message, &look(1400, 9, 3), Some(&look(1400, 9, 3))), odd);
         // The answer of another message, and a real copy of it.
-        assert_eq!(seen.judge(&message, &look(2000, 9, 2), None), Belief::Doubtful);
-        assert_eq!(seen.judge(&message, &look(2000, 9, 2), Some(&look(2000, 9, 2))), own);
+        let other = numbered(6, 2000);
+        assert_eq!(seen.judge(&other, &look(2000, 9, 2), None), Belief::Doubtful);
+        assert_eq!(seen.judge(&other, &look(2000, 9, 2), Some(&look(2000, 9, 2))), own);
         // Nothing, however often.
         let nothing = look(0, 0, 9);
         assert_eq!(seen.judge(&message, &nothing, Some(&nothing)), Belief::Doubtful);
@@ -216,16 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_of_one_byte_are_the_server_s() {
+        let look = |digest| Look { octets: 100, lines: 4, digest, misplaced: false };
+        let (mut seen, message) = (Seen { wrong_sizes: true, ..Seen::default() }, wanted(Some(96), None));
+        assert_eq!(seen.judge(&message, &look(1), None), Belief::Doubtful);
+        assert_eq!(seen.judge(&message, &look(1), Some(&look(1))), Belief::Own { odd: false });
+        assert_eq!(seen.judge(&numbered(6, 96), &look(2), None), Belief::Own { odd: false });
+    }
+
+    #[test]
     fn at_a_server_whose_sizes_are_wrong_less_is_not_missed() {
         let look = |digest| Look { octets: 90, lines: 4, digest, misplaced: false };
         let mut seen = Seen::default();
-        for digest in 0..3 {
-            let message = wanted(Some(100), None);
+        for digest in 0..4 {
+            let message = numbered(u32::try_from(digest).unwrap(), 100);
             assert_eq!(seen.judge(&message, &look(digest), None), Belief::Doubtful);
-            assert_eq!(
-                seen.judge(&message, &look(digest), Some(&look(digest))),
-                Belief::Own { short: false }
-            );
+            // Of the first one nobody knows.
+            let own = Belief::Own { odd: digest == 0 };
+            assert_eq!(seen.judge(&message, &look(digest), Some(&look(digest))), own);
         }
+        assert!(seen.shows_wrong_sizes());
     }
 }

@@ -42,6 +42,18 @@ impl Session {
         if listing.unread() > 10 && listing.unread() > listing.len() as u64 {
             return Err(self.wire.protocol("its list has lines without a message number"));
         }
+        if let Some(Listed { number, uidl, .. }) = listing.oddly_named().cloned()
+            && self.capabilities.uidl
+            && !self.has(Quirk::NoUidlOfOne)
+        {
+            let reply = self.wire.command(&format!("UIDL {number}"), Expect::Line).await?;
+            if is_ok(&reply) && of_one(number, &reply.text) != uidl.as_deref() {
+                return Err(self.wire.protocol("its UIDL says nothing of the messages that it lists"));
+            }
+        }
+        if listing.is_empty() && self.count().await?.is_some_and(|count| count > 0) {
+            return Err(self.wire.protocol("it lists nothing, and counts messages"));
+        }
         let mut complete = listing.unread() == 0 && listing.doubtful(0).is_empty();
         if !complete {
             let count = self.count().await?;
@@ -90,7 +102,16 @@ impl Session {
         }
         let reply = self.wire.status().await?;
         if is_ok(&reply) {
-            self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.uidl_line(line)).await?;
+            let mut lines = 0;
+            let take = |line: &[u8]| {
+                lines += 1;
+                listing.uidl_line(line)
+            };
+            self.wire.lines(LISTING_OCTETS, LISTING_LINE, take).await?;
+            if lines == 0 && !listing.is_empty() && self.capabilities.uidl {
+                // Every message would look new.
+                return Err(self.wire.protocol("its UIDL names none of the messages that it lists"));
+            }
         } else {
             self.without_uidl(&reply)?;
         }

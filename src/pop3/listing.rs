@@ -71,6 +71,16 @@ impl Listing {
             .collect()
     }
 
+    /// The first message, if none has a name, or each one's name is its size: UIDL may have been answered as LIST is, or not at all.
+    pub fn oddly_named(&self) -> Option<&Listed> {
+        let name = |message: &Listed| message.uidl.as_deref().map(digits);
+        let is_odd = |message: &Listed| match name(message) {
+            None => true,
+            Some(size) => size.is_some() && size == message.size,
+        };
+        self.messages.values().next().filter(|_| self.messages.values().all(is_odd))
+    }
+
     /// How many messages are listed.
     pub fn len(&self) -> usize {
         self.messages.len()

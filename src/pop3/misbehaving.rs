@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::retrieve::Retrieved;
 use super::session::Session;
 use super::wire::Wire;
-use super::{Capabilities, Retrieval, Wanted};
+use super::{Capabilities, Retrieval, Seen, Wanted};
 use crate::message::Parcel;
 use crate::net::{Quirks, Stream};
 
@@ -41,7 +41,7 @@ enum Fault {
     Later,
     /// The connection ends after so many bytes of it.
     Cut(usize),
-    /// Another message is sent in its place.
+    /// The message that was sent before is sent again in its place.
     Another,
     /// It is without end: nothing comes after so many bytes.
     Silent(usize),
@@ -57,12 +57,14 @@ struct Habit {
     fault: Fault,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Source {
     bodies: BTreeMap<u32, Vec<u8>>,
     habits: Vec<Habit>,
     pipelining: bool,
     deletes: bool,
+    /// The message that was sent last.
+    sent: Option<Vec<u8>>,
 }
 
 fn source(random: &mut StdRng) -> Source {
@@ -77,7 +79,8 @@ fn source(random: &mut StdRng) -> Source {
     });
     let bodies = bodies.collect();
     let habits = (0..random.random_range(1..4)).map(|_| habit(random, count)).collect();
-    Source { bodies, habits, pipelining: random.random_bool(0.7), deletes: random.random_bool(0.5) }
+    let (pipelining, deletes) = (random.random_bool(0.7), random.random_bool(0.5));
+    Source { bodies, habits, pipelining, deletes, sent: None }
 }
 
 fn habit(random: &mut StdRng, count: u32) -> Habit {
@@ -108,10 +111,14 @@ fn habit(random: &mut StdRng, count: u32) -> Habit {
         Fault::Another,
         Fault::Silent(random.random_range(0..80)),
     ];
-    // One that lies always in the same way about what a message is cannot be seen through by anybody.
+    // One that gives another message in its place each time cannot be seen through by anybody.
     let fault = *faults.choose(random).unwrap();
-    let always = !matches!(fault, Fault::Another | Fault::Longer(_)) && random.random_bool(0.5);
-    Habit { command, times: if always { u32::MAX } else { random.random_range(1..3) }, fault }
+    let times = match (fault, random.random_range(0..4)) {
+        (Fault::Another, _) | (_, 0) => 1,
+        (_, 1) => 2,
+        _ => u32::MAX,
+    };
+    Habit { command, times, fault }
 }
 
 /// The server's side of one connection; what QUIT deletes is gone.
@@ -127,7 +134,12 @@ async fn serve(socket: UnixStream, source: Arc<Mutex<Source>>) {
         let (mut answer, ends) = {
             let mut source = source.lock().unwrap();
             let (head, body) = source.answer(&line, &mut deleted);
-            source.spoil(&line, head, body)
+            let spoiled = source.spoil(&line, &head, body.clone());
+            // One that was given as another message's is not that message's again.
+            let own =
+                body.filter(|body| line.starts_with("RETR") && spoiled.0 == written(&head, Some(body), true));
+            source.sent = own.or(source.sent.take());
+            spoiled
         };
         let later = ends == Ends::Held;
         if !later {
@@ -148,6 +160,13 @@ async fn serve(socket: UnixStream, source: Arc<Mutex<Source>>) {
             source.bodies.retain(|n, _| !deleted.contains(n));
             return;
         }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sizes: Vec<usize> = self.bodies.values().map(Vec::len).collect();
+        write!(f, "{sizes:?}, pipelining {}, deletes {}, {:?}", self.pipelining, self.deletes, self.habits)
     }
 }
 
@@ -194,12 +213,12 @@ impl Source {
     }
 
     /// The answer as it goes out.
-    fn spoil(&mut self, line: &str, head: String, body: Option<Vec<u8>>) -> (Vec<u8>, Ends) {
+    fn spoil(&mut self, line: &str, head: &str, body: Option<Vec<u8>>) -> (Vec<u8>, Ends) {
         let habit = self.habits.iter_mut().find(|habit| habit.times > 0 && line.starts_with(&habit.command));
-        let Some(habit) = habit else { return (written(&head, body.as_deref(), true), Ends::No) };
+        let Some(habit) = habit else { return (written(head, body.as_deref(), true), Ends::No) };
         habit.times -= u32::from(habit.times < u32::MAX);
         let fault = habit.fault;
-        let spoiled = |body: Option<&[u8]>| written(&head, body, true);
+        let spoiled = |body: Option<&[u8]>| written(head, body, true);
         let whole = spoiled(body.as_deref());
         let out = match (fault, &body) {
             (Fault::Drop, _) => Vec::new(),
@@ -210,13 +229,13 @@ impl Source {
             (Fault::Shorter(by), Some(body)) => spoiled(Some(&body[..body.len().saturating_sub(by)])),
             (Fault::Longer(by), Some(body)) => spoiled(Some(&[&body[..], &vec![b'x'; by]].concat())),
             (Fault::Empty, Some(_)) => spoiled(Some(b"")),
-            (Fault::NotStuffed, Some(body)) => written(&head, Some(body), false),
+            (Fault::NotStuffed, Some(body)) => written(head, Some(body), false),
             (Fault::Refused, _) => b"-ERR I had rather not\r\n".to_vec(),
             (Fault::Stray(words), _) => [words.as_bytes(), &whole].concat(),
             (Fault::Later, _) => return (whole, Ends::Held),
             (Fault::Cut(at), _) => return (whole[..at.min(whole.len())].to_vec(), Ends::Closed),
             (Fault::Silent(at), _) => return (whole[..at.min(whole.len() - 1)].to_vec(), Ends::Silent),
-            (Fault::Another, Some(_)) => spoiled(self.bodies.values().next().map(Vec::as_slice)),
+            (Fault::Another, Some(body)) => spoiled(self.sent.as_ref().or(Some(body)).map(Vec::as_slice)),
             _ => whole,
         };
         (out, Ends::No)
@@ -247,6 +266,7 @@ struct Client {
     reported: BTreeSet<u32>,
     strikes: BTreeMap<u32, u32>,
     one_by_one: bool,
+    seen: Seen,
 }
 
 impl Client {
@@ -257,6 +277,7 @@ impl Client {
         if self.one_by_one {
             session.go_one_by_one();
         }
+        session.recall(std::mem::take(&mut self.seen));
         let listed = session.list().await;
         let listed = listed.map_err(|failure| {
             self.one_by_one |= session.answered_one_of_many();
@@ -287,6 +308,7 @@ impl Client {
         self.take(&new, &retrieval, bodies);
         if let Some(ended) = retrieval.broken {
             self.one_by_one |= ended.one_of_many;
+            self.seen = session.seen();
             let strikes = self.strikes.entry(ended.over.unwrap_or(0)).or_default();
             *strikes += 1 + u32::from(ended.alone);
             return Err(ended.failure.to_string());
@@ -306,8 +328,8 @@ impl Client {
         for message in new {
             let name = message.uidl.clone().unwrap_or_default();
             match retrieval.done.get(&message.number) {
-                Some(Retrieved::Whole { short, .. }) => {
-                    if *short {
+                Some(Retrieved::Whole { odd, .. }) => {
+                    if *odd {
                         self.kept.insert(name.clone());
                         self.reported.insert(message.number);
                     }
@@ -337,7 +359,8 @@ async fn collected(mut inbox: mpsc::Receiver<Parcel>) -> BTreeMap<u64, Vec<u8>> 
     bodies
 }
 
-async fn schedule(seed: u64) -> (u64, u64) {
+/// How many sessions there were, how many messages were stored, and how many good ones were left out.
+async fn schedule(seed: u64) -> (u64, u64, u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let first = source(&mut random);
     let shared = Arc::new(Mutex::new(first.clone()));
@@ -346,7 +369,7 @@ async fn schedule(seed: u64) -> (u64, u64) {
     let told = |what: &str, client: &Client, last: &str| {
         let stored: Vec<_> = client.stored.keys().map(|name| String::from_utf8_lossy(name)).collect();
         format!(
-            "seed {seed}: {what}; stored {stored:?}, reported {:?}, last {last:?}\n{first:#?}",
+            "seed {seed}: {what}; stored {stored:?}, reported {:?}, last {last:?}\n{first:?}",
             client.reported
         )
     };
@@ -372,16 +395,24 @@ async fn schedule(seed: u64) -> (u64, u64) {
             Err(words) => last = words,
         }
     }
-    // What nothing is wrong with comes, unless the server as a whole can not be spoken to.
+    // What nothing is wrong with comes, or is named, unless the server as a whole can not be spoken to.
     let faulty = |n: u32| first.habits.iter().any(|habit| habit.command.ends_with(&format!(" {n}\r")));
-    let session = |habit: &Habit| habit.times == u32::MAX && !habit.command.contains(' ');
-    if !first.habits.iter().any(session) {
+    let whole = |habit: &Habit| habit.times == u32::MAX && !habit.command.contains(' ');
+    let mut left_out = 0;
+    if !first.habits.iter().any(whole) {
         for n in first.bodies.keys().filter(|n| !faulty(**n)) {
+            let struck = client.strikes.get(n).is_some_and(|strikes| *strikes >= 3);
             let came = client.stored.contains_key(uidl(*n).as_bytes());
-            assert!(came, "{}", told(&format!("message {n} never came"), &client, &last));
+            let named = client.reported.contains(n) || struck;
+            assert!(
+                came || named || sessions == 12,
+                "{}",
+                told(&format!("message {n} never came"), &client, &last)
+            );
+            left_out += u64::from(!came);
         }
     }
-    (sessions, client.stored.len() as u64)
+    (sessions, client.stored.len() as u64, left_out)
 }
 
 /// Time stands still but for those who wait: a minute of silence takes none.
@@ -389,12 +420,16 @@ async fn schedule(seed: u64) -> (u64, u64) {
 fn whatever_a_server_does() {
     let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
     let (count, from) = (number("MAILHAUL_SCHEDULES", 1_500), number("MAILHAUL_SEED", 1));
-    let (mut sessions, mut stored) = (0, 0);
+    let (mut sessions, mut stored, mut left_out) = (0, 0, 0);
     for seed in from..from + count {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let (more, here) = runtime.block_on(schedule(seed));
-        (sessions, stored) = (sessions + more, stored + here);
+        let (more, here, out) = runtime.block_on(schedule(seed));
+        (sessions, stored, left_out) = (sessions + more, stored + here, left_out + out);
     }
-    assert!(stored > count, "{count} servers, {sessions} sessions, {stored} messages");
+    let sum = format!(
+        "{count} servers, {sessions} sessions, {stored} messages stored, {left_out} good ones left out"
+    );
+    // Where answers stay out of step, a good message may pass for the culprit: it is named then, and seldom.
+    assert!(stored > count && left_out * 100 < stored, "{sum}");
 }

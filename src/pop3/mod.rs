@@ -17,7 +17,7 @@ mod session;
 mod unstuff;
 mod wire;
 
-pub use belief::Wanted;
+pub use belief::{Seen, Wanted};
 pub use capability::Capabilities;
 pub use list::Maildrop;
 pub use listing::{LISTING_LIMIT, Listed, Listing};

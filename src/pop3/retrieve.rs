@@ -14,6 +14,7 @@ use super::session::{Session, Window};
 use super::wire::is_ok;
 use crate::failure::{Failure, Kind};
 use crate::message::Parcel;
+use crate::net::Quirk;
 
 /// RETR commands that may wait for their answers, if the server allows it (RFC 2449, 6.6).
 const WINDOW: usize = 32;
@@ -29,8 +30,8 @@ pub enum Retrieved {
         octets: u64,
         /// The first 128 bits of SHA-256 over it.
         digest: u128,
-        /// It has fewer bytes than LIST says, each time, at a server whose other sizes are right: the original may have more.
-        short: bool,
+        /// It has another size than LIST says, each time, at a server whose other sizes are right: the original may be another.
+        odd: bool,
     },
     /// The server refused, or gave nothing that can be believed; in words.
     Refused(String),
@@ -65,7 +66,7 @@ pub struct Ended {
 
 /// How a message came at one look.
 enum Came {
-    Own { look: Look, short: bool },
+    Own { look: Look, odd: bool },
     Doubtful(Look),
     Refused(String),
     TooLarge(u64),
@@ -104,7 +105,11 @@ impl Session {
             over: None,
             alone: false,
         };
+        self.seen.wrong_sizes = self.has(Quirk::WrongSizes);
         let ended = self.rounds(wanted, &mut round).await;
+        if self.seen.shows_wrong_sizes() {
+            self.quirk(Quirk::WrongSizes);
+        }
         let broken = ended.err().map(|mut failure| {
             let one_of_many = self.learn(&failure);
             let over = round.over.take();
@@ -154,21 +159,35 @@ impl Session {
     ) -> Result<(), Failure> {
         let Some(first) = wanted.first() else { return Ok(()) };
         round.over = Some(first.number);
-        self.prove_naming(first).await?;
+        self.prove_naming(wanted).await?;
         let width = if round.alone { 1 } else { self.width() };
         let numbers: Vec<u32> = wanted.iter().map(|one| one.number).collect();
         let mut window = Window::new(&numbers, width);
         let naming = self.naming();
         let names: BTreeMap<u32, String> =
             wanted.iter().map(|one| (one.number, naming.command(one))).collect();
+        let mut suspect = None;
         for &one in wanted {
-            round.over = Some(one.number);
-            self.ask(&mut window, ("RETR", ""), Expect::Lines, Some(&names)).await?;
-            let came = self.one(one, round).await?;
+            let before = round.over.replace(one.number).filter(|number| *number != one.number);
+            let asked = self.ask(&mut window, ("RETR", ""), Expect::Lines, Some(&names)).await;
+            if asked.as_ref().is_err_and(|failure| failure.kind == Kind::Protocol) {
+                // What came too much came behind the message before.
+                round.over = before.or(Some(one.number));
+            }
+            asked?;
+            let came = match self.one(one, round).await {
+                Ok(came) => came,
+                Err(failure) => {
+                    // An answer that was not quite the last message's was the beginning of what went wrong.
+                    round.over = suspect.filter(|_| failure.broke()).or(round.over);
+                    return Err(failure);
+                }
+            };
+            suspect = matches!(came, Came::Doubtful(_)).then_some(one.number);
             match came {
-                Came::Own { look, short } => {
+                Came::Own { look, odd } => {
                     round.doubts.remove(&one.number);
-                    let whole = Retrieved::Whole { octets: look.octets, digest: look.digest, short };
+                    let whole = Retrieved::Whole { octets: look.octets, digest: look.digest, odd };
                     round.done.insert(one.number, whole);
                 }
                 Came::Doubtful(look) => drop(round.doubts.insert(one.number, Some(look))),
@@ -210,12 +229,15 @@ impl Session {
         }
         round.send(self, Parcel::Begin(wanted.number.into())).await?;
         let came = self.body(wanted, round).await;
+        if let Ok(Some(look)) = &came {
+            self.seen.came(wanted, look);
+        }
         let came = match came {
             Ok(Some(look)) => self.named(wanted).await.map(|named| match named {
                 true => {
                     let before = round.doubts.get(&wanted.number).and_then(Option::as_ref);
                     match self.seen.judge(wanted, &look, before) {
-                        Belief::Own { short } => Came::Own { look, short },
+                        Belief::Own { odd } => Came::Own { look, odd },
                         Belief::Doubtful => Came::Doubtful(look),
                     }
                 }

@@ -2,7 +2,7 @@
 //! believe an answer that nothing proves to be a message's own, and to reconnect by itself: message numbers live only as long as
 //! the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::belief::{Named, Naming, Seen, Wanted};
@@ -19,6 +19,8 @@ use crate::secret::Secret;
 /// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
 /// answers fit into the smallest socket buffers, so that both sides never wait for each other.
 const WINDOW: usize = 100;
+/// So many messages show how a server names messages.
+const PROOFS: usize = 3;
 
 /// One login. Dropping it without [`Session::quit`] deletes nothing (RFC 1939, 6).
 #[derive(Debug)]
@@ -53,6 +55,16 @@ impl Session {
         &self.capabilities
     }
 
+    /// What an earlier session of the same run has shown counts in this one, too.
+    pub fn recall(&mut self, seen: Seen) {
+        self.seen = seen;
+    }
+
+    /// What this session has shown, for the next one.
+    pub fn seen(&mut self) -> Seen {
+        std::mem::take(&mut self.seen)
+    }
+
     /// From now on each command waits for the answer to the one before.
     pub fn go_one_by_one(&mut self) {
         self.one_by_one = true;
@@ -81,7 +93,7 @@ impl Session {
         self.quirks.has(self.wire.host(), self.wire.port(), quirk)
     }
 
-    fn quirk(&self, quirk: Quirk) {
+    pub(super) fn quirk(&self, quirk: Quirk) {
         self.quirks.learn(self.wire.host(), self.wire.port(), quirk);
     }
 
@@ -95,37 +107,50 @@ impl Session {
         one_of_many
     }
 
-    /// Before answers are named for the first time at a server: does it answer for one message at all? `message` is one of the
-    /// listing.
+    /// Before answers are named for the first time at a server: does it answer for one message at all? `messages` are some of the
+    /// listing. A name that is not the listed one counts against the server only if it gives several of them otherwise.
     ///
     /// # Errors
     /// The answer is one to another question; the next session asks otherwise.
-    pub(super) async fn prove_naming(&mut self, message: &Wanted) -> Result<(), Failure> {
-        loop {
-            let naming = self.naming();
-            let (proven, fails) = match (naming, &message.uidl) {
-                (Naming::Nothing, _) => return Ok(()),
-                (Naming::Uidl, Some(_)) => (Quirk::UidlOfOne, Quirk::NoUidlOfOne),
-                _ => (Quirk::ListOfOne, Quirk::NoListOfOne),
-            };
-            if self.has(proven) {
-                return Ok(());
-            }
-            let reply = self.wire.command(&naming.command(message), Expect::Line).await?;
-            let named = naming.judge(message, &reply);
-            if named == Named::Own {
-                self.quirk(proven);
-                return Ok(());
-            }
-            if fails == Quirk::NoListOfOne {
-                // Without LIST for one message, nothing names a message that has no UIDL.
-                self.quirk(Quirk::NoUidlOfOne);
-            }
-            self.quirk(fails);
-            if named == Named::Not && reply.status != Status::Err {
-                return Err(self.wire.protocol("it answers a question about one message otherwise"));
+    pub(super) async fn prove_naming(&mut self, messages: &[&Wanted]) -> Result<(), Failure> {
+        let mut otherwise = 0;
+        for message in messages.iter().take(PROOFS) {
+            loop {
+                let naming = self.naming().of(message);
+                let (proven, fails) = match naming {
+                    Naming::Nothing => return Ok(()),
+                    Naming::Uidl => (Quirk::UidlOfOne, Quirk::NoUidlOfOne),
+                    Naming::List => (Quirk::ListOfOne, Quirk::NoListOfOne),
+                };
+                if self.has(proven) {
+                    return Ok(());
+                }
+                let reply = self.wire.command(&naming.command(message), Expect::Line).await?;
+                match naming.judge(message, &reply) {
+                    Named::Own => {
+                        self.quirk(proven);
+                        return Ok(());
+                    }
+                    Named::Otherwise => {
+                        otherwise += 1;
+                        if otherwise < 2 {
+                            break;
+                        }
+                    }
+                    Named::Not => {}
+                }
+                let refused = reply.status == Status::Err || otherwise > 1;
+                self.quirk(fails);
+                if fails == Quirk::NoListOfOne {
+                    // Without LIST for one message, nothing names a message that has no UIDL.
+                    self.quirk(Quirk::NoUidlOfOne);
+                }
+                if !refused {
+                    return Err(self.wire.protocol("it answers a question about one message otherwise"));
+                }
             }
         }
+        Ok(())
     }
 
     /// Whether what came last was this message's, as the server itself says; `false`: it has the message's number and another name.
@@ -178,8 +203,7 @@ impl Session {
         headers: &mut BTreeMap<u32, Option<Vec<u8>>>,
         over: &mut u32,
     ) -> Result<(), Failure> {
-        let Some(first) = messages.first() else { return Ok(()) };
-        self.prove_naming(first).await?;
+        self.prove_naming(&messages.iter().collect::<Vec<_>>()).await?;
         let naming = self.naming();
         let numbers: Vec<u32> = messages.iter().map(|message| message.number).collect();
         let names: BTreeMap<u32, String> =
@@ -215,15 +239,27 @@ impl Session {
         messages: &[Wanted],
     ) -> Result<BTreeMap<u32, Result<(), String>>, Failure> {
         let mut done = BTreeMap::new();
-        let Some(first) = messages.first() else { return Ok(done) };
-        self.wire.check_idle()?;
-        self.prove_naming(first).await?;
-        let naming = self.naming();
-        let reply = self.wire.command(&naming.command(first), Expect::Line).await?;
-        if naming.judge(first, &reply) != Named::Own {
-            return Err(self.wire.protocol("it names a message otherwise than it listed it"));
+        if messages.is_empty() {
+            return Ok(done);
         }
-        let numbers: Vec<u32> = messages.iter().map(|message| message.number).collect();
+        self.wire.check_idle()?;
+        self.prove_naming(&messages.iter().collect::<Vec<_>>()).await?;
+        let mut otherwise = BTreeSet::new();
+        for message in messages.iter().take(PROOFS) {
+            let reply = self.wire.command(&self.naming().command(message), Expect::Line).await?;
+            match self.naming().judge(message, &reply) {
+                Named::Own => break,
+                Named::Otherwise => drop(otherwise.insert(message.number)),
+                Named::Not => {
+                    return Err(self.wire.protocol("it names a message otherwise than it listed it"));
+                }
+            }
+        }
+        if otherwise.len() >= PROOFS.min(messages.len()) {
+            return Err(self.wire.protocol("it names messages otherwise than it listed them"));
+        }
+        let named = |message: &&Wanted| !otherwise.contains(&message.number);
+        let numbers: Vec<u32> = messages.iter().filter(named).map(|message| message.number).collect();
         let mut window = Window::new(&numbers, self.short_window());
         for number in &numbers {
             self.ask(&mut window, ("DELE", ""), Expect::Line, None).await?;

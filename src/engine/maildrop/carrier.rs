@@ -145,8 +145,8 @@ impl Carrier<'_> {
         origin: Origin,
         names: &mut Names,
     ) -> Result<(), Failure> {
-        let (octets, digest, short) = match retrieved {
-            Retrieved::Whole { octets, digest, short } => (*octets, *digest, *short),
+        let (octets, digest, odd) = match retrieved {
+            Retrieved::Whole { octets, digest, odd } => (*octets, *digest, *odd),
             Retrieved::Refused(words) => {
                 self.outcome.ledger.failed += 1;
                 self.except(message, message.size, format!("the server does not give it: {words}"));
@@ -180,7 +180,7 @@ impl Carrier<'_> {
             }
         };
         self.sorted.digests.insert(id, digest);
-        if short {
+        if odd {
             self.known.marks.kept.insert(id);
             let listed = message.size.unwrap_or(0);
             let reason = format!(

@@ -30,6 +30,7 @@ use crate::destination::place::{Naming, Placed, place};
 use crate::destination::sorting::Sorting;
 use crate::failure::{Failure, Kind};
 use crate::message::FolderPath;
+use crate::pop3::Seen;
 
 /// Sessions of one run.
 const SESSIONS: u32 = 12;
@@ -70,6 +71,10 @@ struct Run {
     learned: bool,
     /// The last session came so far that it knows what lies in the maildrop.
     listed: bool,
+    /// The maildrop was listed once more because the first list made no sense.
+    listed_again: bool,
+    /// What answers looked like.
+    seen: Seen,
     /// Messages that it gave.
     given: usize,
     /// A message has a strike although the server gave no other one: once in a run.

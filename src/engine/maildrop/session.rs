@@ -59,6 +59,7 @@ pub(super) async fn run(
     if this.one_by_one {
         session.go_one_by_one();
     }
+    session.recall(std::mem::take(&mut this.seen));
     outcome.login_delay = session.capabilities().login_delay;
     let mut known = Known::read(journal, name)?;
     let found = identified(&mut session, at.account.era, outcome, &mut known, this).await;
@@ -87,6 +88,9 @@ pub(super) async fn run(
             proofs: &proofs,
         };
         (broken, recognised) = fetching.run(unsure, &mut stored, outcome, moving.as_deref_mut()).await?;
+        if broken.is_some() {
+            this.seen = session.seen();
+        }
     }
     let mut gone = None;
     if broken.is_none() {

@@ -9,7 +9,7 @@ use crate::engine::identity::{hash, identify, slot, wanted};
 use crate::engine::listed::{Message, Verdict, judge, key_of, shown};
 use crate::engine::odd;
 use crate::engine::poll::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, IdMark, Journal, SkippedRecord, SourceRecord, Uidls};
 use crate::message::{FolderPath, MessageRef};
 use crate::pop3::{Listed, Maildrop, Session, Wanted};
@@ -136,8 +136,11 @@ pub(super) async fn identified(
         Ok(listed) => listed,
         Err(failure) => {
             // One by one it may be answered.
-            let first = session.answered_one_of_many() && !this.one_by_one;
-            (this.one_by_one, this.listed, this.learned) = (this.one_by_one | first, first, first);
+            let one_by_one = session.answered_one_of_many() && !this.one_by_one;
+            // An answer that makes no sense may make some the next time.
+            let again = failure.kind == Kind::Protocol && !std::mem::replace(&mut this.listed_again, true);
+            this.one_by_one |= one_by_one;
+            (this.listed, this.learned) = (one_by_one || again, one_by_one || again);
             return Err(failure);
         }
     };
