@@ -849,3 +849,78 @@ fn names_that_looked_like_numbers() {
         assert_eq!(said.iter().filter(|line| line.starts_with("TOP")).count(), tops, "{said:?}");
     }
 }
+
+// ---- one message that is not like the others
+
+/// One bad one of forty: the others come in the same run, and it is named. `bad`: the answer to `RETR 1`.
+#[track_caller]
+fn one_of_forty(capabilities: &str, bad: impl Fn(&mut Reply) + Send + Sync + 'static) -> (Bench, Ran) {
+    let bench = Bench::with("keep_original = false", capabilities, mails(40), at("RETR 1", bad));
+    let all: Vec<String> = mails(40).iter().map(|mail| sha(&mail.body)).collect();
+    let ran = bench.poll_of(&all).has(39, 1);
+    assert_eq!((ran.number("imported"), ran.number("deleted")), (39, 39), "{ran:#?}");
+    assert_eq!(ran.skipped[0]["id"], "uidl-0001", "{ran:#?}");
+    let connects = bench.server.count("USER alice");
+    assert!(connects <= 5, "{connects} connections");
+    assert_eq!(bench.server.mails().len(), 1, "the one that did not come is still there");
+    (bench, ran)
+}
+
+#[test]
+fn one_message_costs_no_other() {
+    for capabilities in [ALL, "UIDL TOP USER PIPELINING"] {
+        // Not dot-stuffed, so that it ends in its middle.
+        one_of_forty(capabilities, |reply| {
+            let raw = [b"+OK\r\nSubject: x\r\n\r\n.\r\n..\r\n.\r\nmore\r\n.\r\n".as_slice()].concat();
+            reply.as_it_stands(raw);
+        });
+        // Never answered: the next answer comes in its place.
+        if capabilities != ALL {
+            one_of_forty(capabilities, |reply| reply.as_it_stands(""));
+        }
+        // Nothing but the dot, though it is listed with a size.
+        let (_, ran) = one_of_forty(capabilities, |reply| reply.body = Some(Vec::new()));
+        assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("gives nothing of it"), "{ran:#?}");
+        // Words that nobody knows.
+        one_of_forty(capabilities, |reply| reply.only("-ERR ZX-17 cannot"));
+        one_of_forty(capabilities, |reply| reply.cut(30));
+    }
+}
+
+#[test]
+fn an_end_that_is_glued_to_the_text_costs_no_other() {
+    one_of_forty("UIDL TOP USER PIPELINING", |reply| {
+        let body = reply.body.take().unwrap();
+        reply.as_it_stands([b"+OK\r\n", &body[..body.len() - 2], b".\r\n"].concat());
+    });
+}
+
+/// PIPELINING is announced, and of several commands only the first is answered.
+#[test]
+fn a_server_that_hears_one_command_at_a_time() {
+    let before = std::sync::Mutex::new(false);
+    let deaf = move |command: &Command, reply: &mut Reply| {
+        // What comes at once with the command before is not heard.
+        if std::mem::replace(&mut *before.lock().unwrap(), command.more) {
+            reply.as_it_stands("");
+        }
+    };
+    let bench = Bench::new("UIDL TOP USER PIPELINING", mails(12), deaf);
+    bench.poll().has(12, 0);
+    bench.server.change(|all| all.push(mails(13).remove(12)));
+    let before = bench.server.count("USER alice");
+    bench.poll().has(13, 0);
+    assert_eq!(bench.server.count("USER alice"), before + 1, "it is remembered");
+    let log = bench.daemon.log();
+    assert_eq!(log.matches("answers only the first of several commands; they").count(), 1, "{log}");
+}
+
+#[test]
+fn a_server_that_hangs_up_over_capa() {
+    let bench = Bench::new(ALL, mails(6), at("CAPA", |reply| reply.cut(0)));
+    bench.poll().has(6, 0);
+    bench.poll().has(6, 0);
+    assert_eq!(bench.server.count("CAPA"), 1, "it is remembered");
+    let log = bench.daemon.log();
+    assert_eq!(log.matches("hangs up over CAPA").count(), 1, "{log}");
+}

@@ -38,11 +38,12 @@ impl Session {
     }
 
     async fn complete_list(&mut self) -> Result<Maildrop, Failure> {
-        let mut listing = self.both_lists().await?;
+        let (mut listing, named) = self.both_lists().await?;
         if listing.unread() > 10 && listing.unread() > listing.len() as u64 {
             return Err(self.wire.protocol("its list has lines without a message number"));
         }
         if let Some(Listed { number, uidl, .. }) = listing.oddly_named().cloned()
+            && named
             && self.capabilities.uidl
             && !self.has(Quirk::NoUidlOfOne)
         {
@@ -79,7 +80,8 @@ impl Session {
         Ok(words.next().filter(|_| is_ok(&reply)).and_then(digits))
     }
 
-    async fn both_lists(&mut self) -> Result<Listing, Failure> {
+    /// LIST and UIDL; and whether UIDL was answered with a list.
+    async fn both_lists(&mut self) -> Result<(Listing, bool), Failure> {
         self.wire.check_idle()?;
         let mut listing = Listing::default();
         let together = self.is_pipelined();
@@ -115,7 +117,7 @@ impl Session {
         } else {
             self.without_uidl(&reply)?;
         }
-        Ok(listing)
+        Ok((listing, is_ok(&reply)))
     }
 
     /// UIDL was refused: is there none, or none now?

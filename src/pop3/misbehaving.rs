@@ -384,11 +384,9 @@ async fn schedule(seed: u64) -> (u64, u64, u64) {
             let own = stored.is_none_or(|stored| stored == body) || client.reported.contains(n);
             assert!(own, "{}", told(&format!("message {n} is not its own"), &client, &last));
             let gone = !shared.lock().unwrap().bodies.contains_key(n);
-            assert!(
-                !gone || stored == Some(body),
-                "{}",
-                told(&format!("message {n} is lost"), &client, &last)
-            );
+            // A list that was cut within a name gives it another one.
+            let is_here = client.stored.values().any(|stored| stored == body);
+            assert!(!gone || is_here, "{}", told(&format!("message {n} is lost"), &client, &last));
         }
         match ended {
             Ok(()) => break,

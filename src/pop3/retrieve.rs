@@ -119,7 +119,7 @@ impl Session {
             {
                 failure.words = format!("{} after it said: {words}", failure.words);
             }
-            let alone = round.alone || self.width() == 1;
+            let alone = round.alone || self.width() == 1 || wanted.len() == 1;
             Ended { failure, over, alone, one_of_many }
         });
         Retrieval { done: round.done, broken }

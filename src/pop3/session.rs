@@ -13,7 +13,7 @@ use super::refusal::{self, Scrub, Step};
 use super::wire::{Wire, is_ok};
 use crate::account::Source;
 use crate::failure::{Failure, Kind};
-use crate::net::{Connector, Quirk, Quirks};
+use crate::net::{Connector, Quirk, Quirks, STALL};
 use crate::secret::Secret;
 
 /// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
@@ -65,6 +65,11 @@ impl Session {
         std::mem::take(&mut self.seen)
     }
 
+    /// From now on silence is borne a third as long: for messages over which sessions broke before.
+    pub fn hurry(&mut self) {
+        self.wire.set_stall(STALL / 3);
+    }
+
     /// From now on each command waits for the answer to the one before.
     pub fn go_one_by_one(&mut self) {
         self.one_by_one = true;
@@ -113,11 +118,13 @@ impl Session {
     /// # Errors
     /// The answer is one to another question; the next session asks otherwise.
     pub(super) async fn prove_naming(&mut self, messages: &[&Wanted]) -> Result<(), Failure> {
-        let mut otherwise = 0;
-        for message in messages.iter().take(PROOFS) {
-            loop {
+        let asked = messages.get(..PROOFS).unwrap_or(messages);
+        loop {
+            let (mut otherwise, mut refused) = (0, 0);
+            let mut fails = None;
+            for message in asked {
                 let naming = self.naming().of(message);
-                let (proven, fails) = match naming {
+                let (proven, quirk) = match naming {
                     Naming::Nothing => return Ok(()),
                     Naming::Uidl => (Quirk::UidlOfOne, Quirk::NoUidlOfOne),
                     Naming::List => (Quirk::ListOfOne, Quirk::NoListOfOne),
@@ -131,26 +138,27 @@ impl Session {
                         self.quirk(proven);
                         return Ok(());
                     }
-                    Named::Otherwise => {
-                        otherwise += 1;
-                        if otherwise < 2 {
-                            break;
-                        }
+                    Named::Otherwise => otherwise += 1,
+                    Named::Not if reply.status == Status::Err => refused += 1,
+                    Named::Not => {
+                        self.fails_at(quirk);
+                        return Err(self.wire.protocol("it answers a question about one message otherwise"));
                     }
-                    Named::Not => {}
                 }
-                let refused = reply.status == Status::Err || otherwise > 1;
-                self.quirk(fails);
-                if fails == Quirk::NoListOfOne {
-                    // Without LIST for one message, nothing names a message that has no UIDL.
-                    self.quirk(Quirk::NoUidlOfOne);
-                }
-                if !refused {
-                    return Err(self.wire.protocol("it answers a question about one message otherwise"));
-                }
+                fails = Some(quirk);
             }
+            // One message alone may be listed wrongly.
+            let Some(quirk) = fails.filter(|_| refused > 0 || otherwise > 1) else { return Ok(()) };
+            self.fails_at(quirk);
         }
-        Ok(())
+    }
+
+    fn fails_at(&self, quirk: Quirk) {
+        self.quirk(quirk);
+        if quirk == Quirk::NoListOfOne {
+            // Without LIST for one message, nothing names a message that has no UIDL.
+            self.quirk(Quirk::NoUidlOfOne);
+        }
     }
 
     /// Whether what came last was this message's, as the server itself says; `false`: it has the message's number and another name.

@@ -76,13 +76,19 @@ impl Wire {
         &self.host
     }
 
+    /// From now on, so much silence ends the connection.
+    pub(super) fn set_stall(&mut self, stall: Duration) {
+        self.stream.set_stall(stall);
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// Whether the connection ended when of several commands at once only the first had been answered.
     pub(super) fn answered_one_of_many(&self) -> bool {
-        self.broken.is_some() && self.burst.has_one()
+        let gone = |failure: &Failure| matches!(failure.kind, Kind::Stalled | Kind::Disconnected);
+        self.broken.as_ref().is_some_and(gone) && self.burst.has_one()
     }
 
     /// Sends `count` commands at once, as [`Wire::send`]; 0: others wait for their answers still.

@@ -44,6 +44,8 @@ pub struct Command {
     pub rest: String,
     /// Connections before this one.
     pub connection: usize,
+    /// More commands came with it.
+    pub more: bool,
 }
 
 impl Command {
@@ -231,7 +233,7 @@ fn serve(shared: &Shared, stream: TcpStream, connection: usize) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mails = shared.mails.lock().unwrap().clone();
     let mut deleted = Vec::new();
-    let greeting = Command { name: "GREETING".to_owned(), rest: String::new(), connection };
+    let greeting = Command { name: "GREETING".to_owned(), rest: String::new(), connection, more: false };
     if !send(shared, &stream, &mut reader, &greeting, Reply::line("+OK the fake one")) {
         return;
     }
@@ -245,7 +247,7 @@ fn serve(shared: &Shared, stream: TcpStream, connection: usize) {
         let name = name.to_ascii_uppercase();
         let secret = name == "PASS";
         let shown = if secret { "" } else { rest };
-        let command = Command { name, rest: shown.to_owned(), connection };
+        let command = Command { name, rest: shown.to_owned(), connection, more: !reader.buffer().is_empty() };
         shared.said.lock().unwrap().push(format!("{} {shown}", command.name).trim_end().to_owned());
         let reply = match command.name.as_str() {
             "AUTH" => show_token(shared, &stream, &mut reader, rest),

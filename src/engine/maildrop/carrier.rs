@@ -65,7 +65,13 @@ impl Carrier<'_> {
             wanted.iter().filter_map(|m| Some((m.id?, (m.wanted(), m.shown.clone())))).collect();
         let mut waiting = None;
         let (mut broken, mut enough) = (None, false);
-        for batch in batches(wanted) {
+        let odd = |message: &Message| odd::is_last(&self.outcome.record.odd, slot_of(message));
+        let (usual, last) = wanted.split_at(wanted.partition_point(|message| !odd(message)));
+        let hurried = batches(usual).len();
+        for (n, batch) in batches(usual).into_iter().chain(batches(last)).enumerate() {
+            if n == hurried {
+                session.hurry();
+            }
             let granted = match &self.budget {
                 Some(budget) => budget.take(batch.iter().map(|m| m.size.unwrap_or(0))),
                 None => batch.len(),
