@@ -20,34 +20,6 @@ pub(super) fn is_ours(response: &[u8]) -> bool {
         .any(|ours| word.eq_ignore_ascii_case(ours))
 }
 
-const NIL: &[u8] = b"INTERNALDATE NIL";
-
-/// Turns `INTERNALDATE NIL` into a date that nobody can read. Some servers have no date for a message; the
-/// parser below panics over that. Strings and literals stay as they are: they may be a message.
-pub(super) fn date_less(response: &mut [u8]) {
-    let mut at = 0;
-    while let Some(rest) = response.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        if rest.first() == Some(&b'"') {
-            at += quoted_length(rest);
-        } else if let Some(length) = literal_length(rest) {
-            at = at.saturating_add(length);
-        } else {
-            if rest.get(..NIL.len()).is_some_and(|start| start.eq_ignore_ascii_case(NIL))
-                && let Some(nil) = rest.get_mut(NIL.len() - 3..NIL.len())
-            {
-                nil.copy_from_slice(b"\"-\"");
-                at += NIL.len() - 1;
-            }
-            at += 1;
-        }
-    }
-}
-
-/// Whether those words are still anywhere: in a string, or in what the parser below may take for none.
-pub(super) fn is_date_less(response: &[u8]) -> bool {
-    response.windows(NIL.len()).any(|words| words.eq_ignore_ascii_case(NIL))
-}
-
 /// An untagged response with one blank where it has several, and none where there should be none: at its end, and
 /// inside the brackets of a list. Strings and literals stay as they are. `None`: there is nothing to tidy.
 pub(super) fn tidied(response: &[u8]) -> Option<Vec<u8>> {
@@ -448,33 +420,7 @@ mod tests {
         assert_eq!(plain_status(b"* 5 EXISTS\r\n"), None);
     }
 
-    #[test]
-    fn a_message_without_a_date() {
-        let mut line =
-            b"* 1 FETCH (UID 7 internaldate nil BODY[] \"INTERNALDATE NIL \\\" INTERNALDATE NIL\")\r\n"
-                .to_vec();
-        date_less(&mut line);
-        let mended: &[u8] =
-            b"* 1 FETCH (UID 7 internaldate \"-\" BODY[] \"INTERNALDATE NIL \\\" INTERNALDATE NIL\")\r\n";
-        assert_eq!(line, mended);
-        let mut line = b"* 1 FETCH (BODY[] {16}\r\nINTERNALDATE NIL INTERNALDATE NIL)\r\n".to_vec();
-        date_less(&mut line);
-        assert!(line.ends_with(b"INTERNALDATE NIL INTERNALDATE \"-\")\r\n"), "{}", line.escape_ascii());
-        for mut broken in [&b"\""[..], b"\"\\", b"{99999999999999999999}\r\n", b"{18446744073709551615}\r\n"]
-            .map(<[u8]>::to_vec)
-        {
-            date_less(&mut broken);
-        }
-    }
-
     proptest! {
-        #[test]
-        fn only_dates_change(line in prop::collection::vec(prop::sample::select(b"INTERNALDATE NIL\"\\{1}\r\n".to_vec()), 0..80)) {
-            let mut after = line.clone();
-            date_less(&mut after);
-            prop_assert_eq!(after.len(), line.len());
-        }
-
         #[test]
         fn no_line_panics(line in prop::collection::vec(prop::sample::select(b"* LISTNAMEPCLSUB()\"\\{}3NIL /\r\n\xff\0".to_vec()), 0..80)) {
             let _ = (list(&line), namespace(&line), status_messages(&line), plain_status(&line), is_status(&line), quota(&line));

@@ -35,6 +35,11 @@ pub(super) fn fetch_bodies(uids: &UidSet) -> String {
     format!("UID FETCH {uids} (UID FLAGS INTERNALDATE BODY.PEEK[])")
 }
 
+/// The same for one message without its flags and date.
+pub(super) fn fetch_bare(uid: u32) -> String {
+    format!("UID FETCH {uid} (UID BODY.PEEK[])")
+}
+
 /// The same for a part of one message: `length` octets from `offset` on.
 pub(super) fn fetch_part(uid: u32, offset: u64, length: u64) -> String {
     format!("UID FETCH {uid} (UID FLAGS INTERNALDATE BODY.PEEK[]<{offset}.{length}>)")

@@ -1,32 +1,42 @@
-//! Whole messages of the open folder, many in flight: ranges of UIDs in several commands at once, so that
-//! no message costs a round trip. What a command did not bring is asked for again in halves, down to the single
-//! message; what does not come alone either, in parts; then it is known whether it vanished or cannot be had.
-//! It refuses what was not asked for.
+//! Whole messages of the open folder, many in flight: ranges of UIDs in several commands at once, so that no message
+//! costs a round trip. An answer is believed by [`super::belief`]; what is not is asked for again, in smaller groups
+//! and in step with the server, down to the single message; what does not come alone either, in parts; then it is
+//! known whether it vanished or cannot be had. It refuses what was not asked for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::belief::{Answer, Asked, LOOKS, Look, Verdict, why_not};
 use super::care::{Care, STRIKES};
-use super::command::{fetch_bodies, fetch_part};
+use super::command::{fetch_bare, fetch_bodies, pieces};
 use super::refusal::{quote, refusal};
 use super::response::{Item, Response};
 use super::session::Session;
+use super::transport::Came;
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, Parcel, UidSet};
 
-/// One command asks for at most so many messages, and by their announced sizes for at most so many octets.
+/// One command asks for at most so many messages, and by their announced sizes for at most so many bytes.
 const MESSAGES: usize = 200;
-const OCTETS: u64 = 4 * 1024 * 1024;
-/// Commands in flight.
+const BYTES: u64 = 4 * 1024 * 1024;
+/// Commands in flight, and single messages in flight.
 const WINDOW: usize = 4;
-/// A message that does not come whole is asked for in parts of so many octets, up to the limit of RFC822.SIZE.
-const PART: u64 = 64 * 1024;
-const LONGEST: u64 = u32::MAX as u64;
+const SINGLES: usize = 16;
 /// Bodies that came as quoted strings are numbered from here.
 const INLINE: u64 = 1 << 63;
+/// So many messages that make a command doubtful are asked for alone at once; of more, half.
+const SUSPECTS: u64 = 8;
+/// A server that is silent so long within an answer, or before one, is given something to answer.
+const SILENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(15);
+/// That often at most.
+const NUDGES: u8 = 4;
+/// Answers to one question that are looked at.
+const MOST_ITEMS: usize = 1000;
 
-/// A message whose octets are with the receiver of bodies.
+/// A message whose bytes are with the receiver of bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// Its UID.
@@ -37,6 +47,10 @@ pub struct Fetched {
     pub received: Option<i64>,
     /// The number of its [`Parcel::Begin`].
     pub piece: u64,
+    /// It has keywords that are no keywords (RFC 3501, 9), which are left out.
+    pub flags_left: bool,
+    /// Its flags and date were not to be had: why.
+    pub bare: Option<String>,
 }
 
 /// Why a message that was asked for did not come.
@@ -53,48 +67,40 @@ pub enum Left {
 pub enum Event {
     /// A message that was asked for.
     Message(Fetched),
-    /// A body that nobody asked for, to be dropped.
+    /// A body that is not believed, or that nobody asked for, to be dropped.
     Stray(u64),
-}
-
-impl Event {
-    fn piece(&self) -> u64 {
-        match self {
-            Event::Message(message) => message.piece,
-            Event::Stray(piece) => *piece,
-        }
-    }
-}
-
-struct Command {
-    tag: String,
-    want: UidSet,
-    asked: u64,
 }
 
 /// A running fetch.
 pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
-    session: &'s mut Session<T>,
-    sink: mpsc::Sender<T>,
-    care: &'s mut Care,
+    pub(super) session: &'s mut Session<T>,
+    pub(super) sink: mpsc::Sender<T>,
+    pub(super) care: &'s mut Care,
+    /// UIDs with what RFC822.SIZE says, ascending.
+    sizes: &'s [(u32, u32)],
     todo: VecDeque<UidSet>,
-    flying: VecDeque<Command>,
+    /// What was in doubt: asked for one command after another.
+    again: VecDeque<UidSet>,
+    pub(super) flying: VecDeque<Asked>,
+    /// Answered to the end, but some messages did not come: the server is asked whether they are there.
+    waiting: Vec<Asked>,
     /// To be asked for alone when everything else has come: connections broke over them.
     last: VecDeque<u32>,
-    /// Commands are single messages of `last`.
-    cautious: bool,
     /// Refused, with what the server said: to be asked for in parts.
     refused: BTreeMap<u32, String>,
-    /// Did not come, though nothing was refused: gone, or there and not to be had? The server is asked.
-    doubtful: UidSet,
-    /// The same of messages that were not asked for alone, by command.
-    doubtful_many: Vec<UidSet>,
-    /// Flags and dates that came without a body, of messages that are being asked for.
-    ahead: BTreeMap<u32, (Option<Flags>, Option<i64>)>,
-    /// Bodies that came in answers that nobody can read.
-    strays: VecDeque<u64>,
+    /// Of messages that are not believed yet: what the last look saw, and how often they were asked for alone.
+    looks: BTreeMap<u32, (Option<Look>, u8)>,
+    /// Something came that nobody can read, and the session is not proven to be in step since.
+    doubt: bool,
+    /// How often that was so on this connection.
+    doubts: u8,
+    /// The tag of a NOOP: when it is answered, so is everything before it.
+    probe: Option<String>,
+    nudges: u8,
+    pub(super) out: VecDeque<Event>,
+    broken: Option<Failure>,
     left: Vec<(u32, Left)>,
-    inline: u64,
+    pub(super) inline: u64,
 }
 
 impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
@@ -102,21 +108,21 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// connections broke over before is in `care`, and what this one breaks over goes into it.
     pub fn start(
         session: &'s mut Session<T>,
-        messages: &[(u32, u32)],
+        messages: &'s [(u32, u32)],
         sink: mpsc::Sender<T>,
         care: &'s mut Care,
     ) -> Self {
         session.transport().set_sink(Some(sink.clone()));
+        session.take_unread();
         let most = (MESSAGES >> care.halvings.min(16)).max(1);
         let mut todo = VecDeque::new();
-        let (mut set, mut octets) = (UidSet::new(), 0);
+        let (mut set, mut bytes) = (UidSet::new(), 0);
         let mut count = 0;
         let (mut last, mut left) = (VecDeque::new(), Vec::new());
         for (uid, size) in messages {
             match care.alone.get(uid) {
-                Some(strikes) if *strikes >= STRIKES => {
-                    let words = format!("the connection broke {strikes} times when it was asked for");
-                    left.push((*uid, Left::Refused(words)));
+                Some(strikes) if strikes.count >= STRIKES => {
+                    left.push((*uid, Left::Refused(strikes.given_up())));
                     continue;
                 }
                 Some(_) => {
@@ -125,13 +131,13 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
                 }
                 None => {}
             }
-            if count > 0 && (count >= most || octets + u64::from(*size) > OCTETS) {
+            if count > 0 && (count >= most || bytes + u64::from(*size) > BYTES) {
                 todo.push_back(std::mem::take(&mut set));
-                (count, octets) = (0, 0);
+                (count, bytes) = (0, 0);
             }
             set.insert(*uid);
             count += 1;
-            octets += u64::from(*size);
+            bytes += u64::from(*size);
         }
         if !set.is_empty() {
             todo.push_back(set);
@@ -140,15 +146,20 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             session,
             sink,
             care,
+            sizes: messages,
             todo,
+            again: VecDeque::new(),
             flying: VecDeque::new(),
+            waiting: Vec::new(),
             last,
-            cautious: false,
             refused: BTreeMap::new(),
-            doubtful: UidSet::new(),
-            doubtful_many: Vec::new(),
-            ahead: BTreeMap::new(),
-            strays: VecDeque::new(),
+            looks: BTreeMap::new(),
+            doubt: false,
+            doubts: 0,
+            probe: None,
+            nudges: 0,
+            out: VecDeque::new(),
+            broken: None,
             left,
             inline: INLINE,
         }
@@ -159,83 +170,23 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// # Errors
     /// The connection failed; what came before stays good.
     pub async fn next(&mut self) -> Result<Option<Event>, Failure> {
-        match self.advance().await {
-            Ok(event) => Ok(event),
-            Err(failure) => {
-                if matches!(failure.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol) {
-                    let oldest = self.flying.front();
-                    let first = oldest.and_then(|command| command.want.iter().next());
-                    self.care.broke(first, oldest.is_some_and(|command| command.asked == 1));
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    async fn advance(&mut self) -> Result<Option<Event>, Failure> {
         loop {
-            if let Some(piece) = self.strays.pop_front() {
-                return Ok(Some(Event::Stray(piece)));
+            if let Some(event) = self.out.pop_front() {
+                return Ok(Some(event));
             }
-            let window = if self.cautious { 1 } else { WINDOW };
-            while self.flying.len() < window
-                && let Some(want) = self.todo.pop_front()
-            {
-                let tag = self.session.send(fetch_bodies(&want).as_bytes()).await?;
-                self.flying.push_back(Command { tag, asked: want.len(), want });
+            if let Some(failure) = self.broken.take() {
+                return Err(failure);
             }
-            if self.flying.is_empty() {
-                match self.later().await? {
-                    Later::Asked => continue,
-                    Later::Came(event) => return Ok(Some(event)),
-                    Later::Nothing => return Ok(None),
+            match self.advance().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(failure) if failure.kind == Kind::Destination => return Err(failure),
+                Err(failure) => {
+                    self.broke(&failure);
+                    self.broken = Some(failure);
                 }
             }
-            let mut event = None;
-            match self.session.response().await? {
-                Response::Fetch(item) => event = self.message(*item).await?,
-                Response::Done { tag, ok, said } => self.done(&tag, ok, &said.text)?,
-                _ => {}
-            }
-            while self.session.side_line().is_some() {}
-            let known = event.as_ref().map(Event::piece);
-            let came = self.session.transport().came().into_iter();
-            self.strays.extend(came.filter(|piece| Some(*piece) != known));
-            if event.is_some() {
-                return Ok(event);
-            }
         }
-    }
-
-    /// Everything ordinary has been answered: what is left goes one by one.
-    async fn later(&mut self) -> Result<Later, Failure> {
-        self.resolve().await?;
-        if !self.todo.is_empty() {
-            return Ok(Later::Asked);
-        }
-        if let Some((uid, words)) = self.refused.pop_first() {
-            return Ok(match self.in_parts(uid).await? {
-                Some(event) => Later::Came(event),
-                None => {
-                    self.left.push((uid, Left::Refused(words)));
-                    Later::Asked
-                }
-            });
-        }
-        let Some(uid) = self.last.pop_front() else { return Ok(Later::Nothing) };
-        self.cautious = true;
-        if self.care.alone.get(&uid).is_some_and(|strikes| *strikes > 0) {
-            // Whole, it broke a connection: in parts.
-            return Ok(match self.in_parts(uid).await? {
-                Some(event) => Later::Came(event),
-                None => {
-                    self.doubtful.insert(uid);
-                    Later::Asked
-                }
-            });
-        }
-        self.todo.push_back(UidSet::from_iter([uid]));
-        Ok(Later::Asked)
     }
 
     /// What did not come, and why; complete once [`Fetch::next`] said `None`.
@@ -244,225 +195,457 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         self.left
     }
 
-    /// Tells the vanished from those that the server lists and does not give.
-    async fn resolve(&mut self) -> Result<(), Failure> {
-        let commands = std::mem::take(&mut self.doubtful_many);
-        let mut doubtful = std::mem::take(&mut self.doubtful);
-        let mut many = UidSet::new();
-        commands.iter().for_each(|command| many.extend(command));
-        doubtful.extend(&many);
-        if doubtful.is_empty() {
+    /// RFC822.SIZE of a message as it was listed; `None`: the server does not tell.
+    pub(super) fn size(&self, uid: u32) -> Option<u32> {
+        if self.care.unsized_of(uid) {
+            return None;
+        }
+        let at = self.sizes.binary_search_by_key(&uid, |(uid, _)| *uid).ok()?;
+        self.sizes.get(at).map(|(_, size)| *size)
+    }
+
+    /// One step. `false`: there is nothing left to do.
+    async fn advance(&mut self) -> Result<bool, Failure> {
+        if self.flying.is_empty() && self.probe.is_none() {
+            if self.doubt {
+                self.regain().await?;
+            }
+            if !self.waiting.is_empty() {
+                self.resolve().await?;
+                return Ok(true);
+            }
+        }
+        if !self.doubt && self.probe.is_none() && self.waiting.is_empty() {
+            self.send().await?;
+        }
+        if self.flying.is_empty() && self.probe.is_none() {
+            if !self.waiting.is_empty() || self.doubt {
+                return Ok(true);
+            }
+            return self.later().await;
+        }
+        let Some(response) = self.heard().await? else { return Ok(true) };
+        self.doubt |= self.session.take_unread();
+        match response {
+            Response::Fetch(item) => self.message(*item).await?,
+            Response::Done { tag, ok, said } => self.done(&tag, ok, &said.text)?,
+            _ => {}
+        }
+        self.drop_strays();
+        while self.session.side_line().is_some() {}
+        if self.doubt && !self.flying.is_empty() && self.probe.is_none() {
+            self.probe = Some(self.session.send(b"NOOP").await?);
+        }
+        Ok(true)
+    }
+
+    /// Fills the window. What was in doubt goes alone.
+    async fn send(&mut self) -> Result<(), Failure> {
+        loop {
+            let singles = self.flying.iter().all(|asked| asked.want.len() == 1);
+            let window = if singles && self.todo.front().is_some_and(|set| set.len() == 1) { SINGLES } else { WINDOW };
+            if self.flying.len() >= window {
+                return Ok(());
+            }
+            let want = match self.todo.pop_front() {
+                Some(want) => want,
+                None if self.flying.is_empty() => match self.again.pop_front() {
+                    Some(want) => want,
+                    None => return Ok(()),
+                },
+                None => return Ok(()),
+            };
+            let tag = self.session.send(fetch_bodies(&want).as_bytes()).await?;
+            self.flying.push_back(Asked::new(tag, want));
+        }
+    }
+
+    /// The next response; `None`: the server was silent, and was asked whether it is still there. A literal that is
+    /// announced too long ends with the answers to that.
+    async fn heard(&mut self) -> Result<Option<Response>, Failure> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let before = self.session.transport().moved();
+            if let Ok(response) = tokio::time::timeout(SILENCE, self.session.response()).await {
+                return response.map(Some);
+            }
+            waited += SILENCE;
+            let now = self.session.transport().moved();
+            if now.bytes != before.bytes || now.held || self.nudges >= NUDGES {
+                waited = Duration::ZERO;
+            } else if now.begun || waited >= PATIENCE {
+                self.nudges += 1;
+                for _ in 0..6 {
+                    self.probe = Some(self.session.send(b"NOOP").await?);
+                }
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks, and waits for the end of the answer. `false`: it was refused, or never came.
+    pub(super) async fn ask(&mut self, command: &str) -> Result<(bool, Vec<Item>), Failure> {
+        let tag = self.session.send(command.as_bytes()).await?;
+        let (mut items, mut ended) = (Vec::new(), None);
+        loop {
+            match self.heard().await? {
+                Some(Response::Fetch(item)) if items.len() < MOST_ITEMS => items.push(*item),
+                Some(Response::Done { tag: theirs, ok, .. }) if theirs == tag => ended = Some(ok),
+                Some(Response::Done { tag: theirs, .. }) if self.probe.as_deref() == Some(&theirs) => {
+                    self.probe = None;
+                    self.doubt |= ended.is_none();
+                    ended = ended.or(Some(false));
+                    self.doubt |= self.session.take_unread();
+                    break;
+                }
+                _ => {}
+            }
+            while self.session.side_line().is_some() {}
+            self.doubt |= self.session.take_unread();
+            if ended.is_some() && self.probe.is_none() {
+                break;
+            }
+        }
+        while self.session.side_line().is_some() {}
+        Ok((ended.unwrap_or(false), items))
+    }
+
+    /// Everything ordinary has been answered: what is left goes one by one.
+    async fn later(&mut self) -> Result<bool, Failure> {
+        if let Some((uid, words)) = self.refused.pop_first() {
+            if !self.in_parts(uid).await? && !self.bare(uid, &words).await? {
+                self.left.push((uid, Left::Refused(words)));
+            }
+            return Ok(true);
+        }
+        let Some(uid) = self.last.pop_front() else { return Ok(false) };
+        let broke = self.care.alone.get(&uid).filter(|strikes| strikes.count > 0).map(|s| s.words.clone());
+        match broke {
+            // Whole, it broke a connection: in parts.
+            Some(words) => {
+                if !self.in_parts(uid).await? {
+                    self.unanswered(uid, words);
+                }
+            }
+            None => self.again.push_back(UidSet::from_iter([uid])),
+        }
+        Ok(true)
+    }
+
+    /// A message did not come alone and in parts: gone, or not to be had?
+    fn unanswered(&mut self, uid: u32, words: String) {
+        self.looks.insert(uid, (None, LOOKS));
+        if !words.is_empty() {
+            self.care.says(uid, words);
+        }
+        self.waiting.push(Asked::new(String::new(), UidSet::from_iter([uid])));
+    }
+
+    /// Proves that the session is in step again.
+    async fn regain(&mut self) -> Result<(), Failure> {
+        self.doubts += 1;
+        let in_step = self.session.is_in_step().await?;
+        self.drop_strays();
+        if in_step && (self.doubts < 2 || !self.care.wants_another_connection()) {
+            self.doubt = false;
             return Ok(());
         }
-        let tag = self.session.send(format!("UID FETCH {doubtful} (UID)").as_bytes()).await?;
-        let mut there = UidSet::new();
-        let done = self
-            .session
-            .finish(&tag, |response| {
-                if let Response::Fetch(item) = response
-                    && let Some(uid) = item.uid
-                {
-                    there.insert(uid);
-                }
-            })
-            .await?;
-        while self.session.side_line().is_some() {}
-        // One that cannot be read may have taken its neighbours with it. What two commands left is not put together:
-        // it would be asked for as before, for ever.
-        for command in commands {
-            let left = command.iter().filter(|uid| !done.ok || there.contains(*uid)).collect();
-            self.todo.extend(halves(&left));
+        // Whoever is in doubt now is asked for last on the next connection.
+        let suspects: Vec<u32> = self.again.iter().filter(|set| set.len() == 1).flat_map(UidSet::iter).collect();
+        suspects.into_iter().for_each(|uid| self.care.suspects(uid));
+        Err(self.session.broken("gives answers that cannot be read"))
+    }
+
+    /// Tells the vanished from those that the server lists and does not give. Absence is concluded only from an answer
+    /// that is complete and can be read.
+    async fn resolve(&mut self) -> Result<(), Failure> {
+        let commands = std::mem::take(&mut self.waiting);
+        let mut asked = UidSet::new();
+        commands.iter().for_each(|command| asked.extend(&command.missing()));
+        let (mut there, mut complete) = (UidSet::new(), !self.doubt);
+        for set in pieces(&asked) {
+            let (ok, items) = self.ask(&format!("UID FETCH {set} (UID)")).await?;
+            self.drop_strays();
+            complete &= ok && !self.doubt && items.len() < MOST_ITEMS;
+            complete &= !items.iter().any(|item| item.marks.twice);
+            there.extend(&items.iter().filter_map(|item| item.uid).collect());
         }
-        for uid in doubtful.iter() {
-            if !done.ok || there.contains(uid) {
-                if many.contains(uid) {
-                    continue;
-                }
-                let words = "the server lists it, but gives no answer for it that can be read".to_owned();
-                if self.cautious {
-                    self.left.push((uid, Left::Refused(words)));
-                } else {
-                    self.refused.insert(uid, words);
-                }
-            } else {
-                self.left.push((uid, Left::Vanished));
+        for mut command in commands {
+            let missing = command.missing();
+            let gone: UidSet =
+                missing.iter().filter(|uid| complete && !there.contains(*uid)).collect();
+            self.left.extend(gone.iter().map(|uid| (uid, Left::Vanished)));
+            if gone.len() == missing.len() {
+                missing.iter().for_each(|uid| command.want.remove(uid));
+                self.believe(command);
+                continue;
             }
+            let mut suspects = missing;
+            suspects.subtract(&gone);
+            gone.iter().for_each(|uid| command.want.remove(uid));
+            self.doubted(command, &suspects);
         }
         Ok(())
     }
 
-    /// One message part by part: servers that fail over a whole message may give it so. `None`: not so either.
-    async fn in_parts(&mut self, uid: u32) -> Result<Option<Event>, Failure> {
-        self.flying.push_back(Command { tag: String::new(), want: UidSet::from_iter([uid]), asked: 1 });
-        self.inline += 1;
-        let piece = self.inline;
-        self.parcel(Parcel::Begin(piece)).await?;
-        self.session.transport().join_bodies(true);
-        let parts = self.parts(uid).await;
-        self.session.transport().join_bodies(false);
-        let whole = match parts {
-            Ok(whole) => whole,
-            Err(failure) => {
-                let _ = self.parcel(Parcel::Abandon).await;
-                return Err(failure);
-            }
+    /// A FETCH response.
+    async fn message(&mut self, item: Item) -> Result<(), Failure> {
+        let Item { uid, flags, received, body, offset, marks, .. } = item;
+        let came = match body {
+            None => None,
+            Some(data) => match self.session.transport().body_of(&data) {
+                Some(piece) => self.session.transport().came().into_iter().fold(None, |found, came| {
+                    let (found, other) = if came.piece == piece { (Some(came), found) } else { (found, Some(came)) };
+                    self.out.extend(other.map(|came| Event::Stray(came.piece)));
+                    found
+                }),
+                None => Some(self.deliver(data).await?),
+            },
         };
-        self.flying.clear();
-        let Some((flags, received)) = whole else {
-            self.parcel(Parcel::Abandon).await?;
-            return Ok(None);
-        };
-        self.parcel(Parcel::End).await?;
-        Ok(Some(Event::Message(Fetched { uid, flags, received, piece })))
-    }
-
-    async fn parts(&mut self, uid: u32) -> Result<Option<(Flags, Option<i64>)>, Failure> {
-        let (mut flags, mut received) = (Flags::default(), None);
-        let mut offset = 0;
-        loop {
-            let tag = self.session.send(fetch_part(uid, offset, PART).as_bytes()).await?;
-            let (mut came, mut inline) = (false, None);
-            let done = self
-                .session
-                .finish(&tag, |response| {
-                    if let Response::Fetch(item) = response
-                        && item.uid == Some(uid)
-                    {
-                        flags = item.flags.unwrap_or(std::mem::take(&mut flags));
-                        received = item.received.or(received);
-                        came |= item.body.is_some();
-                        inline = item.body;
-                    }
-                })
-                .await?;
-            while self.session.side_line().is_some() {}
-            if !done.ok || !came {
-                return Ok(None);
-            }
-            let mut length = self.session.transport().joined() - offset;
-            if let Some(data) = inline
-                && self.session.transport().body_of(&data).is_none()
+        let wanted = uid.and_then(|uid| {
+            let asked = self.flying.iter_mut().find(|asked| asked.want.contains(uid));
+            asked.map(|asked| (uid, asked))
+        });
+        let (Some((uid, asked)), Some(came)) = (wanted, came) else {
+            if let (Some(uid), None) = (uid, came)
+                && let Some(asked) = self.flying.iter_mut().find(|asked| asked.want.contains(uid))
             {
-                // A short part may come as a quoted string.
-                length = data.len() as u64;
-                self.session.transport().count_joined(length);
-                self.parcel(Parcel::Data(data)).await?;
+                asked.hear_ahead(uid, flags, received);
             }
-            offset += length;
-            if length != PART || offset > LONGEST {
-                // Less is the end; more is a server that knows no parts and gave all of it at once.
-                let whole = offset > 0 && offset <= LONGEST && (length < PART || offset == length);
-                return Ok(whole.then_some((flags, received)));
-            }
-        }
+            self.out.extend(came.map(|came| Event::Stray(came.piece)));
+            return Ok(());
+        };
+        let (piece, look, flags_left) = (came.piece, Look::from(came), marks.flags_left);
+        let (twice, unknown) = (marks.twice || offset.is_some(), marks.unknown);
+        let second = asked.hear(uid, Answer { piece, look, flags, received, twice, unknown, flags_left });
+        self.out.extend(second.map(Event::Stray));
+        Ok(())
     }
 
-    async fn parcel(&mut self, parcel: Parcel) -> Result<(), Failure> {
+    /// Something came that nobody can read, and nothing was proven since.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt
+    }
+
+    /// Bodies in answers that nobody can read, or that no one asked for.
+    pub(super) fn drop_strays(&mut self) {
+        let strays = self.session.transport().came().into_iter();
+        self.out.extend(strays.map(|came| Event::Stray(came.piece)));
+    }
+
+    /// A short body may come as a quoted string: it takes the same way as the others.
+    async fn deliver(&mut self, data: Vec<u8>) -> Result<Came, Failure> {
+        self.inline += 1;
+        let came = Came { piece: self.inline, length: data.len() as u64, sum: crc32fast::hash(&data) };
+        for parcel in [Parcel::Begin(self.inline), Parcel::Data(data), Parcel::End] {
+            self.parcel(parcel).await?;
+        }
+        Ok(came)
+    }
+
+    pub(super) async fn parcel(&mut self, parcel: Parcel) -> Result<(), Failure> {
         self.sink
             .send(parcel.into())
             .await
             .map_err(|_| Failure::new(Kind::Destination, "the delivery stopped", ""))
     }
 
-    async fn message(&mut self, item: Item) -> Result<Option<Event>, Failure> {
-        let Item { uid, flags, received, body, .. } = item;
-        let had_body = body.is_some();
-        let piece = match body {
-            None => None,
-            Some(data) => match self.session.transport().body_of(&data) {
-                Some(piece) => Some(piece),
-                None => Some(self.deliver(data).await?),
-            },
-        };
-        let wanted = uid.filter(|uid| self.flying.iter().any(|c| c.want.contains(*uid)));
-        let (Some(uid), Some(piece)) = (wanted, piece) else {
-            if let (Some(uid), false) = (wanted, had_body) {
-                // A server may tell them apart from the body (RFC 3501, 7.4.2).
-                let ahead = self.ahead.entry(uid).or_default();
-                *ahead = (flags.or(ahead.0.take()), received.or(ahead.1));
-                self.refuse(uid, "the server answered without the message");
-            }
-            return Ok(piece.map(Event::Stray));
-        };
-        let ahead = self.ahead.remove(&uid).unwrap_or_default();
-        let (flags, received) = (flags.or(ahead.0), received.or(ahead.1));
-        let alone = self.flying.iter().any(|c| c.asked == 1 && c.want.contains(uid));
-        if flags.is_none() && !alone {
-            // It may come with them when it is asked for alone.
-            return Ok(Some(Event::Stray(piece)));
-        }
-        for command in &mut self.flying {
-            command.want.remove(uid);
-        }
-        self.refused.remove(&uid);
-        let flags = flags.unwrap_or_default();
-        Ok(Some(Event::Message(Fetched { uid, flags, received, piece })))
-    }
-
-    /// Only of a message that was asked for alone is the answer its own.
-    fn refuse(&mut self, uid: u32, words: &str) {
-        if self.flying.iter().any(|c| c.asked == 1 && c.want.contains(uid)) {
-            self.refused.insert(uid, words.to_owned());
-        }
-    }
-
-    /// A short body may come as a quoted string: it takes the same way as the others.
-    async fn deliver(&mut self, data: Vec<u8>) -> Result<u64, Failure> {
-        self.inline += 1;
-        for parcel in [Parcel::Begin(self.inline), Parcel::Data(data), Parcel::End] {
-            self.parcel(parcel).await?;
-        }
-        Ok(self.inline)
-    }
-
+    /// A tagged answer.
     fn done(&mut self, tag: &str, ok: bool, text: &str) -> Result<(), Failure> {
-        let Some(at) = self.flying.iter().position(|c| c.tag == tag) else { return Ok(()) };
-        let Some(command) = self.flying.remove(at) else { return Ok(()) };
-        self.ahead.retain(|uid, _| !command.want.contains(*uid));
-        let words = if ok {
-            None
-        } else {
-            let failure = refusal("the server does not give it", text, Kind::Message, "");
-            if matches!(failure.kind, Kind::Throttled | Kind::InUse) {
-                return Err(failure);
-            }
-            Some(format!("the server does not give it: {}", quote(text)))
-        };
-        if command.asked > 1 && ok {
-            self.doubtful_many.push(command.want);
-            return Ok(());
-        }
-        if command.asked > 1 {
-            let mut halves = halves(&command.want);
-            while let Some(half) = halves.pop() {
-                self.todo.push_front(half);
+        if self.probe.as_deref() == Some(tag) {
+            self.probe = None;
+            // What was asked before and is not answered now never is.
+            for lost in std::mem::take(&mut self.flying) {
+                self.doubt = true;
+                let missing = lost.missing();
+                let suspects = if missing.is_empty() { lost.want.clone() } else { missing };
+                self.doubted(lost, &suspects);
             }
             return Ok(());
         }
-        for uid in command.want.iter() {
-            match words.clone() {
-                Some(words) if self.cautious => self.left.push((uid, Left::Refused(words))),
-                Some(words) => {
-                    self.refused.insert(uid, words);
-                }
-                None if self.refused.contains_key(&uid) => {}
-                None => {
-                    self.doubtful.insert(uid);
-                }
+        let Some(at) = self.flying.iter().position(|asked| asked.tag == tag) else { return Ok(()) };
+        let Some(mut asked) = self.flying.remove(at) else { return Ok(()) };
+        if !ok {
+            return self.refuse(asked, text);
+        }
+        let unread = self.doubt;
+        let sizes: BTreeMap<u32, Option<u32>> = asked.want.iter().map(|uid| (uid, self.size(uid))).collect();
+        let verdict = asked.verdict(|uid| sizes.get(&uid).copied().flatten(), unread);
+        match (verdict, asked.single()) {
+            (Verdict::Whole, _) => self.believe(asked),
+            (Verdict::Without(_), _) => self.waiting.push(asked),
+            (Verdict::Differs(suspects) | Verdict::Doubtful(suspects), None) => {
+                self.differs(asked, suspects);
+            }
+            (Verdict::Differs(_) | Verdict::Doubtful(_), Some(uid)) => self.looked(uid, asked),
+        }
+        Ok(())
+    }
+
+    /// A command that ended in NO or BAD.
+    fn refuse(&mut self, asked: Asked, text: &str) -> Result<(), Failure> {
+        let failure = refusal("the server does not give it", text, Kind::Message, "");
+        if matches!(failure.kind, Kind::Throttled | Kind::InUse) {
+            self.forget(asked);
+            return Err(failure);
+        }
+        match asked.single() {
+            Some(uid) => {
+                self.refused.insert(uid, format!("the server does not give it: {}", quote(text)));
+                self.forget(asked);
+            }
+            None => {
+                // The first one that did not come is probably the one that it stopped at.
+                let first: UidSet = asked.first_missing().into_iter().collect();
+                let mut rest = asked.missing();
+                rest.subtract(&first);
+                self.again.extend((!rest.is_empty()).then_some(rest));
+                let mut asked = asked;
+                asked.missing().iter().filter(|uid| !first.contains(*uid)).for_each(|uid| asked.want.remove(uid));
+                let suspects = if first.is_empty() { asked.want.clone() } else { first };
+                self.doubted(asked, &suspects);
             }
         }
         Ok(())
     }
-}
 
-/// What remains to be done when everything ordinary is.
-enum Later {
-    /// Something was asked for, or settled: go on.
-    Asked,
-    /// A message came.
-    Came(Event),
-    /// Nothing.
-    Nothing,
+    /// Everything that a command brought is true.
+    fn believe(&mut self, mut asked: Asked) {
+        for uid in asked.want.clone().iter() {
+            if let Some(answer) = asked.take(uid) {
+                self.looks.remove(&uid);
+                self.refused.remove(&uid);
+                let Answer { piece, flags, received, flags_left, .. } = answer;
+                let flags = flags.unwrap_or_default();
+                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare: None }));
+            }
+        }
+        self.forget(asked);
+    }
+
+    /// The bodies of a command that nobody believes go.
+    fn forget(&mut self, asked: Asked) {
+        self.out.extend(asked.into_answers().into_values().map(|answer| Event::Stray(answer.piece)));
+    }
+
+    /// Everything came, but some of it has another length than was announced, or is odd. The others are true if that
+    /// is all; these are looked at once more, each alone.
+    fn differs(&mut self, mut asked: Asked, suspects: UidSet) {
+        if self.doubt || !asked.missing().is_empty() {
+            return self.doubted(asked, &suspects);
+        }
+        for uid in suspects.iter() {
+            if let Some(answer) = asked.take(uid) {
+                self.looks.insert(uid, (Some(answer.look), 0));
+                self.out.push_back(Event::Stray(answer.piece));
+            }
+            self.todo.push_back(UidSet::from_iter([uid]));
+        }
+        self.believe(asked);
+    }
+
+    /// Nothing that a command brought is believed: all of it is asked for again, and those that show it apart from the
+    /// others.
+    fn doubted(&mut self, mut asked: Asked, suspects: &UidSet) {
+        let mut rest = asked.want.clone();
+        rest.subtract(suspects);
+        if let Some(uid) = asked.single().filter(|uid| suspects.contains(*uid)) {
+            return self.looked(uid, asked);
+        }
+        for uid in suspects.iter() {
+            if let Some(answer) = asked.take(uid) {
+                self.looks.insert(uid, (Some(answer.look), 0));
+                self.out.push_back(Event::Stray(answer.piece));
+            }
+        }
+        self.again.extend((!rest.is_empty()).then_some(rest));
+        if suspects.len() <= SUSPECTS {
+            self.again.extend(suspects.iter().map(|uid| UidSet::from_iter([uid])));
+        } else {
+            self.again.extend(halves(suspects));
+        }
+        self.forget(asked);
+    }
+
+    /// A message was asked for alone, and what came is not what was announced, or nothing came: believed if two looks
+    /// agree.
+    fn looked(&mut self, uid: u32, mut asked: Asked) {
+        let size = self.size(uid);
+        let (before, count) = self.looks.get(&uid).copied().unwrap_or_default();
+        let answer = asked.take(uid);
+        let look = answer.as_ref().map(|answer| answer.look);
+        if let (Some(answer), Some(look)) = (answer, look) {
+            let agree = !answer.twice && before == Some(look) && look.length > 0;
+            // Flags may be nowhere to be had.
+            let whole = !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
+            if agree || whole {
+                self.looks.remove(&uid);
+                let Answer { piece, flags, received, flags_left, .. } = answer;
+                let bare = flags.is_none().then(|| "the server gives it without its flags".to_owned());
+                let flags = flags.unwrap_or_default();
+                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare }));
+                return self.forget(asked);
+            }
+            self.out.push_back(Event::Stray(answer.piece));
+        }
+        self.forget(asked);
+        if count + 1 < LOOKS {
+            self.looks.insert(uid, (look.or(before), count + 1));
+            self.again.push_back(UidSet::from_iter([uid]));
+        } else if self.care.alone.get(&uid).is_some_and(|strikes| strikes.count > 0) {
+            let words = self.care.words(uid).unwrap_or_else(|| why_not(look, size));
+            self.left.push((uid, Left::Refused(words)));
+        } else {
+            self.refused.insert(uid, why_not(look, size));
+        }
+    }
+
+    /// The connection is of no use any more: what is proven stays, and the message that it broke over is remembered.
+    fn broke(&mut self, failure: &Failure) {
+        let sizes = self.sizes;
+        let mut flying = std::mem::take(&mut self.flying);
+        if failure.broke() {
+            let oldest = flying.front();
+            let first = oldest.and_then(Asked::first_missing);
+            self.care.broke(first, oldest.is_some_and(|asked| asked.want.len() == 1), &failure.words);
+        }
+        if let Some(mut oldest) = flying.pop_front() {
+            let size = |uid: u32| {
+                let at = sizes.binary_search_by_key(&uid, |(uid, _)| *uid).ok()?;
+                sizes.get(at).map(|(_, size)| *size).filter(|_| !self.care.unsized_of(uid))
+            };
+            let proven = if self.doubt { UidSet::new() } else { oldest.proven(size) };
+            oldest.want = proven;
+            self.believe(oldest);
+        }
+        flying.into_iter().for_each(|asked| self.forget(asked));
+        std::mem::take(&mut self.waiting).into_iter().for_each(|asked| self.forget(asked));
+        self.drop_strays();
+    }
+
+    /// One message that is not to be had with its flags and date: without them.
+    async fn bare(&mut self, uid: u32, words: &str) -> Result<bool, Failure> {
+        self.flying.push_back(Asked::new(String::new(), UidSet::from_iter([uid])));
+        let (ok, items) = self.ask(&fetch_bare(uid)).await?;
+        for item in items {
+            self.message(item).await?;
+        }
+        self.drop_strays();
+        let Some(mut asked) = self.flying.pop_back() else { return Ok(false) };
+        let answer = asked.take(uid);
+        let size = self.size(uid);
+        self.forget(asked);
+        let Some(answer) = answer else { return Ok(false) };
+        let Answer { piece, look, received, .. } = answer;
+        let fits = look.length > 0 && size.is_none_or(|size| u64::from(size) == look.length);
+        if !ok || self.doubt || answer.is_odd() || !fits {
+            self.out.push_back(Event::Stray(piece));
+            return Ok(false);
+        }
+        let (flags, bare) = (answer.flags.unwrap_or_default(), Some(words.to_owned()));
+        self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left: false, bare }));
+        Ok(true)
+    }
 }
 
 /// Two halves of a set, the second one empty if there is only one message; none of an empty set.
@@ -470,26 +653,4 @@ fn halves(set: &UidSet) -> Vec<UidSet> {
     let half = usize::try_from(set.len().div_ceil(2)).unwrap_or(usize::MAX);
     let (one, other): (UidSet, UidSet) = (set.iter().take(half).collect(), set.iter().skip(half).collect());
     [one, other].into_iter().filter(|half| !half.is_empty()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_end_with_single_messages() {
-        let mut todo = vec![(1..=200).collect::<UidSet>()];
-        let mut singles = UidSet::new();
-        let mut commands = 0;
-        while let Some(set) = todo.pop() {
-            commands += 1;
-            if set.len() == 1 {
-                singles.extend(&set);
-            } else {
-                todo.extend(halves(&set));
-            }
-        }
-        assert_eq!((singles.len(), commands), (200, 399));
-        assert!(halves(&UidSet::new()).is_empty());
-    }
 }

@@ -182,8 +182,11 @@ fn take<'d>(data: &mut &'d [u8], count: usize) -> &'d [u8] {
 }
 
 /// The text before a literal that a line ends with, and its digits. The free text of a status response may
-/// look like a literal and is none.
+/// look like a literal and is none; neither is one what is no untagged response.
 fn literal(response: &[u8]) -> Option<(&[u8], &[u8])> {
+    if !response.starts_with(b"* ") {
+        return None;
+    }
     let line = response.strip_suffix(b"}\r\n")?;
     let open = memchr::memrchr(b'{', line)?;
     let digits = line.get(open + 1..)?;

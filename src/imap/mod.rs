@@ -8,6 +8,7 @@
 
 mod answers;
 mod append;
+mod belief;
 mod care;
 mod command;
 mod date;
@@ -19,6 +20,7 @@ mod items;
 mod layout;
 mod list;
 mod login;
+mod parts;
 mod probe;
 mod quota;
 mod refusal;

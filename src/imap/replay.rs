@@ -42,8 +42,8 @@ pub fn replay<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<Vec<Hear
                 Frame::Data(octets) => Heard::Data(octets),
                 Frame::End => Heard::End,
                 Frame::Response(response) => match sort(response) {
-                    Sorted::Side(line) => Heard::Aside(line),
-                    Sorted::Parser(response) => match Parsed::parse(&response) {
+                    Sorted::Side(line) | Sorted::Unread(line) => Heard::Aside(line),
+                    Sorted::Parser(response, _) => match Parsed::parse(&response) {
                         Ok((_, parsed)) => Heard::Response(format!("{:?}", Response::read(&parsed))),
                         Err(_) => Heard::Aside(response),
                     },

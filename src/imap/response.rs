@@ -9,6 +9,7 @@ use async_imap::imap_proto::{AttributeValue, Capability, MailboxDatum, Outcome, 
 use async_imap::imap_proto::{Response as Parsed, Status as ParsedStatus};
 
 use super::date;
+use super::items::Marks;
 use crate::message::Flags;
 
 /// One response.
@@ -75,6 +76,10 @@ pub(super) struct Item {
     pub(super) gmail: Option<u64>,
     /// A token for a diverted body, or a short body itself.
     pub(super) body: Option<Vec<u8>>,
+    /// Where that begins in the message, if it is a part of it (RFC 3501, 7.4.2: `BODY[]<n>`).
+    pub(super) offset: Option<u32>,
+    /// What its plain form does not show.
+    pub(super) marks: Marks,
 }
 
 impl Response {
@@ -149,8 +154,10 @@ fn item(attributes: &[AttributeValue<'_>]) -> Item {
             AttributeValue::Rfc822Size(value) => item.size = Some(*value),
             AttributeValue::Flags(list) => item.flags = Some(flags(list)),
             AttributeValue::InternalDate(text) => item.received = date::parse(text),
-            AttributeValue::BodySection { section: None, index: _, data: Some(data) }
-            | AttributeValue::Rfc822(Some(data)) => item.body = Some(data.to_vec()),
+            AttributeValue::BodySection { section: None, index, data: Some(data) } => {
+                (item.body, item.offset) = (Some(data.to_vec()), *index);
+            }
+            AttributeValue::Rfc822(Some(data)) => item.body = Some(data.to_vec()),
             _ => {}
         }
     }

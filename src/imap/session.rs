@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use async_imap::Client;
 use tokio::io::AsyncWriteExt;
@@ -25,6 +26,10 @@ const STAYS: &str = "it is tried again; if it stays, tell the server's administr
 
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
 pub(super) const MOST_RESPONSES: u64 = 20_000_000;
+
+/// So often is asked whether a session is in step, and so long is waited for the answer.
+const STEPS: u8 = 3;
+const STEP: Duration = Duration::from_secs(10);
 
 /// A connection that is logged in.
 pub struct Session<T: From<Parcel> + Send + 'static> {
@@ -363,6 +368,29 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
     }
 
+    /// Whether anything came since this was asked last that nobody can read.
+    pub(super) fn take_unread(&mut self) -> bool {
+        self.transport().take_unread()
+    }
+
+    /// Whether the session is in step: a NOOP is answered, nothing that cannot be read comes before that, and nothing
+    /// behind it.
+    pub(super) async fn is_in_step(&mut self) -> Result<bool, Failure> {
+        for _ in 0..STEPS {
+            self.take_unread();
+            let tag = self.send(b"NOOP").await?;
+            let mut late = false;
+            let each = |response| late |= matches!(response, Response::Fetch(item) if item.body.is_some());
+            let Ok(done) = tokio::time::timeout(STEP, self.finish(&tag, each)).await else { return Ok(false) };
+            let done = done?;
+            while self.side_line().is_some() {}
+            if done.ok && !late && !self.take_unread() && self.transport().is_drained() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) async fn run(&mut self, command: &str) -> Result<Done, Failure> {
         let tag = self.send(command.as_bytes()).await?;
         self.finish(&tag, |_| {}).await
@@ -424,7 +452,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     pub(super) async fn response(&mut self) -> Result<Response, Failure> {
         match self.client.read_response().await {
             Ok(Some(response)) => {
-                let response = Response::read(response.parsed());
+                let mut response = Response::read(response.parsed());
+                if let Response::Fetch(item) = &mut response {
+                    item.marks = self.client.get_mut().marks();
+                }
                 if let Response::Status { status: Status::Bye, said } = &response {
                     self.bye = Some(said.text.clone());
                 }

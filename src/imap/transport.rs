@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::framer::{Frame, Framer};
+use super::items::{self, Marks, Reading};
 use crate::message::Parcel;
 use crate::net::Stream;
 
@@ -45,10 +46,37 @@ pub(super) struct Transport<T> {
     /// The first line must be a greeting.
     greeted: bool,
     /// Bodies of the response that is coming in, and of those that are complete.
-    coming: Vec<u64>,
-    came: Vec<u64>,
-    /// Bodies are parts of one message: only their octets are handed on, and counted here.
-    joined: Option<u64>,
+    coming: Vec<Came>,
+    came: Vec<Came>,
+    /// The checksum of the body that is coming in.
+    sum: crc32fast::Hasher,
+    /// Bodies are parts of one message: only their bytes are handed on.
+    joined: bool,
+    /// What is to be known of the response that the parser was given last.
+    marks: Marks,
+    /// Something came that nobody can read.
+    unread: bool,
+    /// Bytes that came since the connection was made, for whoever looks whether anything moves.
+    moved: u64,
+}
+
+/// How far the reading is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    /// Bytes that came so far.
+    pub(super) bytes: u64,
+    /// A response has begun and not ended.
+    pub(super) begun: bool,
+    /// The receiver of bodies is what is waited for.
+    pub(super) held: bool,
+}
+
+/// A body that was handed on: its number, how long it is, and its checksum (CRC-32).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Came {
+    pub(super) piece: u64,
+    pub(super) length: u64,
+    pub(super) sum: u32,
 }
 
 impl<T> fmt::Debug for Transport<T> {
@@ -74,7 +102,11 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
             greeted: true,
             coming: Vec::new(),
             came: Vec::new(),
-            joined: None,
+            sum: crc32fast::Hasher::new(),
+            joined: false,
+            marks: Marks::default(),
+            unread: false,
+            moved: 0,
         }
     }
 
@@ -83,26 +115,39 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
         self.greeted = false;
     }
 
-    /// Bodies that were handed on with the responses that came since this was asked last.
-    pub(super) fn came(&mut self) -> Vec<u64> {
+    /// Bodies that came with the responses since this was asked last.
+    pub(super) fn came(&mut self) -> Vec<Came> {
         std::mem::take(&mut self.came)
     }
 
     /// Bodies that come from now on are parts of one message that the caller begins and ends, or whole again.
     pub(super) fn join_bodies(&mut self, join: bool) {
-        self.joined = join.then_some(0);
+        self.joined = join;
     }
 
-    /// Counts octets of a part that came another way.
-    pub(super) fn count_joined(&mut self, octets: u64) {
-        if let Some(joined) = &mut self.joined {
-            *joined += octets;
-        }
+    /// What is to be known of the response that was read last.
+    pub(super) fn marks(&mut self) -> Marks {
+        std::mem::take(&mut self.marks)
     }
 
-    /// Octets of parts since [`Transport::join_bodies`].
-    pub(super) fn joined(&self) -> u64 {
-        self.joined.unwrap_or(0)
+    /// Whether anything came since this was asked last that nobody can read.
+    pub(super) fn take_unread(&mut self) -> bool {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Whether anything moves.
+    pub(super) fn moved(&self) -> Moved {
+        Moved { bytes: self.moved, begun: !self.framer.is_between(), held: self.pending.is_some() }
+    }
+
+    /// Whether nothing came that was not read.
+    pub(super) fn is_drained(&self) -> bool {
+        self.start == self.end && self.given == self.out.len() && self.framer.is_between()
+    }
+
+    /// How long a read or write may wait.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
     /// Bodies go there from now on; without a receiver they are dropped.
@@ -125,10 +170,7 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
     /// The stream, for TLS to be laid over it. `None` if octets came that nobody asked for: somebody put them
     /// in front of the handshake (RFC 3501, 6.2.1; CVE-2011-0411).
     pub(super) fn into_stream(self) -> Option<Stream> {
-        let clean = self.start == self.end
-            && self.given == self.out.len()
-            && self.side.is_empty()
-            && self.framer.is_between();
+        let clean = self.is_drained() && self.side.is_empty();
         clean.then_some(self.stream)
     }
 
@@ -151,13 +193,18 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
     fn sort(&mut self, response: Vec<u8>) -> io::Result<()> {
         let greets = std::mem::replace(&mut self.greeted, true);
         let response = match sort(response) {
-            Sorted::Side(_) if !greets => return Err(io::Error::other(NoGreeting)),
-            Sorted::Parser(response) => {
+            Sorted::Side(_) | Sorted::Unread(_) if !greets => return Err(io::Error::other(NoGreeting)),
+            Sorted::Parser(response, marks) => {
                 self.out = response;
                 self.given = 0;
+                self.marks = marks;
                 return Ok(());
             }
             Sorted::Side(response) => response,
+            Sorted::Unread(response) => {
+                self.unread = true;
+                response
+            }
         };
         self.side_octets += response.len();
         self.side.push_back(response);
@@ -171,9 +218,11 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
 /// Where a response goes.
 pub(super) enum Sorted {
     /// To the parser, which can read it.
-    Parser(Vec<u8>),
+    Parser(Vec<u8>, Marks),
     /// Aside, for the readers of this room.
     Side(Vec<u8>),
+    /// Aside, and nobody can read it: whatever comes near it is in doubt.
+    Unread(Vec<u8>),
 }
 
 pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
@@ -185,26 +234,30 @@ pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
             }
         }
     }
-    super::answers::date_less(&mut response);
+    match items::read(&response) {
+        Reading::Broken => return Sorted::Unread(response),
+        Reading::Fetch { plain, marks } if is_readable(&plain) => return Sorted::Parser(plain, marks),
+        Reading::Fetch { .. } => return Sorted::Unread(response),
+        Reading::Other => {}
+    }
     if is_readable(&response) {
-        return Sorted::Parser(response);
+        return Sorted::Parser(response, Marks::default());
     }
     if let Some(tidy) = super::answers::tidied(&response).filter(|tidy| is_readable(tidy)) {
-        return Sorted::Parser(tidy);
+        return Sorted::Parser(tidy, Marks::default());
     }
     if let Some(plain) = super::answers::plain_status(&response) {
-        return Sorted::Parser(plain);
+        return Sorted::Parser(plain, Marks::default());
     }
-    match super::items::plain_fetch(&response).filter(|plain| is_readable(plain)) {
-        Some(plain) => Sorted::Parser(plain),
-        None => Sorted::Side(response),
+    if super::answers::is_ours(&response) || items::is_data(&response) {
+        return Sorted::Side(response);
     }
+    Sorted::Unread(response)
 }
 
 /// Whether the parser reads it, and to its end.
 fn is_readable(response: &[u8]) -> bool {
     !super::answers::is_ours(response)
-        && !super::answers::is_date_less(response)
         && memchr::memchr_iter(b'(', response).count() <= LISTS
         && matches!(Response::parse(response), Ok((rest, _)) if rest.is_empty())
 }
@@ -245,24 +298,31 @@ impl<T: From<Parcel> + Send + 'static> AsyncRead for Transport<T> {
                     this.came.append(&mut this.coming);
                     this.sort(response)?;
                 }
-                Some(Frame::Begin(_) | Frame::End) if this.joined.is_some() => {}
-                Some(Frame::Begin(number)) => {
+                Some(Frame::Begin(piece)) => {
                     if this.sink.is_some() {
-                        this.coming.push(number);
+                        this.coming.push(Came { piece, length: 0, sum: 0 });
                     }
-                    this.pending = Some(Parcel::Begin(number));
+                    this.sum = crc32fast::Hasher::new();
+                    this.pending = (!this.joined).then_some(Parcel::Begin(piece));
                 }
                 Some(Frame::Data(data)) => {
-                    if let Some(joined) = &mut this.joined {
-                        *joined += data.len() as u64;
+                    if let Some(coming) = this.coming.last_mut() {
+                        coming.length += data.len() as u64;
+                        this.sum.update(&data);
                     }
                     this.pending = Some(Parcel::Data(data));
                 }
-                Some(Frame::End) => this.pending = Some(Parcel::End),
+                Some(Frame::End) => {
+                    if let Some(coming) = this.coming.last_mut() {
+                        coming.sum = this.sum.clone().finalize();
+                    }
+                    this.pending = (!this.joined).then_some(Parcel::End);
+                }
                 None => {
                     let mut space = ReadBuf::new(&mut this.read);
                     ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
                     (this.start, this.end) = (0, space.filled().len());
+                    this.moved += this.end as u64;
                     if this.end == 0 {
                         // The parser reads this as the end; what was begun is not complete.
                         if this.framer.is_in_body() {
