@@ -12,7 +12,7 @@ use super::folder::Listing;
 use super::strays::{Found, Search, Survey};
 use crate::destination::landing::Order;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Examined, Listed, Session, SourceFolder};
+use crate::imap::{Care, Examined, Listed, Session, SourceFolder};
 use crate::journal::FolderRecord;
 use crate::message::UidSet;
 
@@ -23,6 +23,8 @@ pub(super) struct Part {
     pub(super) record: FolderRecord,
     pub(super) tries: u32,
     pub(super) listing: Listing,
+    /// Messages in it, as STATUS counts them.
+    pub(super) counted: Option<u64>,
 }
 
 impl Part {
@@ -35,15 +37,21 @@ impl Part {
         &self,
         session: &mut Session<Order>,
         known: u32,
+        care: &mut Care,
     ) -> Result<(Examined, Option<(u32, &UidSet)>, Listed), Failure> {
-        let examined = session.examine(&self.folder.wire).await?;
+        // That the server is unwell over one folder says nothing of the others.
+        let own = |failure: Failure| match failure.kind {
+            Kind::Unavailable => Failure { kind: Kind::Folder, ..failure },
+            _ => failure,
+        };
+        let examined = session.examine(&self.folder.wire).await.map_err(own)?;
         let since = match &self.listing {
             Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
             _ => None,
         };
         let listed = match since {
-            Some((uidnext, again)) => session.list_since(uidnext, again).await?,
-            None => session.list_messages(examined).await?,
+            Some((uidnext, again)) => session.list_since(uidnext, again, care).await.map_err(own)?,
+            None => session.list_messages(examined, care).await.map_err(own)?,
         };
         Ok((examined, since, listed))
     }
@@ -186,6 +194,13 @@ impl Board {
         }
         let what = "the server has just numbered the messages of a folder anew";
         Err(Failure::new(Kind::Unavailable, what, "it is tried again"))
+    }
+
+    /// Another folder than this, whoever has it: where it opens, a connection that broke over this one was not at fault.
+    pub(super) fn other_than(&self, wire: &[u8]) -> Option<Vec<u8>> {
+        let inner = self.lock();
+        let mut parts = inner.parts.iter().chain(&inner.later).filter(|part| part.folder.broken.is_none());
+        parts.find(|part| part.folder.wire != wire).map(|part| part.folder.wire.clone())
     }
 
     /// Folders that nobody finished.

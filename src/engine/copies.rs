@@ -11,7 +11,7 @@ use crate::destination::Home;
 use crate::destination::landing::{Order, Placement};
 use crate::destination::maildir::{FileName, Origin, Reflag};
 use crate::failure::Failure;
-use crate::imap::{Examined, Session};
+use crate::imap::{Care, Examined, Session};
 use crate::message::{MessageRef, UidSet};
 
 /// Copies made here are numbered from here, apart from what comes over the wire.
@@ -79,6 +79,7 @@ impl FolderWork<'_> {
         session: &mut Session<Order>,
         progress: &mut Progress,
         examined: Examined,
+        care: &mut Care,
     ) -> Result<(), Failure> {
         if self.poll.is_some() {
             return Ok(());
@@ -97,7 +98,9 @@ impl FolderWork<'_> {
         let unchanged = tells && modseq == progress.record.modseq;
         if !here.is_empty() && !unchanged {
             let since = tells.then_some(progress.record.modseq);
-            for (uid, flags) in session.list_flags(&here, since).await? {
+            let listed = session.list_flags(&here, since, care).await?;
+            progress.bare.extend(listed.failed);
+            for (uid, flags) in listed.found {
                 let change = progress.looked.look(uid, &flags);
                 if change != Reflag::default() {
                     wanted.insert(uid, change);
@@ -105,7 +108,9 @@ impl FolderWork<'_> {
             }
         }
         // What a killed try brought did not come to be written down.
-        for (uid, flags) in session.list_flags(&new, None).await? {
+        let listed = session.list_flags(&new, None, care).await?;
+        progress.bare.extend(listed.failed);
+        for (uid, flags) in listed.found {
             progress.looked.look(uid, &flags);
         }
         let carried = match self.home {
@@ -148,7 +153,8 @@ impl FolderWork<'_> {
         if before != progress.looked || !progress.fresh.is_empty() {
             progress.looked.write(self.account, progress.key, &mut progress.changes);
         }
-        progress.record.modseq = modseq;
+        // What was not to be had is asked for again by the next run.
+        progress.record.modseq = if progress.bare.is_empty() { modseq } else { 0 };
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cut;
 use super::folder::{FolderWork, Progress};
 use crate::failure::Failure;
 use crate::journal::SkippedRecord;
@@ -37,9 +38,20 @@ impl FolderWork<'_> {
 
     /// A message that did not come.
     pub(super) fn except(&self, progress: &mut Progress, id: &str, size: Option<u64>, reason: String) {
+        self.except_as(progress, id, (id, size), reason);
+    }
+
+    /// The same under another key than the name that people see.
+    pub(super) fn except_as(
+        &self,
+        progress: &mut Progress,
+        key: &str,
+        (id, size): (&str, Option<u64>),
+        reason: String,
+    ) {
         let folder = progress.record.name.clone();
-        let record = SkippedRecord { folder, id: id.to_owned(), size, reason, for_good: false };
-        progress.changes.skipped(self.account, progress.key, id, &record);
+        let record = SkippedRecord { folder, id: id.to_owned(), size, reason: cut(&reason), for_good: false };
+        progress.changes.skipped(self.account, progress.key, key, &record);
     }
 }
 

@@ -3,7 +3,7 @@
 //! It refuses to call a folder done while its numbers do not add up.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::at_server::{AtServer, beside, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
+use super::cares::Cares;
 use super::carry::Looked;
 use super::exceptions::too_large_for;
 use super::gmail::Map;
@@ -79,9 +80,6 @@ pub(super) enum Listing {
     },
 }
 
-/// What connections broke over, by folder.
-pub(super) type Cares = Mutex<BTreeMap<u64, Care>>;
-
 /// What became of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Brought {
@@ -91,8 +89,8 @@ pub(super) enum Brought {
     Later,
     /// The destination neither opens nor makes the folder: in its words; and what that means for the messages.
     NoPlace(String, Ledger),
-    /// The connection did not survive that the folder was opened or listed.
-    Broke(Failure),
+    /// The connection did not survive it; whether it is known now over which message, so that another one may go on.
+    Broke(Failure, bool),
 }
 
 /// The state of a folder while it is being brought.
@@ -121,6 +119,8 @@ pub(super) struct Progress {
     pub(super) twice: u64,
     /// What came just now.
     pub(super) fresh: UidSet,
+    /// Messages whose flags are not to be had: why.
+    pub(super) bare: BTreeMap<u32, String>,
     /// What lands now was copied here, and not fetched.
     pub(super) copying: bool,
     there: AtServer,
@@ -143,12 +143,13 @@ impl FolderWork<'_> {
             Some(record) => FolderRecord { note: part.record.note.clone(), ..record },
             None => part.record.clone(),
         };
-        let (examined, since, mut listed) = match part.list(session, record.uidvalidity).await {
-            Err(failure) if failure.broke() => return Ok(Brought::Broke(failure)),
-            listed => listed?,
-        };
         let origin = Origin::imap(self.account, &folder.wire, self.era);
         let key = origin.folder;
+        let mut care = self.care(key)?;
+        let (examined, since, mut listed) = match part.list(session, record.uidvalidity, &mut care).await {
+            Err(failure) if failure.broke() => return self.broke(key, care, (None, failure)).await,
+            listed => listed?,
+        };
         if let Some(map) = self.gmail {
             listed.messages.retain(|(uid, _)| map.shows(key, *uid));
         }
@@ -196,6 +197,7 @@ impl FolderWork<'_> {
             },
             twice: 0,
             fresh: UidSet::new(),
+            bare: BTreeMap::new(),
             copying: false,
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
@@ -345,9 +347,7 @@ impl FolderWork<'_> {
             todo.sort_unstable();
         }
         if todo.is_empty() {
-            self.carry(session, &mut progress, examined).await?;
-            self.finish(&mut progress).await?;
-            return Ok(Brought::Done);
+            return self.end(session, &mut progress, examined, care).await;
         }
         let granted = match self.budget {
             Some(budget) => budget.take(todo.iter().map(|(_, size)| u64::from(*size))),
@@ -357,24 +357,25 @@ impl FolderWork<'_> {
         todo.truncate(granted);
         progress.record.open = true;
         self.save(&mut progress).await?;
-        let mut care = self.care(key).unwrap_or_default();
+        let before = progress.done.len();
         let fetched = self.fetch(session, &mut progress, &todo, &mut care).await;
-        self.keep_care(key, care, fetched.is_ok());
         // Whatever happened, what was committed is recorded.
         while let Some(answer) = progress.waiting.pop_front() {
             let receipts = self.landing.settled(answer).await?;
             self.receive(&mut progress, receipts).await?;
         }
-        fetched?;
+        if let Err(failure) = fetched {
+            let brought = usize::try_from(progress.done.len() - before).unwrap_or(usize::MAX);
+            return self.broke(key, care, (Some(brought), failure)).await;
+        }
+        self.keep_care(key, care.clone(), true).await?;
         if let Some(budget) = spent {
             return Err(budget.enough());
         }
         if later {
             return Ok(Brought::Later);
         }
-        self.carry(session, &mut progress, examined).await?;
-        self.finish(&mut progress).await?;
-        Ok(Brought::Done)
+        self.end(session, &mut progress, examined, care).await
     }
 
     async fn fetch(
@@ -400,6 +401,8 @@ impl FolderWork<'_> {
                         message.flags.recent |= !message.flags.seen;
                         message.flags.keywords.extend(poll.icon.as_ref().map(|icon| format!("icon-{icon}")));
                     }
+                    progress.lost_keywords += u64::from(message.flags_left);
+                    progress.bare.extend(message.bare.take().map(|words| (message.uid, words)));
                     if self.poll.is_none() {
                         progress.looked.look(message.uid, &message.flags);
                         progress.fresh.insert(message.uid);
@@ -470,19 +473,6 @@ impl FolderWork<'_> {
 
     fn there(&self, key: u64) -> Result<AtServer, Failure> {
         AtServer::read(self.journal, self.account, key)
-    }
-
-    fn care(&self, folder: u64) -> Option<Care> {
-        self.cares.lock().ok()?.get(&folder).cloned()
-    }
-
-    fn keep_care(&self, folder: u64, care: Care, done: bool) {
-        let Ok(mut cares) = self.cares.lock() else { return };
-        if care.is_needed() && !done {
-            cares.insert(folder, care);
-        } else {
-            cares.remove(&folder);
-        }
     }
 
     pub(super) async fn receive(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -11,7 +12,8 @@ use super::arrival::arrived;
 use super::at_server::{special_places, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
-use super::folder::{Brought, Cares, FolderWork, Listing};
+use super::cares::Cares;
+use super::folder::{Brought, FolderWork, Listing};
 use super::found::Found;
 use super::gmail::{self, Map};
 use super::meter::Meter;
@@ -25,15 +27,17 @@ use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::destination::place::{Naming, place};
 use crate::failure::{Failure, Kind, Reach};
-use crate::imap::{Session, SourceFolder, matches};
+use crate::imap::{Session, SourceFolder, matches, sum};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
 use crate::message::FolderPath;
 use crate::migration::Ledger;
 
 /// A folder that cannot be read is tried so often in one try of the migration.
-const FOLDER_TRIES: u32 = 2;
+const FOLDER_TRIES: u32 = 3;
 /// One over which connections break is given up after so many of them.
 const FOLDER_BREAKS: u32 = 3;
+/// Before a folder is tried again and nothing else is left to do: so long for each try before.
+const SPACE: Duration = Duration::from_secs(2);
 
 /// Everything the workers of one try share.
 pub(super) struct Shared {
@@ -98,18 +102,25 @@ pub(super) async fn migrate(
         return Err(none_fits(all, &account.job));
     }
     tally.checked(folders.len() as u64);
-    match session.count(&folders).await {
-        Ok(counted) => tally.counted(counted),
+    let counts = match session.count(&folders).await {
+        Ok(counts) => counts,
         // One of them is enough for that; whoever opens them finds out which.
-        Err(failure) if failure.broke() => session = means.imap(&account).await?,
+        Err(failure) if failure.broke() => {
+            session = means.imap(&account).await?;
+            Vec::new()
+        }
         Err(failure) => return Err(failure),
-    }
+    };
+    tally.counted(sum(&counts, &folders).filter(|_| !counts.is_empty()));
+    let mut counts: BTreeMap<Vec<u8>, u64> =
+        folders.iter().zip(counts).filter_map(|(folder, count)| Some((folder.wire.clone(), count?))).collect();
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
     let naming = home.naming().await?;
     let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
-    let parts = intend(&means, &account, &home, parts).await?;
+    let mut parts = intend(&means, &account, &home, parts).await?;
+    parts.iter_mut().for_each(|part| part.counted = counts.remove(&part.folder.wire));
     let map = if gmail {
         let keys = parts
             .iter()
@@ -277,7 +288,7 @@ pub(super) fn folders_of(
             ledger: Ledger::default(),
             ..old
         };
-        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole });
+        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole, counted: None });
     }
     Ok(parts)
 }
@@ -395,7 +406,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     while let Some(mut claim) = shared.board.next().await? {
         let Some(part) = claim.part() else { continue };
         if let Some(why) = &part.folder.broken {
-            give_up(&shared, part, (Kind::Folder, &not_read(why)), ONE).await?;
+            give_up(&shared, part, (Kind::Folder, &not_read(why)), part.unread()).await?;
             claim.finish();
             continue;
         }
@@ -418,20 +429,23 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                     claim.finish();
                 }
             }
-            Ok(Brought::Broke(failure)) => {
+            Ok(Brought::Broke(_, true)) => session = shared.again(&part.folder).await?,
+            Ok(Brought::Broke(failure, false)) => {
                 let reason = not_read(&failure.words);
                 session = shared.another(&part.folder.wire, failure).await?;
                 part.tries += 1;
                 if part.tries >= FOLDER_BREAKS {
-                    give_up(&shared, part, (Kind::Unavailable, &reason), ONE).await?;
+                    give_up(&shared, part, (Kind::Unavailable, &reason), part.unread()).await?;
                     claim.finish();
                 }
             }
             Err(failure) if failure.reach() == Reach::Folder => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
-                    give_up(&shared, part, (Kind::Folder, &not_read(&failure.words)), ONE).await?;
+                    give_up(&shared, part, (Kind::Folder, &not_read(&failure.words)), part.unread()).await?;
                     claim.finish();
+                } else if shared.board.other_than(&part.folder.wire).is_none() {
+                    tokio::time::sleep(SPACE * part.tries).await;
                 }
             }
             Err(failure) => return Err(failure),
@@ -448,11 +462,19 @@ impl Shared {
         }
     }
 
+    /// Another connection, after one that broke over a message of this folder. The longer nothing came, the later.
+    async fn again(&self, folder: &SourceFolder) -> Result<Session<Order>, Failure> {
+        let key = Origin::imap(&self.account.name, &folder.wire, self.account.era).folder;
+        let vain = self.cares.lock().ok().and_then(|cares| Some(cares.get(&key)?.in_vain())).unwrap_or_default();
+        tokio::time::sleep(Duration::from_secs(1 << vain.min(3))).await;
+        self.means.imap(&self.account).await
+    }
+
     /// Another connection, after one that broke over a folder: only where another folder opens it is this one's fault.
     async fn another(&self, wire: &[u8], failure: Failure) -> Result<Session<Order>, Failure> {
         let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
-        let inbox = || Some(b"INBOX".to_vec());
-        let Some(proof) = opened.or_else(inbox).filter(|proof| proof != wire) else { return Err(failure) };
+        let other = || self.board.other_than(wire).or_else(|| Some(b"INBOX".to_vec()));
+        let Some(proof) = opened.filter(|opened| opened != wire).or_else(other).filter(|proof| proof != wire) else { return Err(failure) };
         let mut session = self.means.imap(&self.account).await?;
         match session.examine(&proof).await {
             Err(other) if other.broke() => Err(failure),
@@ -462,8 +484,14 @@ impl Shared {
     }
 }
 
-/// A folder that cannot be read counts as one message: nobody knows how many there are.
-const ONE: Ledger = Ledger { seen: 1, failed: 1, imported: 0, already_there: 0, skipped: 0, vanished: 0 };
+impl Part {
+    /// The numbers of a folder that cannot be read: its messages, if they are counted. Numbers are in messages: a folder
+    /// of which nobody knows how many it has is told as a folder.
+    fn unread(&self) -> Ledger {
+        let counted = self.counted.unwrap_or(0);
+        Ledger { seen: counted, failed: counted, ..Ledger::default() }
+    }
+}
 
 fn not_read(words: &str) -> String {
     format!("the folder cannot be read: {words}")
@@ -498,6 +526,9 @@ async fn give_up(
     shared.means.journal.commit(changes).await?;
     let numbers = FolderNumbers { ledger, done: true, ..FolderNumbers::default() };
     shared.tally.set(key, numbers);
+    if ledger.seen == 0 {
+        shared.tally.unread(&format!("{}: {reason}", part.folder.path));
+    }
     shared.tally.hindered(ledger.failed, Failure::new(kind, reason, "it is tried again"));
     Ok(())
 }
@@ -564,5 +595,5 @@ pub(super) fn begin(
     for (key, id, _) in means.journal.skipped(account)? {
         changes.not_skipped(account, key, &id);
     }
-    Ok(())
+    means.journal.forgive(account, changes)
 }

@@ -10,6 +10,7 @@ mod backup_there;
 mod belonging;
 mod board;
 mod budget;
+mod cares;
 mod carry;
 mod carry_there;
 mod closing;

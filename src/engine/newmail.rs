@@ -10,7 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::board::{Board, Part};
 use super::budget::Budget;
-use super::folder::{Cares, Listing};
+use super::cares::Cares;
+use super::folder::Listing;
 use super::maildrop::placed;
 use super::meter::Meter;
 use super::migrate::{Shared, chosen, none_fits, work_all};
@@ -23,7 +24,7 @@ use crate::account::{Account, Poll};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::destination::place::Placed;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap::{Session, SourceFolder, Standing};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
 use crate::message::UidSet;
@@ -94,6 +95,8 @@ pub(super) async fn run(
     shared.proofs.tell(&account.name, &mut changes);
     let kept = means.journal.commit(changes).await;
     let result = result.and(kept);
+    let unread = tally.unread_folders().map(|words| Failure::new(Kind::Unavailable, words, "it is tried again"));
+    let result = result.and(unread.map_or(Ok(()), Err));
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);
@@ -132,8 +135,14 @@ fn plan(
             ..old
         };
         match need {
-            Some(listing) => parts.push_back(Part { folder, record, tries: 0, listing }),
-            None if shrunk => fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole }),
+            Some(listing) => {
+                let counted = standing.map(|standing| standing.messages);
+                parts.push_back(Part { folder, record, tries: 0, listing, counted });
+            }
+            None if shrunk => {
+                let counted = standing.map(|standing| standing.messages);
+                fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole, counted });
+            }
             None => {}
         }
     }

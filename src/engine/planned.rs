@@ -11,7 +11,7 @@ use crate::destination::landing::Order;
 use crate::destination::maildir::{Folder, Mailbox, Origin};
 use crate::destination::place::Naming;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Session, Software, SourceFolder};
+use crate::imap::{Care, Session, Software, SourceFolder};
 use crate::journal::Side;
 use crate::message::{FolderPath, UidSet};
 use crate::settings::OnFailure;
@@ -206,7 +206,7 @@ async fn count(
 ) -> Result<u64, Failure> {
     let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
     let examined = session.examine(&folder.wire).await?;
-    let listed = session.list_messages(examined).await?;
+    let listed = session.list_messages(examined, &mut Care::default()).await?;
     let same = means.journal.folders(&account.name)?.get(&key).map(|record| record.uidvalidity);
     let is_here = belonging::elsewhere(means, account)?.is_none();
     let done = match same {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::folder::Cares;
+use super::cares::Cares;
 use super::maildrop::{self, Errand, directory_of, placed};
 use super::meter::Meter;
 use super::{Means, belonging, newmail};

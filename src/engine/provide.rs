@@ -125,9 +125,9 @@ impl Means {
         let mut session: imap::Session<Parcel> = server.connect().await?;
         let folders = session.folders().await.map_err(at_home)?;
         let counted = folders.iter().all(|folder| folder.broken.is_none());
-        let messages = session.count(&folders).await.map_err(at_home)?;
+        let counts = session.count(&folders).await.map_err(at_home)?;
         session.close().await;
-        Ok(counted && messages == Some(0))
+        Ok(counted && imap::sum(&counts, &folders) == Some(0))
     }
 
     /// Whether the login of a mailbox at a server that was to be made here is not there, or not any more: then nothing

@@ -26,6 +26,9 @@ struct Numbers {
     /// Messages that were refused for now, and what was said first.
     hindered: u64,
     hindrance: Option<Failure>,
+    /// Folders that cannot be read and whose messages nobody counted, and what was said of the first.
+    unread: u64,
+    unread_first: Option<String>,
 }
 
 /// The numbers of one folder.
@@ -140,6 +143,24 @@ impl Tally {
         });
     }
 
+    /// A folder cannot be read, and nobody knows how many messages it has.
+    pub(super) fn unread(&self, words: &str) {
+        self.with(|numbers| {
+            numbers.unread += 1;
+            numbers.unread_first.get_or_insert_with(|| words.to_owned());
+        });
+    }
+
+    /// What is to be said of such folders.
+    pub(super) fn unread_folders(&self) -> Option<String> {
+        let numbers = self.0.lock().ok()?;
+        let first = numbers.unread_first.as_ref()?;
+        Some(match numbers.unread {
+            1 => format!("1 folder failed: {first}"),
+            many => format!("{many} folders failed, the first one is {first}"),
+        })
+    }
+
     /// Where nothing came and all of it was refused, one cause stands behind that, which has to be told as that.
     ///
     /// # Errors
@@ -149,7 +170,8 @@ impl Tally {
         let nothing = ledger.imported + ledger.already_there == 0;
         let Ok(numbers) = self.0.lock() else { return Ok(()) };
         // One message may be to blame itself.
-        let all = ledger.failed > 1 && numbers.hindered >= ledger.failed;
+        let many = ledger.failed > 1 || (numbers.unread > 0 && ledger.seen == ledger.failed);
+        let all = many && numbers.hindered >= ledger.failed;
         match &numbers.hindrance {
             Some(failure) if nothing && all => Err(failure.clone()),
             _ => Ok(()),

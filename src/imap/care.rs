@@ -135,6 +135,16 @@ impl Care {
         self.size_breaks >= BREAKS
     }
 
+    /// Whether a connection broke over sizes, or messages have none: they are asked for one by one then.
+    pub(super) fn has_trouble_with_sizes(&self) -> bool {
+        self.size_breaks > 0 || !self.no_size.is_empty()
+    }
+
+    /// Whether a connection broke over flags.
+    pub(super) fn has_trouble_with_flags(&self) -> bool {
+        self.flag_breaks > 0
+    }
+
     /// The listing tells no size of it.
     pub(super) fn unsized_is(&mut self, uid: u32) {
         self.unsized_.insert(uid);
@@ -162,6 +172,17 @@ impl Care {
     pub fn is_needed(&self) -> bool {
         let own = Care { unsized_: self.unsized_.clone(), ..Care::default() };
         *self != own
+    }
+
+    /// Whether anything is held against a message or the folder that was not held before.
+    pub fn differs_from(&self, before: &Care) -> bool {
+        let own = |care: &Care| Care { unsized_: UidSet::new(), vain: 0, ..care.clone() };
+        own(self) != own(before)
+    }
+
+    /// Connections in a row that broke and brought nothing.
+    pub fn in_vain(&self) -> u8 {
+        self.vain
     }
 
     /// What outlives the daemon: what is held against which message.

@@ -30,6 +30,13 @@ pub(super) fn pieces(set: &UidSet) -> Vec<UidSet> {
     ranges.chunks(200).map(piece).collect()
 }
 
+/// Two halves of a set, the second one empty if there is only one message; none of an empty set.
+pub(super) fn halves(set: &UidSet) -> Vec<UidSet> {
+    let half = usize::try_from(set.len().div_ceil(2)).unwrap_or(usize::MAX);
+    let (one, other): (UidSet, UidSet) = (set.iter().take(half).collect(), set.iter().skip(half).collect());
+    [one, other].into_iter().filter(|half| !half.is_empty()).collect()
+}
+
 /// `UID FETCH` of whole messages without setting `\Seen`.
 pub(super) fn fetch_bodies(uids: &UidSet) -> String {
     format!("UID FETCH {uids} (UID FLAGS INTERNALDATE BODY.PEEK[])")
@@ -55,5 +62,22 @@ mod tests {
         for bad in [&b"a\r\nA2 DELETE x"[..], b"\0", b"a\nb"] {
             assert_eq!(quoted(bad), None);
         }
+    }
+
+    #[test]
+    fn halves_end_with_single_messages() {
+        let mut todo = vec![(1..=200).collect::<UidSet>()];
+        let mut singles = UidSet::new();
+        let mut commands = 0;
+        while let Some(set) = todo.pop() {
+            commands += 1;
+            if set.len() == 1 {
+                singles.extend(&set);
+            } else {
+                todo.extend(halves(&set));
+            }
+        }
+        assert_eq!((singles.len(), commands), (200, 399));
+        assert!(halves(&UidSet::new()).is_empty());
     }
 }

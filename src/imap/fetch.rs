@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::belief::{Answer, Asked, LOOKS, Look, Verdict, why_not};
 use super::care::{Care, STRIKES};
-use super::command::{fetch_bare, fetch_bodies, pieces};
+use super::command::{fetch_bare, fetch_bodies, halves, pieces};
 use super::refusal::{quote, refusal};
 use super::response::{Item, Response};
 use super::session::Session;
@@ -29,8 +29,8 @@ const INLINE: u64 = 1 << 63;
 /// So many messages that make a command doubtful are asked for alone at once; of more, half.
 const SUSPECTS: u64 = 8;
 /// A server that is silent so long within an answer, or before one, is given something to answer.
-const SILENCE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = if cfg!(test) { Duration::from_millis(2) } else { Duration::from_secs(3) };
+const PATIENCE: Duration = SILENCE.saturating_mul(5);
 /// That often at most.
 const NUDGES: u8 = 4;
 /// Answers to one question that are looked at.
@@ -183,6 +183,8 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
                 Err(failure) if failure.kind == Kind::Destination => return Err(failure),
                 Err(failure) => {
                     self.broke(&failure);
+                    // What was coming in does not come to its end.
+                    let _ = self.parcel(Parcel::Abandon).await;
                     self.broken = Some(failure);
                 }
             }
@@ -646,11 +648,4 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left: false, bare }));
         Ok(true)
     }
-}
-
-/// Two halves of a set, the second one empty if there is only one message; none of an empty set.
-fn halves(set: &UidSet) -> Vec<UidSet> {
-    let half = usize::try_from(set.len().div_ceil(2)).unwrap_or(usize::MAX);
-    let (one, other): (UidSet, UidSet) = (set.iter().take(half).collect(), set.iter().skip(half).collect());
-    [one, other].into_iter().filter(|half| !half.is_empty()).collect()
 }

@@ -59,6 +59,12 @@ const BY_NAME: [(&str, &[&str]); 5] = [
     ("archive", &["archive", "archives", "archiv", "보관함", "アーカイブ", "архив"]),
 ];
 
+/// The messages in all folders, where those of each are known. A folder that cannot even be asked for has none.
+pub fn sum(counts: &[Option<u64>], folders: &[SourceFolder]) -> Option<u64> {
+    let asked = counts.iter().zip(folders).filter(|(_, folder)| folder.broken.is_none());
+    asked.map(|(count, _)| *count).try_fold(0u64, |sum, count| Some(sum.saturating_add(count?)))
+}
+
 impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// Every folder that can hold messages, in the order of the server.
     ///
@@ -172,30 +178,35 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(standings)
     }
 
-    /// The messages in all of `folders`, asked for in a few round trips. `None`: the server does not tell.
+    /// The messages in each of `folders`, asked for in a few round trips. `None`: the server does not tell.
     ///
     /// # Errors
     /// The connection failed.
-    pub async fn count(&mut self, folders: &[SourceFolder]) -> Result<Option<u64>, Failure> {
-        let mut sum = Some(0u64);
+    pub async fn count(&mut self, folders: &[SourceFolder]) -> Result<Vec<Option<u64>>, Failure> {
+        let mut counts = Vec::with_capacity(folders.len());
         for window in folders.chunks(STATUS_WINDOW) {
             let mut tags = Vec::new();
-            for folder in window.iter().filter(|folder| folder.broken.is_none()) {
-                if let Some(name) = quoted(&folder.wire) {
-                    tags.push(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?);
-                }
+            for folder in window {
+                let name = quoted(&folder.wire).filter(|_| folder.broken.is_none());
+                tags.push(match name {
+                    Some(name) => Some(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?),
+                    None => None,
+                });
             }
             for tag in tags {
+                let Some(tag) = tag else {
+                    counts.push(None);
+                    continue;
+                };
                 let done = self.finish(&tag, |_| {}).await?;
                 let mut count = None;
                 while let Some(line) = self.side_line() {
                     count = answers::status_messages(&line).or(count);
                 }
-                let count = count.filter(|_| done.ok);
-                sum = sum.zip(count).map(|(sum, count)| sum.saturating_add(count));
+                counts.push(count.filter(|_| done.ok));
             }
         }
-        Ok(sum)
+        Ok(counts)
     }
 
     fn sort_out(&self, lines: Vec<ListLine>, subscribed: &BTreeSet<Vec<u8>>) -> Vec<SourceFolder> {

@@ -31,11 +31,12 @@ mod shelf;
 mod transport;
 
 pub use append::{Appended, Letter, written_flags};
-pub use care::Care;
+pub use care::{Care, Strikes};
 pub use date::parse as internal_date;
 pub use delete::Deleted;
 pub use fetch::{Event, Fetch, Fetched, Left};
-pub use folders::{SourceFolder, Standing, matches};
+pub use folders::{SourceFolder, Standing, matches, sum};
+pub use list::ListedFlags;
 pub use layout::{Layout, Software};
 pub use replay::{Heard, folder, replay};
 pub use session::{Detail, Examined, Listed, Session};

@@ -27,9 +27,12 @@ const STAYS: &str = "it is tried again; if it stays, tell the server's administr
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
 pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 
+/// A command that may make the server read a whole folder has so long.
+const LONG: Duration = Duration::from_secs(300);
+
 /// So often is asked whether a session is in step, and so long is waited for the answer.
 const STEPS: u8 = 3;
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = if cfg!(test) { Duration::from_millis(15) } else { Duration::from_secs(10) };
 
 /// A connection that is logged in.
 pub struct Session<T: From<Parcel> + Send + 'static> {
@@ -297,6 +300,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             ));
         };
         let command = if writing { b"SELECT ".as_slice() } else { b"EXAMINE " };
+        // Servers read a whole folder first, which takes minutes (gromox#244).
+        let usual = self.be_patient();
         let tag = self.send(&[command, quoted.as_slice()].concat()).await?;
         let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, None, None, None);
         let done = self
@@ -310,6 +315,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 _ => {}
             })
             .await?;
+        self.transport().stream().set_stall(usual);
         if !done.ok {
             return Err(refusal("the server does not open it", &done.text, Kind::Folder, ""));
         }
@@ -322,6 +328,31 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             _ => Err(folder_failure(
                 "the server gives it no UIDVALIDITY, so its messages cannot be told apart".to_owned(),
             )),
+        }
+    }
+
+    /// From now on silence is borne for minutes; returns how long it was borne before.
+    pub(super) fn be_patient(&mut self) -> Duration {
+        let stream = self.transport().stream();
+        let usual = stream.stall();
+        stream.set_stall(usual.max(LONG));
+        usual
+    }
+
+    /// A session that is logged in, with a server in memory.
+    #[cfg(test)]
+    pub(super) fn with(stream: Stream, capabilities: &[&str]) -> Self {
+        Session {
+            client: Client::new(Transport::new(stream)),
+            tags: 0,
+            capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
+            namespaces: Namespaces::default(),
+            software: Software::Other,
+            host: "memory".to_owned(),
+            port: 143,
+            hint: String::new(),
+            bye: None,
+            challenge: None,
         }
     }
 
@@ -360,11 +391,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     pub(super) fn all_read(&mut self) -> Result<(), Failure> {
         match self.unread() {
             None => Ok(()),
-            Some(line) => {
-                let words =
-                    format!("the server lists a message in words that cannot be read: {}", quote(&line));
-                Err(Failure::new(Kind::Folder, words, "tell the server's administrator"))
-            }
+            Some(line) => Err(super::list::unreadable(&line)),
         }
     }
 

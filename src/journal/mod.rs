@@ -18,7 +18,7 @@ mod store;
 pub use member::{Belonging, Proof};
 pub use records::{
     Arrived, Changes, Finish, FolderRecord, FolderState, IdMark, MigrationRecord, PollRecord, RunRecord,
-    SkippedRecord, SourceRecord, Uidls,
+    SkippedRecord, SourceRecord, StrikeRecord, Uidls,
 };
 pub use side::{Side, Turn};
 pub use standing::Standing;

@@ -34,6 +34,12 @@ impl Stream {
         Stream(Inner::Plain(Watched::new(Wire::Local(socket))))
     }
 
+    /// A connection to a peer in memory.
+    #[cfg(test)]
+    pub(crate) fn memory(peer: tokio::io::DuplexStream) -> Stream {
+        Stream(Inner::Plain(Watched::new(Wire::Memory(peer))))
+    }
+
     pub(super) fn tls(tls: TlsStream<Watched>) -> Stream {
         Stream(Inner::Tls(Box::new(tls)))
     }
@@ -49,6 +55,14 @@ impl Stream {
     /// Whether TLS protects this connection.
     pub fn is_secure(&self) -> bool {
         matches!(self.0, Inner::Tls(_))
+    }
+
+    /// How long a read or write may wait.
+    pub fn stall(&self) -> Duration {
+        match &self.0 {
+            Inner::Plain(watched) => watched.stall,
+            Inner::Tls(tls) => tls.get_ref().0.stall,
+        }
     }
 
     /// From now on, a read or write fails with [`io::ErrorKind::TimedOut`] after waiting so long.
@@ -102,6 +116,9 @@ impl AsyncWrite for Stream {
 enum Wire {
     Tcp(TcpStream),
     Local(UnixStream),
+    /// A peer in memory, for tests of what speaks over a stream.
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
 }
 
 /// The wire with its clocks: one for the reader, one for the writer.
@@ -155,6 +172,8 @@ impl AsyncRead for Wire {
         match self.get_mut() {
             Wire::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Wire::Local(socket) => Pin::new(socket).poll_read(cx, buf),
+            #[cfg(test)]
+            Wire::Memory(memory) => Pin::new(memory).poll_read(cx, buf),
         }
     }
 }
@@ -164,6 +183,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Wire::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Wire::Local(socket) => Pin::new(socket).poll_write(cx, buf),
+            #[cfg(test)]
+            Wire::Memory(memory) => Pin::new(memory).poll_write(cx, buf),
         }
     }
 
@@ -176,6 +197,8 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Wire::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Wire::Local(socket) => Pin::new(socket).poll_shutdown(cx),
+            #[cfg(test)]
+            Wire::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::account::Source;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Layout, Session, SourceFolder};
+use crate::imap::{Care, Layout, Session, SourceFolder};
 use crate::message::{Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
@@ -170,7 +170,7 @@ impl Server {
             let mut there = UidSet::new();
             match examined {
                 Ok(examined) if examined.uidvalidity == *uidvalidity => {
-                    let listed = session.list_messages(examined).await.map_err(at_home)?;
+                    let listed = session.list_messages(examined, &mut Care::default()).await.map_err(at_home)?;
                     listed.messages.iter().for_each(|(uid, _)| {
                         there.insert(*uid);
                     });

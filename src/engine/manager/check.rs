@@ -153,7 +153,7 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
     let chosen = chosen(folders.clone(), &account.job);
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
     let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };
-    let messages = session.count(&folders).await?;
+    let messages = imap::sum(&session.count(&folders).await?, &folders);
     if messages.is_none() {
         opens_any(&mut session, &folders).await?;
     }

@@ -343,7 +343,8 @@ impl Manager {
             let ended = match &result {
                 Ok(_) if record.ledger.adds_up() => {
                     record.state = Stage::Completed;
-                    record.error = gone_since(&means, account, record);
+                    let unread = entry.tally.as_deref().and_then(Tally::unread_folders);
+                    record.error = gone_since(&means, account, record).or(unread.map(|words| cut(&words)));
                     record.next_try_at = None;
                     record.finished_at = Some(now());
                     record.completed_at = record.finished_at;

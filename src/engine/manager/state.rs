@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::folder::Cares;
+use super::super::cares::Cares;
 use super::super::meter::Meter;
 use super::super::tally::Tally;
 use super::denial::Denial;
