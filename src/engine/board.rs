@@ -25,6 +25,8 @@ pub(super) struct Part {
     pub(super) listing: Listing,
     /// Messages in it, as STATUS counts them.
     pub(super) counted: Option<u64>,
+    /// It is listed once more, for something in its list was not there.
+    pub(super) again: bool,
 }
 
 impl Part {

@@ -85,6 +85,8 @@ pub(super) enum Listing {
 pub(super) enum Brought {
     /// Everything that can be brought has been.
     Done,
+    /// Messages were listed that are not there: the list is looked at once more.
+    Again,
     /// It has new mail, and the other folders have to be listed first.
     Later,
     /// The destination neither opens nor makes the folder: in its words; and what that means for the messages.
@@ -369,6 +371,10 @@ impl FolderWork<'_> {
             return self.broke(key, care, (Some(brought), failure)).await;
         }
         self.keep_care(key, care.clone(), true).await?;
+        if progress.record.ledger.vanished > 0 && !part.again {
+            // They went, or the list was wrong: then it has left out others.
+            return Ok(Brought::Again);
+        }
         if let Some(budget) = spent {
             return Err(budget.enough());
         }

@@ -288,7 +288,7 @@ pub(super) fn folders_of(
             ledger: Ledger::default(),
             ..old
         };
-        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole, counted: None });
+        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole, counted: None, again: false });
     }
     Ok(parts)
 }
@@ -421,6 +421,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                 claim.finish();
             }
             Ok(Brought::Later) => claim.put_off(),
+            Ok(Brought::Again) => part.again = true,
             Ok(Brought::NoPlace(words, ledger)) => {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {

@@ -137,11 +137,11 @@ fn plan(
         match need {
             Some(listing) => {
                 let counted = standing.map(|standing| standing.messages);
-                parts.push_back(Part { folder, record, tries: 0, listing, counted });
+                parts.push_back(Part { folder, record, tries: 0, listing, counted, again: false });
             }
             None if shrunk => {
                 let counted = standing.map(|standing| standing.messages);
-                fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole, counted });
+                fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole, counted, again: false });
             }
             None => {}
         }

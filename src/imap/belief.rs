@@ -11,7 +11,7 @@ use super::transport::Came;
 use crate::message::{Flags, UidSet};
 
 /// A message that is asked for alone so often without an answer that adds up is given up.
-pub(super) const LOOKS: u8 = 3;
+pub(super) const LOOKS: u8 = 4;
 
 /// What one look at a message saw: how many bytes, and their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Asked {
                 None => drop(missing.insert(uid)),
                 // Flags may come with it when it is asked for alone.
                 Some(answer) if answer.is_odd() || answer.flags.is_none() => drop(faulty.insert(uid)),
-                Some(answer) if !fits(answer, sizes(uid), unread) => drop(differ.insert(uid)),
+                Some(answer) if !fits(answer, sizes(uid)) => drop(differ.insert(uid)),
                 Some(_) => {}
             }
         }
@@ -163,7 +163,7 @@ impl Asked {
             let answer = self.answers.get(came);
             asked == *came
                 && answer.is_some_and(|a| {
-                    !a.is_odd() && a.flags.is_some() && sizes(**came).is_some_and(|s| u64::from(s) == a.look.length)
+                    !a.is_odd() && a.flags.is_some() && fits(a, sizes(**came))
                 })
         });
         let mut proven: Vec<u32> = in_order.map(|(uid, _)| uid).collect();
@@ -179,12 +179,9 @@ impl Asked {
     }
 }
 
-/// Whether a body is as long as it was announced. One without bytes is no message unless it was announced so.
-pub(super) fn fits(answer: &Answer, size: Option<u32>, unread: bool) -> bool {
-    match size {
-        Some(size) => u64::from(size) == answer.look.length,
-        None => answer.look.length > 0 && !unread,
-    }
+/// Whether a body is as long as it was announced. Where nothing was announced, only a second look tells.
+fn fits(answer: &Answer, size: Option<u32>) -> bool {
+    size.is_some_and(|size| u64::from(size) == answer.look.length)
 }
 
 /// Why a message is not believed, in words.
@@ -240,6 +237,7 @@ mod tests {
         without.hear_ahead(3, Some(Flags::default()), None);
         assert_eq!(without.verdict(ten, false), Verdict::Whole);
         assert_eq!(asked(&all).verdict(|_| None, true), Verdict::Doubtful((1..=4).collect()));
+        assert_eq!(asked(&all).verdict(|_| None, false), Verdict::Differs((1..=4).collect()));
     }
 
     #[test]

@@ -71,6 +71,14 @@ pub enum Event {
     Stray(u64),
 }
 
+/// What was seen of a message so far.
+#[derive(Debug, Clone, Default)]
+struct Looks {
+    seen: Vec<Look>,
+    /// How often it was asked for alone.
+    alone: u8,
+}
+
 /// A running fetch.
 pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     pub(super) session: &'s mut Session<T>,
@@ -84,12 +92,14 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     pub(super) flying: VecDeque<Asked>,
     /// Answered to the end, but some messages did not come: the server is asked whether they are there.
     waiting: Vec<Asked>,
+    /// Of those, the ones that the server gives nothing of.
+    absent: UidSet,
     /// To be asked for alone when everything else has come: connections broke over them.
     last: VecDeque<u32>,
     /// Refused, with what the server said: to be asked for in parts.
     refused: BTreeMap<u32, String>,
-    /// Of messages that are not believed yet: what the last look saw, and how often they were asked for alone.
-    looks: BTreeMap<u32, (Option<Look>, u8)>,
+    /// Of messages that are not believed yet: what was seen of them, and how often they were asked for alone.
+    looks: BTreeMap<u32, Looks>,
     /// Something came that nobody can read, and the session is not proven to be in step since.
     doubt: bool,
     /// How often that was so on this connection.
@@ -151,6 +161,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             again: VecDeque::new(),
             flying: VecDeque::new(),
             waiting: Vec::new(),
+            absent: UidSet::new(),
             last,
             refused: BTreeMap::new(),
             looks: BTreeMap::new(),
@@ -320,7 +331,13 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             }
             return Ok(true);
         }
-        let Some(uid) = self.last.pop_front() else { return Ok(false) };
+        let Some(uid) = self.last.pop_front() else {
+            if self.absent.is_empty() {
+                return Ok(false);
+            }
+            self.conclude().await?;
+            return Ok(true);
+        };
         let broke = self.care.alone.get(&uid).filter(|strikes| strikes.count > 0).map(|s| s.words.clone());
         match broke {
             // Whole, it broke a connection: in parts.
@@ -336,11 +353,18 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
 
     /// A message did not come alone and in parts: gone, or not to be had?
     fn unanswered(&mut self, uid: u32, words: String) {
-        self.looks.insert(uid, (None, LOOKS));
         if !words.is_empty() {
             self.care.says(uid, words);
         }
-        self.waiting.push(Asked::new(String::new(), UidSet::from_iter([uid])));
+        let one = UidSet::from_iter([uid]);
+        if self.care.alone.get(&uid).is_some_and(|strikes| strikes.count + 1 < STRIKES) {
+            // Once more as a whole: a size that lies makes every part doubtful.
+            self.looks.entry(uid).or_default().alone = LOOKS.saturating_sub(2);
+            self.again.push_back(one);
+        } else {
+            self.looks.entry(uid).or_default().alone = LOOKS;
+            self.waiting.push(Asked::new(String::new(), one));
+        }
     }
 
     /// Proves that the session is in step again.
@@ -358,8 +382,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         Err(self.session.broken("gives answers that cannot be read"))
     }
 
-    /// Tells the vanished from those that the server lists and does not give. Absence is concluded only from an answer
-    /// that is complete and can be read.
+    /// Tells those that the server lists and does not give from those of which it gives nothing.
     async fn resolve(&mut self) -> Result<(), Failure> {
         let commands = std::mem::take(&mut self.waiting);
         let mut asked = UidSet::new();
@@ -373,19 +396,31 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             there.extend(&items.iter().filter_map(|item| item.uid).collect());
         }
         for mut command in commands {
-            let missing = command.missing();
-            let gone: UidSet =
-                missing.iter().filter(|uid| complete && !there.contains(*uid)).collect();
-            self.left.extend(gone.iter().map(|uid| (uid, Left::Vanished)));
-            if gone.len() == missing.len() {
-                missing.iter().for_each(|uid| command.want.remove(uid));
-                self.believe(command);
-                continue;
-            }
-            let mut suspects = missing;
-            suspects.subtract(&gone);
-            gone.iter().for_each(|uid| command.want.remove(uid));
+            let mut suspects = command.missing();
+            let absent: UidSet = suspects.iter().filter(|uid| complete && !there.contains(*uid)).collect();
+            suspects.subtract(&absent);
+            absent.iter().for_each(|uid| command.want.remove(uid));
+            self.absent.extend(&absent);
             self.doubted(command, &suspects);
+        }
+        Ok(())
+    }
+
+    /// Messages did not come, and the server gives nothing of them at all. They are gone if a list says so that has as
+    /// many messages as the server counts.
+    async fn conclude(&mut self) -> Result<(), Failure> {
+        let absent = std::mem::take(&mut self.absent);
+        let every = self.session.every_uid().await?;
+        self.drop_strays();
+        for uid in absent.iter() {
+            match &every {
+                None => self.left.push((uid, Left::Refused(why_not(None, None)))),
+                Some(every) if !every.contains(uid) => self.left.push((uid, Left::Vanished)),
+                Some(_) => {
+                    self.looks.entry(uid).or_default().alone = LOOKS.saturating_sub(1);
+                    self.again.push_back(UidSet::from_iter([uid]));
+                }
+            }
         }
         Ok(())
     }
@@ -493,7 +528,14 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         }
         match asked.single() {
             Some(uid) => {
-                self.refused.insert(uid, format!("the server does not give it: {}", quote(text)));
+                // What it says may be true for now, or of something else: it is asked once more.
+                let looks = self.looks.entry(uid).or_default();
+                if looks.alone == 0 {
+                    looks.alone = 1;
+                    self.again.push_back(UidSet::from_iter([uid]));
+                } else {
+                    self.refused.insert(uid, format!("the server does not give it: {}", quote(text)));
+                }
                 self.forget(asked);
             }
             None => {
@@ -538,7 +580,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         }
         for uid in suspects.iter() {
             if let Some(answer) = asked.take(uid) {
-                self.looks.insert(uid, (Some(answer.look), 0));
+                self.looks.entry(uid).or_default().seen.push(answer.look);
                 self.out.push_back(Event::Stray(answer.piece));
             }
             self.todo.push_back(UidSet::from_iter([uid]));
@@ -556,7 +598,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         }
         for uid in suspects.iter() {
             if let Some(answer) = asked.take(uid) {
-                self.looks.insert(uid, (Some(answer.look), 0));
+                self.looks.entry(uid).or_default().seen.push(answer.look);
                 self.out.push_back(Event::Stray(answer.piece));
             }
         }
@@ -573,32 +615,34 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// agree.
     fn looked(&mut self, uid: u32, mut asked: Asked) {
         let size = self.size(uid);
-        let (before, count) = self.looks.get(&uid).copied().unwrap_or_default();
+        let Looks { mut seen, alone } = self.looks.remove(&uid).unwrap_or_default();
         let answer = asked.take(uid);
         let look = answer.as_ref().map(|answer| answer.look);
-        if let (Some(answer), Some(look)) = (answer, look) {
-            let agree = !answer.twice && before == Some(look) && look.length > 0;
+        if let Some(answer) = answer {
+            let look = answer.look;
+            let agree = !answer.twice && seen.contains(&look) && look.length > 0;
             // Flags may be nowhere to be had.
-            let whole = !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
+            let whole =
+                !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
             if agree || whole {
-                self.looks.remove(&uid);
                 let Answer { piece, flags, received, flags_left, .. } = answer;
                 let bare = flags.is_none().then(|| "the server gives it without its flags".to_owned());
                 let flags = flags.unwrap_or_default();
                 self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare }));
                 return self.forget(asked);
             }
+            seen.push(look);
             self.out.push_back(Event::Stray(answer.piece));
         }
         self.forget(asked);
-        if count + 1 < LOOKS {
-            self.looks.insert(uid, (look.or(before), count + 1));
+        let words = why_not(look.or(seen.last().copied()), size);
+        if alone + 1 < LOOKS {
+            self.looks.insert(uid, Looks { seen, alone: alone + 1 });
             self.again.push_back(UidSet::from_iter([uid]));
         } else if self.care.alone.get(&uid).is_some_and(|strikes| strikes.count > 0) {
-            let words = self.care.words(uid).unwrap_or_else(|| why_not(look, size));
-            self.left.push((uid, Left::Refused(words)));
+            self.left.push((uid, Left::Refused(self.care.words(uid).unwrap_or(words))));
         } else {
-            self.refused.insert(uid, why_not(look, size));
+            self.refused.insert(uid, words);
         }
     }
 

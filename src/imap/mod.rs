@@ -26,6 +26,8 @@ mod quota;
 mod refusal;
 mod replay;
 mod response;
+#[cfg(test)]
+mod schedules;
 mod session;
 mod shelf;
 mod transport;
