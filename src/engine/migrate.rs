@@ -456,44 +456,6 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
     Ok(())
 }
 
-impl Shared {
-    fn opens(&self, wire: &[u8]) {
-        if let Ok(mut opened) = self.opened.lock() {
-            *opened = Some(wire.to_vec());
-        }
-    }
-
-    /// Another connection, after one that broke over a message of this folder. The longer nothing came, the later.
-    async fn again(&self, folder: &SourceFolder) -> Result<Session<Order>, Failure> {
-        let key = Origin::imap(&self.account.name, &folder.wire, self.account.era).folder;
-        let vain = self.cares.lock().ok().and_then(|cares| Some(cares.get(&key)?.in_vain())).unwrap_or_default();
-        tokio::time::sleep(Duration::from_secs(1 << vain.min(3))).await;
-        self.means.imap(&self.account).await
-    }
-
-    /// Another connection, after one that broke over a folder: only where another folder opens it is this one's fault.
-    async fn another(&self, wire: &[u8], failure: Failure) -> Result<Session<Order>, Failure> {
-        let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
-        let other = || self.board.other_than(wire).or_else(|| Some(b"INBOX".to_vec()));
-        let Some(proof) = opened.filter(|opened| opened != wire).or_else(other).filter(|proof| proof != wire) else { return Err(failure) };
-        let mut session = self.means.imap(&self.account).await?;
-        match session.examine(&proof).await {
-            Err(other) if other.broke() => Err(failure),
-            Err(other) if other.reach() != Reach::Folder => Err(other),
-            _ => Ok(session),
-        }
-    }
-}
-
-impl Part {
-    /// The numbers of a folder that cannot be read: its messages, if they are counted. Numbers are in messages: a folder
-    /// of which nobody knows how many it has is told as a folder.
-    fn unread(&self) -> Ledger {
-        let counted = self.counted.unwrap_or(0);
-        Ledger { seen: counted, failed: counted, ..Ledger::default() }
-    }
-}
-
 fn not_read(words: &str) -> String {
     format!("the folder cannot be read: {words}")
 }

@@ -33,6 +33,7 @@ mod poll;
 mod proof;
 mod provide;
 mod recall;
+mod reconnect;
 mod rollback;
 mod settle;
 mod strays;

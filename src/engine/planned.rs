@@ -16,6 +16,9 @@ use crate::journal::Side;
 use crate::message::{FolderPath, UidSet};
 use crate::settings::OnFailure;
 
+/// So many folders of others are named.
+const MOST_FOREIGN: usize = 20;
+
 /// What would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Planned {
@@ -134,6 +137,7 @@ async fn mailbox(
     drop(secret);
     let is_gmail = session.can(gmail::CAPABILITY);
     let folders = arranged(session.folders().await?, is_gmail, account);
+    let foreign = not_ours(session.foreign());
     let there = match naming {
         Naming::Server(_) => means.open_home(account).await?.special_uses().await?,
         Naming::Maildir => BTreeMap::new(),
@@ -164,6 +168,7 @@ async fn mailbox(
         planned.folders.push(folder);
     }
     session.close().await;
+    planned.notes.extend(foreign);
     if unread > 0 {
         planned.notes.push(format!("{unread} folders cannot be read: the rest would be brought"));
     }
@@ -175,6 +180,17 @@ async fn mailbox(
         );
     }
     Ok(planned)
+}
+
+/// Folders of other people and shared ones, each with why it stays where it is.
+pub(super) fn not_ours(foreign: &[FolderPath]) -> Vec<String> {
+    let told = foreign.iter().take(MOST_FOREIGN);
+    let mut notes: Vec<String> =
+        told.map(|path| format!("{path}: not moved: it is another user's, or shared")).collect();
+    if foreign.len() > MOST_FOREIGN {
+        notes.push(format!("and {} folders more of others, which are not moved", foreign.len() - MOST_FOREIGN));
+    }
+    notes
 }
 
 /// What matters here of what an IMAP server says of itself.

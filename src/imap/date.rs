@@ -16,7 +16,7 @@ pub fn parse(text: &str) -> Option<i64> {
     let day: i8 = date.next()?.parse().ok()?;
     let month = date.next()?.to_ascii_lowercase();
     let month = i8::try_from(MONTHS.iter().position(|m| *m == month)? + 1).ok()?;
-    let year: i16 = date.next()?.parse().ok()?;
+    let year = year(date.next()?)?;
     let mut time = time.splitn(3, ':');
     let mut number = || time.next()?.parse::<i8>().ok();
     let (hour, minute, second) = (number()?, number()?, number()?);
@@ -26,6 +26,16 @@ pub fn parse(text: &str) -> Option<i64> {
     let offset = hours * 3600 + minutes * 60;
     let offset = if zone.starts_with('-') { -offset } else { offset };
     Some(Offset::from_seconds(offset).ok()?.to_timestamp(time).ok()?.as_second())
+}
+
+/// A year of two or three digits is one of the last century or this one (RFC 5322, 4.3).
+fn year(digits: &str) -> Option<i16> {
+    let year: i16 = digits.parse().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
+    Some(match (digits.len(), year) {
+        (2, 0..50) => 2000 + year,
+        (2 | 3, _) => 1900 + year,
+        _ => year,
+    })
 }
 
 /// The date for APPEND (RFC 3501, `date-time`) of seconds since 1970, in UTC. What no calendar of four digits
@@ -56,8 +66,12 @@ mod tests {
         assert_eq!(parse("17-Jul-1996 02:44:25 -0700"), Some(837_596_665));
         assert_eq!(parse(" 1-Jan-1970 00:00:00 +0000"), Some(0));
         assert_eq!(parse(" 1-JAN-1970 00:30:00 +0030"), Some(0));
+        assert_eq!(parse("17-Jul-96 02:44:25 -0700"), Some(837_596_665));
+        assert_eq!(parse("17-Jul-096 02:44:25 -0700"), Some(837_596_665));
+        assert_eq!(parse("01-Jan-49 00:00:00 +0000"), parse("01-Jan-2049 00:00:00 +0000"));
+        assert_eq!(parse("31-Dec-1969 23:59:59 +0000"), Some(-1));
         for bad in
-            ["", "31-Feb-2000 00:00:00 +0000", "1-Jan-1970 24:00:00 +0000", "1-Jan-99999 00:00:00 +0000", "x"]
+            ["", "1-Jan--70 00:00:00 +0000", "31-Feb-2000 00:00:00 +0000", "1-Jan-1970 24:00:00 +0000", "1-Jan-99999 00:00:00 +0000", "x"]
         {
             assert_eq!(parse(bad), None, "{bad}");
         }

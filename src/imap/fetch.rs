@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::belief::{Answer, Asked, LOOKS, Look, Verdict, why_not};
+use super::looks::Looks;
 use super::care::{Care, STRIKES};
-use super::command::{fetch_bare, fetch_bodies, halves, pieces};
-use super::refusal::{quote, refusal};
+use super::command::{fetch_bodies, pieces};
 use super::response::{Item, Response};
 use super::session::Session;
 use super::transport::Came;
@@ -26,8 +26,6 @@ const WINDOW: usize = 4;
 const SINGLES: usize = 16;
 /// Bodies that came as quoted strings are numbered from here.
 const INLINE: u64 = 1 << 63;
-/// So many messages that make a command doubtful are asked for alone at once; of more, half.
-const SUSPECTS: u64 = 8;
 /// A server that is silent so long within an answer, or before one, is given something to answer.
 const SILENCE: Duration = if cfg!(test) { Duration::from_millis(2) } else { Duration::from_secs(3) };
 const PATIENCE: Duration = SILENCE.saturating_mul(5);
@@ -71,14 +69,6 @@ pub enum Event {
     Stray(u64),
 }
 
-/// What was seen of a message so far.
-#[derive(Debug, Clone, Default)]
-struct Looks {
-    seen: Vec<Look>,
-    /// How often it was asked for alone.
-    alone: u8,
-}
-
 /// A running fetch.
 pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     pub(super) session: &'s mut Session<T>,
@@ -86,9 +76,9 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     pub(super) care: &'s mut Care,
     /// UIDs with what RFC822.SIZE says, ascending.
     sizes: &'s [(u32, u32)],
-    todo: VecDeque<UidSet>,
+    pub(super) todo: VecDeque<UidSet>,
     /// What was in doubt: asked for one command after another.
-    again: VecDeque<UidSet>,
+    pub(super) again: VecDeque<UidSet>,
     pub(super) flying: VecDeque<Asked>,
     /// Answered to the end, but some messages did not come: the server is asked whether they are there.
     waiting: Vec<Asked>,
@@ -97,11 +87,11 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     /// To be asked for alone when everything else has come: connections broke over them.
     last: VecDeque<u32>,
     /// Refused, with what the server said: to be asked for in parts.
-    refused: BTreeMap<u32, String>,
+    pub(super) refused: BTreeMap<u32, String>,
     /// Of messages that are not believed yet: what was seen of them, and how often they were asked for alone.
-    looks: BTreeMap<u32, Looks>,
+    pub(super) looks: BTreeMap<u32, Looks>,
     /// Something came that nobody can read, and the session is not proven to be in step since.
-    doubt: bool,
+    pub(super) doubt: bool,
     /// How often that was so on this connection.
     doubts: u8,
     /// The tag of a NOOP: when it is answered, so is everything before it.
@@ -109,7 +99,7 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     nudges: u8,
     pub(super) out: VecDeque<Event>,
     broken: Option<Failure>,
-    left: Vec<(u32, Left)>,
+    pub(super) left: Vec<(u32, Left)>,
     pub(super) inline: u64,
 }
 
@@ -426,7 +416,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     }
 
     /// A FETCH response.
-    async fn message(&mut self, item: Item) -> Result<(), Failure> {
+    pub(super) async fn message(&mut self, item: Item) -> Result<(), Failure> {
         let Item { uid, flags, received, body, offset, marks, .. } = item;
         let came = match body {
             None => None,
@@ -519,133 +509,6 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         Ok(())
     }
 
-    /// A command that ended in NO or BAD.
-    fn refuse(&mut self, asked: Asked, text: &str) -> Result<(), Failure> {
-        let failure = refusal("the server does not give it", text, Kind::Message, "");
-        if matches!(failure.kind, Kind::Throttled | Kind::InUse) {
-            self.forget(asked);
-            return Err(failure);
-        }
-        match asked.single() {
-            Some(uid) => {
-                // What it says may be true for now, or of something else: it is asked once more.
-                let looks = self.looks.entry(uid).or_default();
-                if looks.alone == 0 {
-                    looks.alone = 1;
-                    self.again.push_back(UidSet::from_iter([uid]));
-                } else {
-                    self.refused.insert(uid, format!("the server does not give it: {}", quote(text)));
-                }
-                self.forget(asked);
-            }
-            None => {
-                // The first one that did not come is probably the one that it stopped at.
-                let first: UidSet = asked.first_missing().into_iter().collect();
-                let mut rest = asked.missing();
-                rest.subtract(&first);
-                self.again.extend((!rest.is_empty()).then_some(rest));
-                let mut asked = asked;
-                asked.missing().iter().filter(|uid| !first.contains(*uid)).for_each(|uid| asked.want.remove(uid));
-                let suspects = if first.is_empty() { asked.want.clone() } else { first };
-                self.doubted(asked, &suspects);
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything that a command brought is true.
-    fn believe(&mut self, mut asked: Asked) {
-        for uid in asked.want.clone().iter() {
-            if let Some(answer) = asked.take(uid) {
-                self.looks.remove(&uid);
-                self.refused.remove(&uid);
-                let Answer { piece, flags, received, flags_left, .. } = answer;
-                let flags = flags.unwrap_or_default();
-                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare: None }));
-            }
-        }
-        self.forget(asked);
-    }
-
-    /// The bodies of a command that nobody believes go.
-    fn forget(&mut self, asked: Asked) {
-        self.out.extend(asked.into_answers().into_values().map(|answer| Event::Stray(answer.piece)));
-    }
-
-    /// Everything came, but some of it has another length than was announced, or is odd. The others are true if that
-    /// is all; these are looked at once more, each alone.
-    fn differs(&mut self, mut asked: Asked, suspects: UidSet) {
-        if self.doubt || !asked.missing().is_empty() {
-            return self.doubted(asked, &suspects);
-        }
-        for uid in suspects.iter() {
-            if let Some(answer) = asked.take(uid) {
-                self.looks.entry(uid).or_default().seen.push(answer.look);
-                self.out.push_back(Event::Stray(answer.piece));
-            }
-            self.todo.push_back(UidSet::from_iter([uid]));
-        }
-        self.believe(asked);
-    }
-
-    /// Nothing that a command brought is believed: all of it is asked for again, and those that show it apart from the
-    /// others.
-    fn doubted(&mut self, mut asked: Asked, suspects: &UidSet) {
-        let mut rest = asked.want.clone();
-        rest.subtract(suspects);
-        if let Some(uid) = asked.single().filter(|uid| suspects.contains(*uid)) {
-            return self.looked(uid, asked);
-        }
-        for uid in suspects.iter() {
-            if let Some(answer) = asked.take(uid) {
-                self.looks.entry(uid).or_default().seen.push(answer.look);
-                self.out.push_back(Event::Stray(answer.piece));
-            }
-        }
-        self.again.extend((!rest.is_empty()).then_some(rest));
-        if suspects.len() <= SUSPECTS {
-            self.again.extend(suspects.iter().map(|uid| UidSet::from_iter([uid])));
-        } else {
-            self.again.extend(halves(suspects));
-        }
-        self.forget(asked);
-    }
-
-    /// A message was asked for alone, and what came is not what was announced, or nothing came: believed if two looks
-    /// agree.
-    fn looked(&mut self, uid: u32, mut asked: Asked) {
-        let size = self.size(uid);
-        let Looks { mut seen, alone } = self.looks.remove(&uid).unwrap_or_default();
-        let answer = asked.take(uid);
-        let look = answer.as_ref().map(|answer| answer.look);
-        if let Some(answer) = answer {
-            let look = answer.look;
-            let agree = !answer.twice && seen.contains(&look) && look.length > 0;
-            // Flags may be nowhere to be had.
-            let whole =
-                !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
-            if agree || whole {
-                let Answer { piece, flags, received, flags_left, .. } = answer;
-                let bare = flags.is_none().then(|| "the server gives it without its flags".to_owned());
-                let flags = flags.unwrap_or_default();
-                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare }));
-                return self.forget(asked);
-            }
-            seen.push(look);
-            self.out.push_back(Event::Stray(answer.piece));
-        }
-        self.forget(asked);
-        let words = why_not(look.or(seen.last().copied()), size);
-        if alone + 1 < LOOKS {
-            self.looks.insert(uid, Looks { seen, alone: alone + 1 });
-            self.again.push_back(UidSet::from_iter([uid]));
-        } else if self.care.alone.get(&uid).is_some_and(|strikes| strikes.count > 0) {
-            self.left.push((uid, Left::Refused(self.care.words(uid).unwrap_or(words))));
-        } else {
-            self.refused.insert(uid, words);
-        }
-    }
-
     /// The connection is of no use any more: what is proven stays, and the message that it broke over is remembered.
     fn broke(&mut self, failure: &Failure) {
         let sizes = self.sizes;
@@ -667,29 +530,5 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         flying.into_iter().for_each(|asked| self.forget(asked));
         std::mem::take(&mut self.waiting).into_iter().for_each(|asked| self.forget(asked));
         self.drop_strays();
-    }
-
-    /// One message that is not to be had with its flags and date: without them.
-    async fn bare(&mut self, uid: u32, words: &str) -> Result<bool, Failure> {
-        self.flying.push_back(Asked::new(String::new(), UidSet::from_iter([uid])));
-        let (ok, items) = self.ask(&fetch_bare(uid)).await?;
-        for item in items {
-            self.message(item).await?;
-        }
-        self.drop_strays();
-        let Some(mut asked) = self.flying.pop_back() else { return Ok(false) };
-        let answer = asked.take(uid);
-        let size = self.size(uid);
-        self.forget(asked);
-        let Some(answer) = answer else { return Ok(false) };
-        let Answer { piece, look, received, .. } = answer;
-        let fits = look.length > 0 && size.is_none_or(|size| u64::from(size) == look.length);
-        if !ok || self.doubt || answer.is_odd() || !fits {
-            self.out.push_back(Event::Stray(piece));
-            return Ok(false);
-        }
-        let (flags, bare) = (answer.flags.unwrap_or_default(), Some(words.to_owned()));
-        self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left: false, bare }));
-        Ok(true)
     }
 }

@@ -119,7 +119,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         while self.side_line().is_some() {}
-        let mut folders = self.sort_out(lines, &subscribed);
+        let (mut folders, foreign) = self.sort_out(lines, &subscribed);
+        self.foreign = foreign;
         folders.extend(unreadable.into_iter().take(MOST_FOLDERS).map(unread));
         Ok(folders)
     }
@@ -209,14 +210,30 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(counts)
     }
 
-    fn sort_out(&self, lines: Vec<ListLine>, subscribed: &BTreeSet<Vec<u8>>) -> Vec<SourceFolder> {
-        let spaces = &self.namespaces;
+    /// The folders of other people, and shared ones, that [`Session::folders`] found last. They are not moved.
+    pub fn foreign(&self) -> &[FolderPath] {
+        &self.foreign
+    }
+
+    /// The member's own folders, and those of others.
+    fn sort_out(
+        &self,
+        lines: Vec<ListLine>,
+        subscribed: &BTreeSet<Vec<u8>>,
+    ) -> (Vec<SourceFolder>, Vec<FolderPath>) {
+        let (spaces, mut foreign) = (&self.namespaces, Vec::new());
         let mut found: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
         let mut folders = Vec::new();
         for line in lines {
             let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
-            let foreign = spaces.is_foreign(&line.name, line.delimiter);
-            if foreign || is_no_folder(&line) || found.insert(line.name.clone(), ()).is_some() {
+            // A name without a letter names nothing; and the inbox is one, however it is written (RFC 3501, 5.1).
+            let nameless = line.name.iter().all(|b| Some(*b) == line.delimiter);
+            let name = if line.name.eq_ignore_ascii_case(b"INBOX") { b"INBOX".to_vec() } else { line.name.clone() };
+            if nameless || is_no_folder(&line) || found.insert(name, ()).is_some() {
+                continue;
+            }
+            if spaces.is_foreign(&line.name, line.delimiter) {
+                foreign.push(decode(&line.name, line.delimiter, b"").0);
                 continue;
             }
             let (path, note) = decode(&line.name, line.delimiter, spaces.prefix_of(&line.name));
@@ -246,7 +263,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 );
             }
         }
-        folders
+        (folders, foreign)
     }
 }
 

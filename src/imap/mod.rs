@@ -20,6 +20,7 @@ mod items;
 mod layout;
 mod list;
 mod login;
+mod looks;
 mod parts;
 mod probe;
 mod quota;

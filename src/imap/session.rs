@@ -17,7 +17,7 @@ use super::response::{Response, Said, Status};
 use super::transport::{NoGreeting, SinkGone, Transport};
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
-use crate::message::{Flags, Parcel, UidSet};
+use crate::message::{Flags, FolderPath, Parcel, UidSet};
 use crate::net::{Connector, Stream, io_failure, no_word};
 use crate::secret::Secret;
 
@@ -40,6 +40,7 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     tags: u64,
     pub(super) capabilities: BTreeSet<String>,
     pub(super) namespaces: Namespaces,
+    pub(super) foreign: Vec<FolderPath>,
     /// By its own words.
     pub(super) software: Software,
     pub(super) host: String,
@@ -146,6 +147,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             tags: 0,
             capabilities: BTreeSet::new(),
             namespaces: Namespaces::default(),
+            foreign: Vec::new(),
             software: Software::Other,
             host: source.host.clone(),
             port: source.port,
@@ -353,6 +355,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             tags: 0,
             capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
             namespaces: Namespaces::default(),
+            foreign: Vec::new(),
             software: Software::Other,
             host: "memory".to_owned(),
             port: 143,

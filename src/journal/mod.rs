@@ -14,12 +14,14 @@ mod sets;
 mod side;
 mod standing;
 mod store;
+mod strikes;
 
 pub use member::{Belonging, Proof};
 pub use records::{
     Arrived, Changes, Finish, FolderRecord, FolderState, IdMark, MigrationRecord, PollRecord, RunRecord,
-    SkippedRecord, SourceRecord, StrikeRecord, Uidls,
+    SkippedRecord, SourceRecord, Uidls,
 };
 pub use side::{Side, Turn};
 pub use standing::Standing;
 pub use store::{Journal, Opened};
+pub use strikes::StrikeRecord;

@@ -3,7 +3,7 @@
 //!
 //! | key | record |
 //! | --- | --- |
-//! | `c/ACCOUNT/FOLDER/UID` | [`StrikeRecord`] |
+//! | `c/ACCOUNT/FOLDER/UID` | [`super::StrikeRecord`] |
 //! | `b/ACCOUNT` | octets fetched, by the hour, of the last day |
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
@@ -145,21 +145,6 @@ impl Changes {
     /// A message that was not brought.
     pub fn skipped(&mut self, account: &str, folder: u64, id: &str, record: &SkippedRecord) {
         self.set_json(format!("x/{account}/{folder:016x}/{id}"), record);
-    }
-
-    /// What is held against messages of a folder, by UID; `before`: what the journal has of that.
-    pub fn strikes(
-        &mut self,
-        account: &str,
-        folder: u64,
-        before: &BTreeMap<u32, StrikeRecord>,
-        strikes: &BTreeMap<u32, StrikeRecord>,
-    ) {
-        let key = |uid: &u32| format!("c/{account}/{folder:016x}/{uid}");
-        before.keys().filter(|uid| !strikes.contains_key(uid)).for_each(|uid| self.remove(key(uid)));
-        for (uid, record) in strikes.iter().filter(|(uid, record)| before.get(uid) != Some(record)) {
-            self.set_json(key(uid), record);
-        }
     }
 
     /// A message that is no longer an exception.
@@ -480,16 +465,6 @@ pub struct SkippedRecord {
     pub for_good: bool,
 }
 
-/// What is held against a message: connections broke over it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct StrikeRecord {
-    /// How many, while it alone was asked for.
-    pub count: u8,
-    /// What was said last.
-    pub words: String,
-}
-
 impl Journal {
     pub(super) fn record<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failure> {
         Ok(self.get(key)?.and_then(|value| serde_json::from_slice(&value).ok()))
@@ -585,23 +560,6 @@ impl Journal {
                 Some((folder, serde_json::from_slice(&value).ok()?))
             })
             .collect())
-    }
-
-    /// What is held against messages of a folder, by UID.
-    pub fn strikes(&self, account: &str, folder: u64) -> Result<BTreeMap<u32, StrikeRecord>, Failure> {
-        let found = self.scan(&format!("c/{account}/{folder:016x}/"))?.into_iter();
-        let record = |(key, value): (String, Vec<u8>)| {
-            Some((key.rsplit('/').next()?.parse().ok()?, serde_json::from_slice(&value).ok()?))
-        };
-        Ok(found.filter_map(record).collect())
-    }
-
-    /// What takes away what is held against the messages of an account: a new run begins.
-    pub fn forgive(&self, account: &str, changes: &mut Changes) -> Result<(), Failure> {
-        for (key, _) in self.scan(&format!("c/{account}/"))? {
-            changes.remove(key);
-        }
-        Ok(())
     }
 
     /// The identities of a POP3 account, and in how many chunks they lie.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::gmail;
 use super::super::maildrop::{self, placed};
 use super::super::migrate::{chosen, folders_of};
-use super::super::planned::{Planned, offered, planned};
+use super::super::planned::{Planned, not_ours, offered, planned};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
@@ -158,10 +158,12 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
         opens_any(&mut session, &folders).await?;
     }
     let capabilities = offered(session.capabilities());
+    let foreign = not_ours(session.foreign());
     session.close().await;
     let mut notes: Vec<String> =
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
     notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
+    notes.extend(foreign);
     let found = Checked {
         login: account.source.login(),
         capabilities,
