@@ -24,7 +24,9 @@ impl FolderWork<'_> {
             return Ok(care);
         }
         let kept = self.journal.strikes(self.account, folder)?.into_iter();
-        Ok(Care::of(kept.map(|(uid, StrikeRecord { count, words })| (uid, Strikes { count, words })).collect()))
+        Ok(Care::of(
+            kept.map(|(uid, StrikeRecord { count, words })| (uid, Strikes { count, words })).collect(),
+        ))
     }
 
     /// Keeps it; `done`: everything that can be had has come.

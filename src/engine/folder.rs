@@ -19,6 +19,7 @@ use super::meter::Meter;
 use super::poll::sorting;
 use super::proof::Proofs;
 use super::recall::{hindrance, not_taken};
+use super::settle::Arrivals;
 use super::strays::Found;
 use super::tally::{FolderNumbers, Tally};
 use super::unsettled::unsettled;
@@ -62,6 +63,8 @@ pub(super) struct FolderWork<'w> {
     /// What may still be fetched today.
     pub(super) budget: Option<&'w Budget>,
     pub(super) proofs: &'w Proofs,
+    /// Of a poll that deletes at the source: what came just now, by folder.
+    pub(super) came: &'w Arrivals,
     /// What is larger is left out; octets.
     pub(super) limit: Option<u64>,
 }
@@ -415,6 +418,9 @@ impl FolderWork<'_> {
                     }
                     let size = progress.sizes.get(&message.uid).copied();
                     octets += u64::from(size.unwrap_or(0));
+                    if self.poll.is_some_and(|poll| !poll.keep_original) {
+                        self.came.add(progress.key, message.uid, size, message.look);
+                    }
                     count += 1;
                     self.landing
                         .place(Placement {

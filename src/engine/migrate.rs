@@ -18,6 +18,7 @@ use super::found::Found;
 use super::gmail::{self, Map};
 use super::meter::Meter;
 use super::proof::Proofs;
+use super::settle::Arrivals;
 use super::strays::Search;
 use super::tally::{FolderNumbers, Tally};
 use super::{Means, carry, cut, drain};
@@ -112,8 +113,11 @@ pub(super) async fn migrate(
         Err(failure) => return Err(failure),
     };
     tally.counted(sum(&counts, &folders).filter(|_| !counts.is_empty()));
-    let mut counts: BTreeMap<Vec<u8>, u64> =
-        folders.iter().zip(counts).filter_map(|(folder, count)| Some((folder.wire.clone(), count?))).collect();
+    let mut counts: BTreeMap<Vec<u8>, u64> = folders
+        .iter()
+        .zip(counts)
+        .filter_map(|(folder, count)| Some((folder.wire.clone(), count?)))
+        .collect();
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
@@ -288,7 +292,14 @@ pub(super) fn folders_of(
             ledger: Ledger::default(),
             ..old
         };
-        parts.push_back(Part { folder, record, tries: 0, listing: Listing::Whole, counted: None, again: false });
+        parts.push_back(Part {
+            folder,
+            record,
+            tries: 0,
+            listing: Listing::Whole,
+            counted: None,
+            again: false,
+        });
     }
     Ok(parts)
 }
@@ -385,6 +396,7 @@ pub(super) async fn work_all(
 
 async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), Failure> {
     let landing = shared.means.land(&shared.account, &shared.home, &shared.landings).await?;
+    let came = Arrivals::default();
     let work = FolderWork {
         journal: &shared.means.journal,
         account: &shared.account.name,
@@ -401,6 +413,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         gmail: shared.gmail.as_ref(),
         budget: shared.budget.as_ref(),
         proofs: &shared.proofs,
+        came: &came,
         limit: shared.poll.as_ref().and(shared.means.settings.polling.max_message_size),
     };
     while let Some(mut claim) = shared.board.next().await? {

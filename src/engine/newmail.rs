@@ -95,7 +95,8 @@ pub(super) async fn run(
     shared.proofs.tell(&account.name, &mut changes);
     let kept = means.journal.commit(changes).await;
     let result = result.and(kept);
-    let unread = tally.unread_folders().map(|words| Failure::new(Kind::Unavailable, words, "it is tried again"));
+    let unread =
+        tally.unread_folders().map(|words| Failure::new(Kind::Unavailable, words, "it is tried again"));
     let result = result.and(unread.map_or(Ok(()), Err));
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);

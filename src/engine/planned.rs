@@ -138,6 +138,7 @@ async fn mailbox(
     let is_gmail = session.can(gmail::CAPABILITY);
     let folders = arranged(session.folders().await?, is_gmail, account);
     let foreign = not_ours(session.foreign());
+    let views = views(&folders);
     let there = match naming {
         Naming::Server(_) => means.open_home(account).await?.special_uses().await?,
         Naming::Maildir => BTreeMap::new(),
@@ -169,6 +170,7 @@ async fn mailbox(
     }
     session.close().await;
     planned.notes.extend(foreign);
+    planned.notes.extend(views.filter(|_| !is_gmail));
     if unread > 0 {
         planned.notes.push(format!("{unread} folders cannot be read: the rest would be brought"));
     }
@@ -188,9 +190,29 @@ pub(super) fn not_ours(foreign: &[FolderPath]) -> Vec<String> {
     let mut notes: Vec<String> =
         told.map(|path| format!("{path}: not moved: it is another user's, or shared")).collect();
     if foreign.len() > MOST_FOREIGN {
-        notes.push(format!("and {} folders more of others, which are not moved", foreign.len() - MOST_FOREIGN));
+        notes.push(format!(
+            "and {} folders more of others, which are not moved",
+            foreign.len() - MOST_FOREIGN
+        ));
     }
     notes
+}
+
+/// Folders that show what is in other folders (RFC 6154, 2): everything comes twice with them.
+pub(super) fn views(folders: &[SourceFolder]) -> Option<String> {
+    let special = ["all", "flagged", "important"];
+    let shows = |folder: &&SourceFolder| special.iter().any(|special| folder.uses.contains(*special));
+    let views: Vec<&SourceFolder> = folders.iter().filter(shows).collect();
+    if views.is_empty() || views.len() == folders.len() {
+        return None;
+    }
+    let names: Vec<String> = views.iter().map(|folder| folder.path.to_string()).collect();
+    let patterns: Vec<String> = special.iter().map(|special| format!("\"\\\\{special}\"")).collect();
+    Some(format!(
+        "{} may only show messages of the other folders, and then they come twice: exclude = [{}] leaves such folders out",
+        names.join(", "),
+        patterns.join(", ")
+    ))
 }
 
 /// What matters here of what an IMAP server says of itself.

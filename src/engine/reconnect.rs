@@ -21,7 +21,8 @@ impl Shared {
     /// Another connection, after one that broke over a message of this folder. The longer nothing came, the later.
     pub(super) async fn again(&self, folder: &SourceFolder) -> Result<Session<Order>, Failure> {
         let key = Origin::imap(&self.account.name, &folder.wire, self.account.era).folder;
-        let vain = self.cares.lock().ok().and_then(|cares| Some(cares.get(&key)?.in_vain())).unwrap_or_default();
+        let vain =
+            self.cares.lock().ok().and_then(|cares| Some(cares.get(&key)?.in_vain())).unwrap_or_default();
         tokio::time::sleep(Duration::from_secs(1 << vain.min(3))).await;
         self.means.imap(&self.account).await
     }
@@ -30,7 +31,10 @@ impl Shared {
     pub(super) async fn another(&self, wire: &[u8], failure: Failure) -> Result<Session<Order>, Failure> {
         let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
         let other = || self.board.other_than(wire).or_else(|| Some(b"INBOX".to_vec()));
-        let Some(proof) = opened.filter(|opened| opened != wire).or_else(other).filter(|proof| proof != wire) else { return Err(failure) };
+        let Some(proof) = opened.filter(|opened| opened != wire).or_else(other).filter(|proof| proof != wire)
+        else {
+            return Err(failure);
+        };
         let mut session = self.means.imap(&self.account).await?;
         match session.examine(&proof).await {
             Err(other) if other.broke() => Err(failure),

@@ -1,14 +1,52 @@
 //! The end of a polled folder: what is durable here is deleted at the source, if that was asked for. It refuses
-//! to delete what the journal does not know as landed.
+//! to delete what the journal does not know as landed, and what is not at the source as it came.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use super::board::Part;
+use super::cares::flags_key;
 use super::folder::FolderWork;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::failure::Failure;
-use crate::imap::{Deleted, Session};
-use crate::journal::{Changes, Side};
+use crate::imap::{Deleted, Look, Session};
+use crate::journal::{Changes, Side, SkippedRecord};
 use crate::message::UidSet;
+
+/// A longer message is no sample; bytes. And so many are enough.
+const LONGEST: u64 = 64 * 1024;
+const SAMPLES: usize = 4;
+
+/// What came in a poll, by folder: the sizes that were announced, and how some of the messages look.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals(Mutex<BTreeMap<u64, Arrival>>);
+
+#[derive(Debug, Default)]
+struct Arrival {
+    sizes: BTreeMap<u32, u32>,
+    samples: BTreeMap<u32, Look>,
+}
+
+impl Arrivals {
+    /// A message came.
+    pub(super) fn add(&self, folder: u64, uid: u32, size: Option<u32>, look: Option<Look>) {
+        let Ok(mut arrivals) = self.0.lock() else { return };
+        let arrival = arrivals.entry(folder).or_default();
+        // 0 may stand for a size that nobody tells.
+        arrival.sizes.extend(size.filter(|size| *size > 0).map(|size| (uid, size)));
+        if let Some(look) = look.filter(|look| look.length <= LONGEST) {
+            arrival.samples.insert(uid, look);
+            if arrival.samples.len() > SAMPLES {
+                arrival.samples.pop_first();
+            }
+        }
+    }
+
+    fn take(&self, folder: u64) -> Arrival {
+        self.0.lock().ok().and_then(|mut arrivals| arrivals.remove(&folder)).unwrap_or_default()
+    }
+}
 
 impl FolderWork<'_> {
     /// Deletes at the source what is durable here, if that was asked for; returns how many messages.
@@ -24,6 +62,23 @@ impl FolderWork<'_> {
         let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
         let mut changes = Changes::default();
         let mut deleted = 0;
+        let Arrival { sizes, samples } = self.came.take(key);
+        let sizes: Vec<(u32, u32)> = sizes.into_iter().filter(|(uid, _)| done.contains(*uid)).collect();
+        if !sizes.is_empty() {
+            // The copies are durable and recorded. Are they of these messages?
+            let differing =
+                session.differing(&part.folder.wire, record.uidvalidity, &sizes, &samples).await?;
+            if !differing.is_empty() {
+                done.subtract(&differing);
+                changes.uids(self.account, key, Side::Done, &done);
+                record.note = Some(format!(
+                    "{} messages at the source are not those that came: they are not deleted, and come again",
+                    differing.len()
+                ));
+            }
+        }
+        let bare: UidSet = self.bare(key)?.iter().filter(|uid| done.contains(*uid)).collect();
+        done.subtract(&bare);
         if !done.is_empty() {
             match session.delete(&part.folder.wire, record.uidvalidity, &done).await? {
                 Deleted::Gone(count) => {
@@ -31,7 +86,7 @@ impl FolderWork<'_> {
                     record.exists = record.exists.saturating_sub(count);
                     let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
                     adopted.subtract(&done);
-                    done = UidSet::new();
+                    done = bare;
                     changes.uids(self.account, key, Side::Done, &done);
                     changes.uids(self.account, key, Side::Adopted, &adopted);
                 }
@@ -46,5 +101,15 @@ impl FolderWork<'_> {
         changes.folder(self.account, key, &record);
         self.journal.commit(changes).await?;
         Ok(deleted)
+    }
+
+    /// Messages that are here without their flags: the originals stay.
+    fn bare(&self, folder: u64) -> Result<UidSet, Failure> {
+        let skipped = self.journal.skipped(self.account)?.into_iter().filter(|(key, ..)| *key == folder);
+        let uid = |(_, id, record): (u64, String, SkippedRecord)| {
+            let uid: u32 = record.id.parse().ok()?;
+            (id == flags_key(uid)).then_some(uid)
+        };
+        Ok(skipped.filter_map(uid).collect())
     }
 }

@@ -15,9 +15,11 @@ pub(super) const LOOKS: u8 = 4;
 
 /// What one look at a message saw: how many bytes, and their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) length: u64,
-    pub(super) sum: u32,
+pub struct Look {
+    /// Bytes.
+    pub length: u64,
+    /// CRC-32.
+    pub sum: u32,
 }
 
 impl From<Came> for Look {
@@ -162,9 +164,7 @@ impl Asked {
         let in_order = self.want.iter().zip(&self.order).take_while(|(asked, came)| {
             let answer = self.answers.get(came);
             asked == *came
-                && answer.is_some_and(|a| {
-                    !a.is_odd() && a.flags.is_some() && fits(a, sizes(**came))
-                })
+                && answer.is_some_and(|a| !a.is_odd() && a.flags.is_some() && fits(a, sizes(**came)))
         });
         let mut proven: Vec<u32> = in_order.map(|(uid, _)| uid).collect();
         if self.want.len() > 1 {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::belief::{Answer, Asked, LOOKS, Look, Verdict, why_not};
-use super::looks::Looks;
 use super::care::{Care, STRIKES};
 use super::command::{fetch_bodies, pieces};
+use super::looks::Looks;
 use super::response::{Item, Response};
 use super::session::Session;
 use super::transport::Came;
@@ -29,8 +29,8 @@ const INLINE: u64 = 1 << 63;
 /// A server that is silent so long within an answer, or before one, is given something to answer.
 const SILENCE: Duration = if cfg!(test) { Duration::from_millis(2) } else { Duration::from_secs(3) };
 const PATIENCE: Duration = SILENCE.saturating_mul(5);
-/// That often at most.
-const NUDGES: u8 = 4;
+/// That often at most, if it says nothing to that either.
+const NUDGES: u8 = 2;
 /// Answers to one question that are looked at.
 const MOST_ITEMS: usize = 1000;
 
@@ -49,6 +49,8 @@ pub struct Fetched {
     pub flags_left: bool,
     /// Its flags and date were not to be had: why.
     pub bare: Option<String>,
+    /// How many bytes came, and their checksum; `None`: it came in parts.
+    pub look: Option<Look>,
 }
 
 /// Why a message that was asked for did not come.
@@ -246,7 +248,8 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     async fn send(&mut self) -> Result<(), Failure> {
         loop {
             let singles = self.flying.iter().all(|asked| asked.want.len() == 1);
-            let window = if singles && self.todo.front().is_some_and(|set| set.len() == 1) { SINGLES } else { WINDOW };
+            let window =
+                if singles && self.todo.front().is_some_and(|set| set.len() == 1) { SINGLES } else { WINDOW };
             if self.flying.len() >= window {
                 return Ok(());
             }
@@ -295,7 +298,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
                 Some(Response::Fetch(item)) if items.len() < MOST_ITEMS => items.push(*item),
                 Some(Response::Done { tag: theirs, ok, .. }) if theirs == tag => ended = Some(ok),
                 Some(Response::Done { tag: theirs, .. }) if self.probe.as_deref() == Some(&theirs) => {
-                    self.probe = None;
+                    (self.probe, self.nudges) = (None, 0);
                     self.doubt |= ended.is_none();
                     ended = ended.or(Some(false));
                     self.doubt |= self.session.take_unread();
@@ -367,7 +370,8 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             return Ok(());
         }
         // Whoever is in doubt now is asked for last on the next connection.
-        let suspects: Vec<u32> = self.again.iter().filter(|set| set.len() == 1).flat_map(UidSet::iter).collect();
+        let suspects: Vec<u32> =
+            self.again.iter().filter(|set| set.len() == 1).flat_map(UidSet::iter).collect();
         suspects.into_iter().for_each(|uid| self.care.suspects(uid));
         Err(self.session.broken("gives answers that cannot be read"))
     }
@@ -400,7 +404,11 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// many messages as the server counts.
     async fn conclude(&mut self) -> Result<(), Failure> {
         let absent = std::mem::take(&mut self.absent);
-        let every = self.session.every_uid().await?;
+        let mut every = self.session.every_uid().await?;
+        if every.is_none() {
+            // One answer may have been lost.
+            every = self.session.every_uid().await?;
+        }
         self.drop_strays();
         for uid in absent.iter() {
             match &every {
@@ -422,7 +430,8 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             None => None,
             Some(data) => match self.session.transport().body_of(&data) {
                 Some(piece) => self.session.transport().came().into_iter().fold(None, |found, came| {
-                    let (found, other) = if came.piece == piece { (Some(came), found) } else { (found, Some(came)) };
+                    let (found, other) =
+                        if came.piece == piece { (Some(came), found) } else { (found, Some(came)) };
                     self.out.extend(other.map(|came| Event::Stray(came.piece)));
                     found
                 }),
@@ -480,7 +489,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// A tagged answer.
     fn done(&mut self, tag: &str, ok: bool, text: &str) -> Result<(), Failure> {
         if self.probe.as_deref() == Some(tag) {
-            self.probe = None;
+            (self.probe, self.nudges) = (None, 0);
             // What was asked before and is not answered now never is.
             for lost in std::mem::take(&mut self.flying) {
                 self.doubt = true;

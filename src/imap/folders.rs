@@ -190,7 +190,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             for folder in window {
                 let name = quoted(&folder.wire).filter(|_| folder.broken.is_none());
                 tags.push(match name {
-                    Some(name) => Some(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?),
+                    Some(name) => {
+                        Some(self.send(&[b"STATUS ", name.as_slice(), b" (MESSAGES)"].concat()).await?)
+                    }
                     None => None,
                 });
             }
@@ -228,7 +230,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let has = |name: &str| line.attributes.iter().any(|a| a.eq_ignore_ascii_case(name));
             // A name without a letter names nothing; and the inbox is one, however it is written (RFC 3501, 5.1).
             let nameless = line.name.iter().all(|b| Some(*b) == line.delimiter);
-            let name = if line.name.eq_ignore_ascii_case(b"INBOX") { b"INBOX".to_vec() } else { line.name.clone() };
+            let name =
+                if line.name.eq_ignore_ascii_case(b"INBOX") { b"INBOX".to_vec() } else { line.name.clone() };
             if nameless || is_no_folder(&line) || found.insert(name, ()).is_some() {
                 continue;
             }

@@ -216,7 +216,9 @@ mod tests {
 
     fn plain(text: &str) -> Option<(String, bool)> {
         match read(text.as_bytes()) {
-            Reading::Fetch { plain, marks } => Some((String::from_utf8(plain).unwrap(), marks.unknown || marks.twice)),
+            Reading::Fetch { plain, marks } => {
+                Some((String::from_utf8(plain).unwrap(), marks.unknown || marks.twice))
+            }
             Reading::Broken => None,
             Reading::Other => panic!("{text} is a FETCH response"),
         }
@@ -281,7 +283,9 @@ mod tests {
         ] {
             assert_eq!(plain(text), None, "{text}");
         }
-        for text in ["* FETCH (UID 5)\r\n", "* 7 EXPUNGE\r\n", "* 7 FETCHED (UID 5)\r\n", "x 7 FETCH (UID 5)\r\n"] {
+        for text in
+            ["* FETCH (UID 5)\r\n", "* 7 EXPUNGE\r\n", "* 7 FETCHED (UID 5)\r\n", "x 7 FETCH (UID 5)\r\n"]
+        {
             assert_eq!(read(text.as_bytes()), Reading::Other, "{text}");
         }
     }

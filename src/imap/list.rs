@@ -41,7 +41,11 @@ impl Told {
                 let Some(uid) = item.uid else { return };
                 let size = self.sizes.entry(uid).or_insert(item.size);
                 // Two sizes are none.
-                *size = if size.is_some() && item.size.is_some() && *size != item.size { None } else { size.or(item.size) };
+                *size = if size.is_some() && item.size.is_some() && *size != item.size {
+                    None
+                } else {
+                    size.or(item.size)
+                };
             }
             Response::Expunge => self.expunged = self.expunged.saturating_add(1),
             _ => {}
@@ -145,6 +149,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 done => done?,
             };
             if done.ok {
+                // An answer without the size may be one that lost it.
+                self.size(&mut told, care).await?;
                 return Ok(told);
             }
             passes(&done)?;

@@ -48,7 +48,11 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
                 rest.subtract(&first);
                 self.again.extend((!rest.is_empty()).then_some(rest));
                 let mut asked = asked;
-                asked.missing().iter().filter(|uid| !first.contains(*uid)).for_each(|uid| asked.want.remove(uid));
+                asked
+                    .missing()
+                    .iter()
+                    .filter(|uid| !first.contains(*uid))
+                    .for_each(|uid| asked.want.remove(uid));
                 let suspects = if first.is_empty() { asked.want.clone() } else { first };
                 self.doubted(asked, &suspects);
             }
@@ -62,9 +66,17 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
             if let Some(answer) = asked.take(uid) {
                 self.looks.remove(&uid);
                 self.refused.remove(&uid);
-                let Answer { piece, flags, received, flags_left, .. } = answer;
+                let Answer { piece, look, flags, received, flags_left, .. } = answer;
                 let flags = flags.unwrap_or_default();
-                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare: None }));
+                self.out.push_back(Event::Message(Fetched {
+                    uid,
+                    flags,
+                    received,
+                    piece,
+                    flags_left,
+                    bare: None,
+                    look: Some(look),
+                }));
             }
         }
         self.forget(asked);
@@ -128,10 +140,18 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
             let whole =
                 !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
             if agree || whole {
-                let Answer { piece, flags, received, flags_left, .. } = answer;
+                let Answer { piece, look, flags, received, flags_left, .. } = answer;
                 let bare = flags.is_none().then(|| "the server gives it without its flags".to_owned());
                 let flags = flags.unwrap_or_default();
-                self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare }));
+                self.out.push_back(Event::Message(Fetched {
+                    uid,
+                    flags,
+                    received,
+                    piece,
+                    flags_left,
+                    bare,
+                    look: Some(look),
+                }));
                 return self.forget(asked);
             }
             seen.push(look);
@@ -170,7 +190,15 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
             return Ok(false);
         }
         let (flags, bare) = (answer.flags.unwrap_or_default(), Some(words.to_owned()));
-        self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left: false, bare }));
+        self.out.push_back(Event::Message(Fetched {
+            uid,
+            flags,
+            received,
+            piece,
+            flags_left: false,
+            bare,
+            look: Some(look),
+        }));
         Ok(true)
     }
 }

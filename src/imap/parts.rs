@@ -46,7 +46,15 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
             return Ok(false);
         };
         self.parcel(Parcel::End).await?;
-        self.out.push_back(Event::Message(Fetched { uid, flags, received, piece, flags_left, bare: None }));
+        self.out.push_back(Event::Message(Fetched {
+            uid,
+            flags,
+            received,
+            piece,
+            flags_left,
+            bare: None,
+            look: None,
+        }));
         Ok(true)
     }
 

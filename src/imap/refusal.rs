@@ -9,63 +9,102 @@ use crate::failure::{Failure, Kind};
 /// A pause that a server asks for is obeyed up to a day, the longest that a provider is known to lock out.
 const LONGEST_WAIT: u64 = 86_400_000;
 
-/// A row: any of these words, what they mean, and what to do (empty: what goes with the kind).
-type Row = (&'static [&'static str], Kind, &'static str);
+/// What is known of some words.
+struct Row {
+    /// Any of these, in lower case.
+    words: &'static [&'static str],
+    /// What they mean.
+    kind: Kind,
+    /// What to do; empty: what goes with the kind.
+    mend: &'static str,
+    /// Who says so, and where that was seen: a public thread (`owner/name#N`), a help page, an RFC, a server's source.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it is for whoever reads the table, and for its test"))]
+    source: &'static str,
+}
 
-/// In the order in which they are looked for; in lower case.
+/// In the order in which they are looked for. What stands in nobody's source is not here: unknown words are what the
+/// caller says they are, and no wrong password.
 const ROWS: &[Row] = &[
-    // Microsoft's tokens last an hour.
-    (&["accesstokenexpired"], Kind::Expired, "the next token is asked for"),
-    // Microsoft says that the login was good and the mailbox is not to be had: four causes, one message.
-    (
-        &["authenticated but not connected"],
-        Kind::Unavailable,
-        "if it stays, the owner has to look: the right mailbox, the permission, the consent, or too many connections",
-    ),
-    (
-        &[
+    Row {
+        words: &["accesstokenexpired"],
+        kind: Kind::Expired,
+        mend: "the next token is asked for",
+        source: "Exchange Online: tokens last an hour (imapsync#250)",
+    },
+    Row {
+        words: &["authenticated but not connected"],
+        kind: Kind::Unavailable,
+        mend: "if it stays, the owner has to look: the right mailbox, the permission, the consent, or too many connections",
+        source: "Exchange: the login was good, four causes, one message (getmail6#139, #214, php-imap#464)",
+    },
+    Row {
+        words: &[
             "log in via your web browser",
+            "web login required",
             "[webalert",
             "application-specific password",
             "app password",
             "185833",
             "authorization code",
         ],
-        Kind::Credentials,
-        "the owner has to act: make an application password (or authorization code) in the provider's \
-         settings, or confirm the login there",
-    ),
-    (
-        &[
+        kind: Kind::Credentials,
+        mend: "the owner has to act: make an application password (or authorization code) in the provider's \
+               settings, or confirm the login there",
+        source: "Gmail (support.google.com/mail 185833), Yahoo (help SLN15241), QQ (bichon#25)",
+    },
+    Row {
+        words: &[
             "unsafe login",
             "imap access is disabled",
             "imap is disabled",
             "not enabled for imap",
             "enable imap",
         ],
-        Kind::Unsupported,
-        "the owner has to allow IMAP in the provider's settings",
-    ),
-    (&["[privacyrequired]"], Kind::Unsupported, "use security = \"tls\" or \"starttls\""),
-    (
-        &[
+        kind: Kind::Unsupported,
+        mend: "the owner has to allow IMAP in the provider's settings",
+        source: "NetEase (node-imap#908), GMX (newsroom.gmx.net 2019-09-30), Gmail",
+    },
+    Row {
+        words: &["[privacyrequired]", "cleartext logins disabled", "login only available under a layer"],
+        kind: Kind::Unsupported,
+        mend: "use security = \"tls\" or \"starttls\"",
+        source: "RFC 5530 section 3; Zimbra and Cyrus in their own words",
+    },
+    Row {
+        words: &[
             "[throttled]",
             "[limit]",
-            "[overquota]",
+            "[overquota] account exceeded",
             "throttl",
             "too many",
+            "command or bandwidth limits",
             "bandwidth limits",
             "rate limit",
             "backoff",
-            // Gmail's other way of saying it.
             "session expired, please login again",
+            "lockdown in sector",
+            "maximum number of connections",
+            "maximum connection limit",
         ],
-        Kind::Throttled,
-        "",
-    ),
-    (&["[inuse]", "[in-use]", "locked by", "mailbox is locked"], Kind::InUse, ""),
-    (
-        &[
+        kind: Kind::Throttled,
+        mend: "",
+        source: "Gmail (imapsync FAQ.Gmail, ha-email-sensor#16), Exchange (imapsync#272), Yahoo, Dovecot \
+                 (mail_max_userip_connections), Zimbra, hMailServer (too many invalid logon attempts)",
+    },
+    Row {
+        words: &["[overquota]"],
+        kind: Kind::Throttled,
+        mend: "",
+        source: "RFC 5530 section 3: where something is read, what is over a quota is what may be read",
+    },
+    Row {
+        words: &["[inuse]", "[in-use]", "locked by", "mailbox is locked", "timeout while waiting for lock"],
+        kind: Kind::InUse,
+        mend: "",
+        source: "RFC 5530 section 3; Cyrus (locked by POP server), Dovecot (lib-storage)",
+    },
+    Row {
+        words: &[
             "[unavailable]",
             "[serverbug]",
             "temporarily",
@@ -73,33 +112,44 @@ const ROWS: &[Row] = &[
             "temporary",
             "internal error",
             "server error",
+            "system error",
+            "system i/o error",
             "backend error",
             "server unavailable",
             "service unavailable",
+            "server busy",
+            "unavailable to complete",
+            "maintenance",
         ],
-        Kind::Unavailable,
-        "",
-    ),
-    (
-        &[
+        kind: Kind::Unavailable,
+        mend: "",
+        source: "RFC 5530 section 3; Yahoo (mutt-wizard#764, imap-backup#218), Yandex (webmail-lite-8#74), Exchange \
+                 (imapsync FAQ.Exchange), Gmail, Cyrus (imap_err.et), Zimbra (account in maintenance)",
+    },
+    Row {
+        words: &[
             "[authenticationfailed]",
             "[authorizationfailed]",
             "[expired]",
             "invalid credentials",
             "login failed",
             "authentication failed",
+            "authentication failure",
+            "invalid user name or password",
+            "invalid username or password",
         ],
-        Kind::Credentials,
-        "",
-    ),
+        kind: Kind::Credentials,
+        mend: "",
+        source: "RFC 5530 section 3; Dovecot, Cyrus, Courier, Gmail, hMailServer in their own words",
+    },
 ];
 
 /// A refusal in a server's words, as a failure. `step` says what was asked; `default` is what unknown words
 /// mean there, `hint` what to do about refused credentials at this provider.
 pub(super) fn refusal(step: &str, text: &str, default: Kind, hint: &str) -> Failure {
     let lower = text.to_ascii_lowercase();
-    let row = ROWS.iter().find(|(words, _, _)| words.iter().any(|word| lower.contains(word)));
-    let (kind, mend) = row.map_or((default, ""), |(_, kind, mend)| (*kind, *mend));
+    let row = ROWS.iter().find(|row| row.words.iter().any(|word| lower.contains(word)));
+    let (kind, mend) = row.map_or((default, ""), |row| (row.kind, row.mend));
     let mend = match kind {
         _ if !mend.is_empty() => mend,
         Kind::Credentials if !hint.is_empty() => hint,
@@ -157,9 +207,32 @@ mod tests {
             ("[UNAVAILABLE] Temporary authentication failure.", Kind::Unavailable),
             ("[INUSE] Mailbox is locked", Kind::InUse),
             ("[PRIVACYREQUIRED] Plaintext authentication disallowed", Kind::Unsupported),
+            ("Timeout while waiting for lock", Kind::InUse),
+            ("Mailbox is locked by POP server", Kind::InUse),
+            ("System I/O error", Kind::Unavailable),
+            ("Login only available under a layer", Kind::Unsupported),
+            ("Login failed: authentication failure", Kind::Credentials),
+            // Zimbra, hMailServer
+            ("cleartext logins disabled", Kind::Unsupported),
+            ("LOGIN failed: account is in maintenance mode", Kind::Unavailable),
+            ("Invalid user name or password.", Kind::Credentials),
+            ("Too many invalid logon attempts.", Kind::Throttled),
             ("Unknown thing", Kind::Folder),
         ] {
             assert_eq!(refusal("x", text, Kind::Folder, "").kind, kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_row_can_be_found_and_says_where_it_is_from() {
+        for row in ROWS {
+            assert!(row.source.len() > 20, "{:?}", row.words);
+            for word in row.words {
+                assert_eq!(*word, word.to_lowercase());
+                let before = ROWS.iter().take_while(|other| other.words != row.words);
+                let hidden = before.flat_map(|other| other.words).find(|other| word.contains(*other));
+                assert_eq!(hidden, None, "{word} is never looked for");
+            }
         }
     }
 

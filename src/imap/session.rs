@@ -442,7 +442,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let tag = self.send(b"NOOP").await?;
             let mut late = false;
             let each = |response| late |= matches!(response, Response::Fetch(item) if item.body.is_some());
-            let Ok(done) = tokio::time::timeout(STEP, self.finish(&tag, each)).await else { return Ok(false) };
+            let Ok(done) = tokio::time::timeout(STEP, self.finish(&tag, each)).await else {
+                return Ok(false);
+            };
             let done = done?;
             while self.side_line().is_some() {}
             if done.ok && !late && !self.take_unread() && self.transport().is_drained() {

@@ -170,7 +170,8 @@ impl Server {
             let mut there = UidSet::new();
             match examined {
                 Ok(examined) if examined.uidvalidity == *uidvalidity => {
-                    let listed = session.list_messages(examined, &mut Care::default()).await.map_err(at_home)?;
+                    let listed =
+                        session.list_messages(examined, &mut Care::default()).await.map_err(at_home)?;
                     listed.messages.iter().for_each(|(uid, _)| {
                         there.insert(*uid);
                     });

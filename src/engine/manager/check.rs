@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::gmail;
 use super::super::maildrop::{self, placed};
 use super::super::migrate::{chosen, folders_of};
-use super::super::planned::{Planned, not_ours, offered, planned};
+use super::super::planned::{Planned, not_ours, offered, planned, views};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
 use super::{Manager, Refusal};
@@ -164,6 +164,7 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
         folders.iter().filter_map(|f| f.note.as_ref().map(|note| format!("{}: {note}", f.path))).collect();
     notes.extend(aside.into_iter().map(|(path, why)| format!("{path}: not moved: {why}")));
     notes.extend(foreign);
+    notes.extend(views(&folders).filter(|_| !is_gmail));
     let found = Checked {
         login: account.source.login(),
         capabilities,
