@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::cut;
 use super::folder::{FolderWork, Progress};
 use crate::failure::Failure;
+use crate::imap::Fetched;
 use crate::journal::SkippedRecord;
 use crate::message::UidSet;
 
@@ -34,6 +35,12 @@ impl FolderWork<'_> {
         let skipped = self.journal.skipped(self.account)?.into_iter();
         let refused = skipped.filter(|(key, _, record)| *key == folder && record.for_good);
         Ok(refused.filter_map(|(_, id, record)| Some((id.parse().ok()?, record))).collect())
+    }
+
+    /// The length of a message that came without an announced size, if it is too large for a poll.
+    pub(super) fn beyond_limit(&self, announced: Option<u32>, message: &Fetched) -> Option<u64> {
+        let length = message.look.filter(|_| announced.is_none())?.length;
+        self.limit.filter(|limit| length > *limit).map(|_| length)
     }
 
     /// A message that did not come.

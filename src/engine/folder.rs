@@ -416,7 +416,15 @@ impl FolderWork<'_> {
                         progress.looked.look(message.uid, &message.flags);
                         progress.fresh.insert(message.uid);
                     }
-                    let size = progress.sizes.get(&message.uid).copied();
+                    // 0 may stand for a size that the server does not tell.
+                    let size = progress.sizes.get(&message.uid).copied().filter(|size| *size > 0);
+                    if let Some(length) = self.beyond_limit(size, &message) {
+                        self.landing.discard(message.piece).await?;
+                        progress.record.ledger.skipped += 1;
+                        let reason = too_large_for(self.limit.unwrap_or_default());
+                        self.except(progress, &message.uid.to_string(), Some(length), reason);
+                        continue;
+                    }
                     octets += u64::from(size.unwrap_or(0));
                     if self.poll.is_some_and(|poll| !poll.keep_original) {
                         self.came.add(progress.key, message.uid, size, message.look);
