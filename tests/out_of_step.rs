@@ -34,7 +34,8 @@ impl Dice {
 
     /// One answer to a FETCH.
     fn misbehave(&mut self, command: &Command, reply: &mut Reply) {
-        if self.1 == 0 || !command.name.ends_with("FETCH") || reply.untagged.is_empty() || self.below(3) == 0 {
+        if self.1 == 0 || !command.name.ends_with("FETCH") || reply.untagged.is_empty() || self.below(3) == 0
+        {
             return;
         }
         self.1 -= 1;
@@ -69,12 +70,19 @@ impl Dice {
 fn schedule(seed: u64) {
     let dice = Mutex::new(Dice(seed, SLIPS));
     let folder = || Folder::new("INBOX", 30);
-    let server = FakeImap::with_capability("IMAP4rev1 UIDPLUS AUTH=PLAIN", vec![folder()], move |command, reply| {
-        dice.lock().unwrap().misbehave(command, reply);
-    });
+    let server =
+        FakeImap::with_capability("IMAP4rev1 UIDPLUS AUTH=PLAIN", vec![folder()], move |command, reply| {
+            dice.lock().unwrap().misbehave(command, reply);
+        });
     let deletes = seed % 2 == 0;
     let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
-    let poll = imap_migrate("old", "alice", server.port, ("alice", "secret"), &format!("keep_original = {}", !deletes));
+    let poll = imap_migrate(
+        "old",
+        "alice",
+        server.port,
+        ("alice", "secret"),
+        &format!("keep_original = {}", !deletes),
+    );
     daemon.define("alice", &poll.replace("[account.migrate]", "[account.poll]"));
     daemon.start();
     let there: BTreeSet<String> = folder().mails.iter().map(|mail| sha(&mail.body)).collect();

@@ -310,7 +310,8 @@ impl FolderWork<'_> {
         }
         if self.poll.is_some() {
             self.meter.expect(todo.len() as u64);
-            progress.record.uidnext = examined.uidnext.unwrap_or(0);
+            let all_read = listed.unread.is_none();
+            progress.record.uidnext = examined.uidnext.filter(|_| all_read).unwrap_or(0);
             progress.record.exists = u64::from(examined.exists);
             progress.record.settled = false;
         }

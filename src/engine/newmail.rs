@@ -137,11 +137,13 @@ fn plan(
         };
         match need {
             Some(listing) => {
-                let counted = standing.map(|standing| standing.messages);
+                // Of a folder that is known nobody counts what is new.
+                let counted = standing.map(|standing| standing.messages).filter(|_| record.uidvalidity == 0);
                 parts.push_back(Part { folder, record, tries: 0, listing, counted, again: false });
             }
             None if shrunk => {
-                let counted = standing.map(|standing| standing.messages);
+                // Of a folder that is known nobody counts what is new.
+                let counted = standing.map(|standing| standing.messages).filter(|_| record.uidvalidity == 0);
                 fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole, counted, again: false });
             }
             None => {}

@@ -91,7 +91,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(Listed { messages, unlisted, unread })
     }
 
-    /// The same of those from `uidnext` on, and of those in `again`.
+    /// The same of those from `uidnext` on, and of those in `again`. What cannot be read counts as one message that is
+    /// not listed.
     ///
     /// # Errors
     /// As [`Session::list_messages`].
@@ -108,12 +109,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             listed.messages.extend(settled(&told, care));
         }
         let told = self.list_some(&format!("{uidnext}:*"), care).await?;
-        // What is not listed now would never be: the next run begins behind it.
-        if let Some(line) = self.unread_listing(&told) {
-            if care.wants_another_connection() {
-                return Err(self.broken("lists messages in words that cannot be read"));
-            }
-            return Err(unreadable(&line));
+        // What is not listed now has to be listed whole by the next run: this one must not hide it.
+        listed.unread = self.unread_listing(&told);
+        listed.unlisted = u32::from(listed.unread.is_some());
+        if listed.unread.is_some() && care.wants_another_connection() {
+            return Err(self.broken("lists messages in words that cannot be read"));
         }
         // The last message is in the range `N:*` whatever N is (RFC 3501, 6.4.8).
         listed.messages.extend(settled(&told, care).into_iter().filter(|(uid, _)| *uid >= uidnext));
