@@ -34,7 +34,8 @@ fn what_the_member_moved_is_found() {
         vec![Folder::new("INBOX", 12), Folder::new("Sent", 12), Folder::new("Z", 3)],
         |command, reply| {
             if command.is_in("Z") && command.wants_bodies() {
-                reply.cut(0, "* BYE not now\r\n");
+                // A message over which connections break would be left out; this is obeyed.
+                reply.cut(0, "* BYE Too many requests, not now\r\n");
             }
         },
     );

@@ -362,7 +362,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
 
     /// Proves that the session is in step again.
     async fn regain(&mut self) -> Result<(), Failure> {
-        self.doubts += 1;
+        self.doubts = self.doubts.saturating_add(1);
         let in_step = self.session.is_in_step().await?;
         self.drop_strays();
         if in_step && (self.doubts < 2 || !self.care.wants_another_connection()) {

@@ -203,7 +203,7 @@ fn value_length(text: &[u8]) -> Option<usize> {
             _ => {}
         }
         at += 1;
-        if depth == 0 && matches!(first, b')' | b'"') || (first == b'{' && depth == 0) {
+        if depth == 0 && matches!(first, b')' | b'"' | b'{') {
             return (at <= text.len()).then_some(at);
         }
     }
