@@ -41,6 +41,11 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
                 }
                 self.forget(asked);
             }
+            // Nothing tells which one it was.
+            None if asked.missing().len() == asked.want.len() => {
+                self.again.extend(halves(&asked.want));
+                self.forget(asked);
+            }
             None => {
                 // The first one that did not come is probably the one that it stopped at.
                 let first: UidSet = asked.first_missing().into_iter().collect();
