@@ -74,7 +74,7 @@ fn schedule(seed: u64) {
         FakeImap::with_capability("IMAP4rev1 UIDPLUS AUTH=PLAIN", vec![folder()], move |command, reply| {
             dice.lock().unwrap().misbehave(command, reply);
         });
-    let deletes = seed % 2 == 0;
+    let deletes = seed.is_multiple_of(2);
     let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
     let poll = imap_migrate(
         "old",
