@@ -157,10 +157,16 @@ impl Home {
     /// A run of `account` is over and recorded.
     ///
     /// # Errors
-    /// The spool cannot be written.
+    /// The spool or `tmp` cannot be written.
     pub async fn done(&self, account: u64) -> Result<(), Failure> {
-        let (Home::Server(_, spool) | Home::Delivery(_, spool)) = self else { return Ok(()) };
-        let spool = spool.clone();
+        let spool = match self {
+            // What a landing could not remove from `tmp` is nobody's any more.
+            Home::Maildir(mailbox) => {
+                let mailbox = Arc::clone(mailbox);
+                return on_disk(move || maildir::clear_tmp(&mailbox, account)).await;
+            }
+            Home::Server(_, spool) | Home::Delivery(_, spool) => spool.clone(),
+        };
         on_disk(move || {
             server::forget(&spool, account).map_err(|e| {
                 let words = format!("{} cannot be written: {e}", spool.display());

@@ -50,18 +50,23 @@ pub fn land(mailbox: Arc<Mailbox>, account: u64, landings: &TaskTracker) -> Land
     landing
 }
 
-/// Removes what an earlier, killed run of the account left in `tmp`.
+/// Removes what earlier runs of the account left in `tmp`. None of them may still be at work there.
 ///
 /// # Errors
-/// The mailbox cannot be written.
+/// A file cannot be removed. The others are removed all the same.
 pub fn clear_tmp(mailbox: &Mailbox, account: u64) -> Result<(), Failure> {
     let mark = format!("mailhaul-{account:016x}-");
+    let mut result = Ok(());
     for name in entries(mailbox.tmp()).map_err(|e| mailbox.trouble("tmp", e))? {
-        if name.starts_with(mark.as_bytes()) {
-            let _ = unlinkat(mailbox.tmp(), name.as_slice(), UnlinkatFlags::NoRemoveDir);
+        if !name.starts_with(mark.as_bytes()) {
+            continue;
+        }
+        match unlinkat(mailbox.tmp(), name.as_slice(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => result = result.and(Err(mailbox.trouble("tmp", e))),
         }
     }
-    Ok(())
+    result
 }
 
 /// A message that is being written or waits for its place.
