@@ -3,6 +3,8 @@
 PREFIX  = /usr/local
 DESTDIR =
 CARGO   = cargo
+# `make test` takes the same inputs for everybody; these targets take others each time, and say which.
+SEED   := $(or $(MAILHAUL_SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 
 BIN     = $(DESTDIR)$(PREFIX)/bin
 LIB     = $(DESTDIR)$(PREFIX)/lib
@@ -53,23 +55,23 @@ test-systemd: rust
 KILLS = 1000
 soak: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
-	MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1
+	MAILHAUL_SEED=$(SEED) MAILHAUL_KILLS=$(KILLS) $(CARGO) test --locked --test crash -- --nocapture --test-threads 1
 
 # Stable Rust is enough; a C++ compiler for libFuzzer, which comes with its crate.
 EXECUTIONS = 10000000
 fuzz: rust
-	@EXECUTIONS='$(EXECUTIONS)' CARGO='$(CARGO)' tests/tools/fuzz.sh
+	@EXECUTIONS='$(EXECUTIONS)' SEED='$(SEED)' CARGO='$(CARGO)' tests/tools/fuzz.sh
 
 # `make test` takes a spread of these.
 faults: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
-	MAILHAUL_FAULTS=all $(CARGO) test --locked --test faults -- --nocapture
+	MAILHAUL_SEED=$(SEED) MAILHAUL_FAULTS=all $(CARGO) test --locked --test faults -- --nocapture
 
 # Not part of `make test`: it needs root and a loop device.
 CUTS = 50
 power-cuts: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
-	MAILHAUL_CUTS=$(CUTS) $(CARGO) test --locked --test power -- --ignored --nocapture --test-threads 1
+	MAILHAUL_SEED=$(SEED) MAILHAUL_CUTS=$(CUTS) $(CARGO) test --locked --test power -- --ignored --nocapture --test-threads 1
 
 check: rust
 	$(CARGO) fmt --check

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use corpus::{Corpus, Marks};
 use courier::Courier;
-use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll, there};
+use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll, seed, there};
 use dovecot::Dovecot;
 use leaky::Leaky;
 use maildir::{Tree, count, same};
@@ -110,9 +110,7 @@ fn kills() {
     let leaky = Leaky::start(courier.imap, 9);
     let mut daemon = Daemon::homing(leaky.port, OWN, HOME.1);
     daemon.define("alice", &there(&imap_migrate(NAME, "alice", dovecot.imap, LOGIN, "")));
-    let seed = std::env::var("MAILHAUL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    eprintln!("to Courier: MAILHAUL_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed("to Courier"));
     let kills = std::env::var("MAILHAUL_KILLS").map_or(4, |text| text.parse().unwrap());
     for _ in 0..kills {
         source.add(".Sent", 60);

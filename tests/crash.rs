@@ -12,10 +12,10 @@ mod maildir;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed};
 use dovecot::Dovecot;
 use maildir::picture::Picture;
 use maildir::{Tree, count, same};
@@ -31,10 +31,7 @@ fn kills() -> usize {
 }
 
 fn random(what: &str) -> StdRng {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-    let seed = std::env::var("MAILHAUL_SEED").map_or(u64::from(now), |text| text.parse().unwrap());
-    eprintln!("{what}: MAILHAUL_SEED={seed}");
-    StdRng::seed_from_u64(seed)
+    StdRng::seed_from_u64(seed(what))
 }
 
 /// What the rounds showed.

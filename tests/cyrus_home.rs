@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use corpus::Corpus;
 use cyrus::{Cyrus, MIGRATOR, NETNEWS, UNIX};
-use daemon::{Daemon, adds_up, eventually, imap_migrate, there};
+use daemon::{Daemon, adds_up, eventually, imap_migrate, seed, there};
 use dovecot::Dovecot;
 use leaky::Leaky;
 use maildir::{Tree, same};
@@ -166,9 +166,7 @@ fn kills() {
     let leaky = Leaky::start(cyrus.port, 9);
     let mut daemon = Daemon::homing(leaky.port, ACTING, MIGRATOR.1);
     daemon.define("alice", &there(&imap_migrate(NAME, "alice", dovecot.imap, LOGIN, "")));
-    let seed = std::env::var("MAILHAUL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    eprintln!("to Cyrus: MAILHAUL_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed("to Cyrus"));
     let kills = std::env::var("MAILHAUL_KILLS").map_or(4, |text| text.parse().unwrap());
     for _ in 0..kills {
         source.add(".Sent", 60);

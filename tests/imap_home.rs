@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll, there};
+use daemon::{Daemon, adds_up, eventually, imap_migrate, pop3_poll, seed, there};
 use dovecot::Dovecot;
 use leaky::Leaky;
 use maildir::{Tree, count, same};
@@ -301,9 +301,7 @@ fn killed(what: &str, more: &str) {
     let leaky = Leaky::start(home.imap, 9);
     let mut daemon = Daemon::homing(leaky.port, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
-    let seed = std::env::var("MAILHAUL_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    eprintln!("{what}: MAILHAUL_SEED={seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed(what));
     let (mut moved, mut last) = (0, 0);
     for round in 0..kills() {
         if source.put.len() < last + 500 {

@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll, there};
+use daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed, there};
 use disk::Disk;
 use dovecot::Dovecot;
 use maildir::picture::Picture;
@@ -73,12 +73,9 @@ struct Bench {
 
 impl Bench {
     fn new(what: &str) -> Bench {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-        let seed = std::env::var("MAILHAUL_SEED").map_or(u64::from(now), |text| text.parse().unwrap());
-        eprintln!("{what}: MAILHAUL_SEED={seed}");
         let dovecot = Dovecot::start(&[LOGIN]);
         let source = Corpus::at(&dovecot.maildir(LOGIN.0));
-        let (disk, random) = (Disk::new(), StdRng::seed_from_u64(seed));
+        let (disk, random) = (Disk::new(), StdRng::seed_from_u64(seed(what)));
         let mut bench =
             Bench { dovecot, source, disk, daemon: Daemon::new(""), home: PathBuf::new(), random };
         bench.bring(Daemon::new("[polling]\ninterval = \"24h\"\n"));

@@ -41,6 +41,13 @@ pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opt
     }
 }
 
+/// Where a test's random numbers begin: the same for everybody, or what `MAILHAUL_SEED` says.
+pub fn seed(what: &str) -> u64 {
+    let seed = std::env::var("MAILHAUL_SEED").map_or(20_261_128, |text| text.parse().unwrap());
+    eprintln!("{what}: MAILHAUL_SEED={seed}");
+    seed
+}
+
 /// What a command said.
 #[derive(Debug, Clone)]
 pub struct Answer {

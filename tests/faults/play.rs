@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::bench::{Bench, To, Work};
+use crate::daemon::seed;
 use crate::maildir::difference;
 use crate::shim::{How, Turn};
 
@@ -53,9 +54,8 @@ fn chosen(scenario: &Scenario, list: &[String]) -> Vec<(usize, How)> {
     }
     let asked = std::env::var("MAILHAUL_FAULTS").unwrap_or_else(|_| FEW.to_string());
     let step = if asked == "all" { 1 } else { list.len().div_ceil(asked.parse().unwrap()).max(1) };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-    let seed = std::env::var("MAILHAUL_SEED").map_or(now as usize, |text| text.parse().unwrap());
-    eprintln!("{}: {} points, every {step}., MAILHAUL_SEED={seed}", scenario.name, list.len());
+    let seed = usize::try_from(seed(scenario.name)).unwrap();
+    eprintln!("{}: {} points, every {step}.", scenario.name, list.len());
     let all = (1 + seed % step..=list.len()).step_by(step).flat_map(both);
     all.filter(|(number, how)| *how != How::Torn || list[number - 1].starts_with("write")).collect()
 }

@@ -6,6 +6,9 @@
 set -eu
 cd "$(dirname "$0")/../fuzz"
 executions=${EXECUTIONS:-10000000}
+# libFuzzer takes 32 bits, and 0 for a random one.
+seed=${SEED:-0}
+echo "SEED=$seed"
 targets=${TARGETS:-$(ls corpus)}
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -41,7 +44,7 @@ one() {
         *) longest=512 ;;
     esac
     # What is found goes into the work directory; the stored corpus is only read.
-    "$built/$1" "$work/$1" "corpus/$1" -runs="$executions" -max_len="$longest" -timeout=20 -rss_limit_mb=2048 \
+    "$built/$1" "$work/$1" "corpus/$1" -runs="$executions" -seed="$seed" -max_len="$longest" -timeout=20 -rss_limit_mb=2048 \
         -artifact_prefix="crashes/$1-" -print_final_stats=1 >"$work/$1.log" 2>&1 || true
     seconds=$(($(date +%s) - began))
     done=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$1.log" | tail -n 1)
