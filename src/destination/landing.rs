@@ -179,8 +179,10 @@ pub struct Receipt {
     pub message: MessageRef,
     /// Its size on the wire, octets.
     pub octets: u64,
-    /// Keywords that the folder cannot carry.
+    /// Flags and keywords that the folder cannot carry.
     pub keywords_left: Vec<String>,
+    /// Some of those others have: it came without, and the destination said why.
+    pub flags_refused: Option<String>,
     /// The same octets were here before, under another name: nothing was added.
     pub adopted: bool,
     /// The destination does not take this message: why, in words.
@@ -219,6 +221,7 @@ impl Receipt {
             message,
             octets,
             keywords_left: Vec::new(),
+            flags_refused: None,
             adopted: false,
             refused: None,
             later: false,

@@ -12,6 +12,7 @@ mod home;
 pub mod landing;
 pub mod lines;
 pub mod maildir;
+mod marks;
 pub mod place;
 pub mod received;
 pub mod screen;

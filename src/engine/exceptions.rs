@@ -5,10 +5,23 @@ use std::collections::BTreeMap;
 
 use super::cut;
 use super::folder::{FolderWork, Progress};
+use crate::destination::landing::Receipt;
 use crate::failure::Failure;
 use crate::imap::Fetched;
-use crate::journal::SkippedRecord;
+use crate::journal::{Journal, SkippedRecord};
 use crate::message::UidSet;
+
+/// Before the UID, in the key of a message that came without its flags.
+const WITHOUT_FLAGS: &str = "flags-";
+
+/// How many messages of a migration came without flags that the destination gave to others.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) fn without_flags(journal: &Journal, account: &str) -> Result<usize, Failure> {
+    let skipped = journal.skipped(account)?;
+    Ok(skipped.iter().filter(|(_, id, _)| id.starts_with(WITHOUT_FLAGS)).count())
+}
 
 impl FolderWork<'_> {
     /// A poll keeps the exceptions of earlier ones, but of what it listed `again`, or of a folder that it listed
@@ -41,6 +54,20 @@ impl FolderWork<'_> {
     pub(super) fn beyond_limit(&self, announced: Option<u32>, message: &Fetched) -> Option<u64> {
         let length = message.look.filter(|_| announced.is_none())?.length;
         self.limit.filter(|limit| length > *limit).map(|_| length)
+    }
+
+    /// A message of a migration that came, and the destination did not give it its flags.
+    pub(super) fn flags_refused(&self, progress: &mut Progress, uid: u32, receipt: &Receipt) {
+        let Some(words) = receipt.flags_refused.as_ref().filter(|_| self.poll.is_none()) else { return };
+        let flags = receipt.keywords_left.join(" ");
+        let record = SkippedRecord {
+            folder: progress.record.name.clone(),
+            id: uid.to_string(),
+            size: Some(receipt.octets),
+            reason: cut(&format!("it came without {flags}: {words}")),
+            for_good: false,
+        };
+        progress.changes.skipped(self.account, progress.key, &format!("{WITHOUT_FLAGS}{uid}"), &record);
     }
 
     /// A message that did not come.

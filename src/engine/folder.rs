@@ -503,6 +503,7 @@ impl FolderWork<'_> {
     ) -> Result<(), Failure> {
         let mut octets = 0;
         let mut announced = 0;
+        self.tally.landed(receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64);
         for receipt in &receipts {
             self.meter.hear(receipt);
             progress.twice += u64::from(receipt.twice);
@@ -512,6 +513,9 @@ impl FolderWork<'_> {
                     false => {
                         progress.record.ledger.failed += 1;
                         self.tally.hindered(1, hindrance(receipt));
+                        if receipt.later {
+                            self.tally.unproven(hindrance(receipt));
+                        }
                     }
                 }
                 let record = SkippedRecord {
@@ -532,6 +536,7 @@ impl FolderWork<'_> {
                 }
                 announced += u64::from(progress.sizes.get(&uid).copied().unwrap_or(0));
                 progress.changes.not_skipped(self.account, progress.key, &uid.to_string());
+                self.flags_refused(progress, uid, receipt);
             }
             octets += if receipt.adopted { 0 } else { receipt.octets };
             progress.lost_keywords += u64::from(!receipt.keywords_left.is_empty());

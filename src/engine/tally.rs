@@ -29,7 +29,15 @@ struct Numbers {
     /// Folders that cannot be read and whose messages nobody counted, and what was said of the first.
     unread: u64,
     unread_first: Option<String>,
+    /// Messages that the destination stored.
+    landed: u64,
+    /// Messages that were refused although nothing says that it is their fault, what was said first, and how many had
+    /// been stored then.
+    unproven: Option<(u64, Failure, u64)>,
 }
+
+/// So many messages may be to blame where nothing came after them.
+const FEW: u64 = 3;
 
 /// The numbers of one folder.
 #[derive(Debug, Clone, Copy, Default)]
@@ -161,7 +169,21 @@ impl Tally {
         })
     }
 
-    /// Where nothing came and all of it was refused, one cause stands behind that, which has to be told as that.
+    /// The destination stored so many more.
+    pub(super) fn landed(&self, messages: u64) {
+        self.with(|numbers| numbers.landed += messages);
+    }
+
+    /// A message was refused by that, and nothing says yet that it is to blame.
+    pub(super) fn unproven(&self, by: Failure) {
+        self.with(|numbers| {
+            let landed = numbers.landed;
+            numbers.unproven.get_or_insert((0, by, landed)).0 += 1;
+        });
+    }
+
+    /// Where nothing came and all of it was refused, or much was refused and nothing came after that, one cause stands
+    /// behind it, which has to be told as that.
     ///
     /// # Errors
     /// What was said first.
@@ -172,6 +194,12 @@ impl Tally {
         // One message may be to blame itself.
         let many = ledger.failed > 1 || (numbers.unread > 0 && ledger.seen == ledger.failed);
         let all = many && numbers.hindered >= ledger.failed;
+        if let Some((count, failure, then)) = &numbers.unproven
+            && *count > FEW
+            && numbers.landed <= *then
+        {
+            return Err(failure.clone());
+        }
         match &numbers.hindrance {
             Some(failure) if nothing && all => Err(failure.clone()),
             _ => Ok(()),
@@ -199,6 +227,24 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_to_blame_where_others_come_after_them() {
+        let by = |words: &str| Failure::new(crate::failure::Kind::Destination, words, "");
+        for (before, refused, after, whole) in
+            [(9, 1, 0, false), (9, 4, 0, true), (9, 4, 1, false), (0, 9, 0, true)]
+        {
+            let tally = Tally::default();
+            let ledger = Ledger { seen: 20, imported: before + after, failed: refused, ..Ledger::default() };
+            tally.set(1, FolderNumbers { ledger, ..FolderNumbers::default() });
+            tally.landed(before);
+            for _ in 0..refused {
+                tally.unproven(by("first"));
+            }
+            tally.landed(after);
+            assert_eq!(tally.not_all_refused().is_err(), whole, "{before} {refused} {after}");
+        }
+    }
 
     #[test]
     fn only_what_lands_is_progress() {

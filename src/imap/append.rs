@@ -3,18 +3,19 @@
 //! after the other where nothing else is offered. Each message's own answer is told. It refuses to call a
 //! message stored before the tagged OK, and to hold more of a message in memory than a piece.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::append_words::{Meaning, meaning};
 use super::date;
 use super::refusal::{quote, refusal};
 use super::response::every;
 use super::session::{Done, Session};
-use super::shelf::{Permitted, is_missing, says, written};
+use super::shelf::{Permitted, is_missing, written};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, Parcel};
 
@@ -27,6 +28,8 @@ const WINDOW: usize = 16;
 const SPONTANEOUS: u64 = 1024 * 1024;
 /// Longer literals are never spontaneous with LITERAL- (RFC 7888, 5).
 const LITERAL_MINUS: u64 = 4096;
+/// After so many refusals in a row that may not be the messages' fault, the rest is not sent.
+const IN_A_ROW: usize = 5;
 /// Octets read from the file, and written to the server, at once.
 const READ: usize = 1024 * 1024;
 const WRITE: usize = 64 * 1024;
@@ -47,13 +50,48 @@ pub struct Letter {
 }
 
 impl Letter {
-    fn has_keywords(&self) -> bool {
-        self.flags.split(' ').any(|flag| !flag.is_empty() && !flag.starts_with('\\'))
+    /// Its flags, or fewer of them.
+    fn flags(&self, less: Option<Less>) -> String {
+        match less {
+            None => self.flags.clone(),
+            Some(Less::Keywords) => {
+                self.flags.split(' ').filter(|flag| flag.starts_with('\\')).collect::<Vec<_>>().join(" ")
+            }
+            Some(Less::Flags) => String::new(),
+        }
     }
 
-    fn without_keywords(&self) -> String {
-        self.flags.split(' ').filter(|flag| flag.starts_with('\\')).collect::<Vec<_>>().join(" ")
+    /// The next simpler way to send it.
+    fn simpler(&self, less: Option<Less>) -> Option<Less> {
+        let now = self.flags(less);
+        let ways = [Less::Keywords, Less::Flags].into_iter().filter(|way| Some(*way) > less);
+        ways.into_iter().find(|way| self.flags(Some(*way)) != now)
     }
+}
+
+/// What is left out of an APPEND that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Less {
+    Keywords,
+    Flags,
+}
+
+/// How messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Many in one command, where the server can (RFC 3502).
+    pub groups: bool,
+    /// Literals are not waited for, where the server allows that (RFC 7888).
+    pub ahead: bool,
+    /// Each is answered before the next is sent: then a connection that breaks has broken over that one.
+    pub alone: bool,
+}
+
+impl Manner {
+    /// As fast as can be.
+    pub const FAST: Manner = Manner { groups: true, ahead: true, alone: false };
+    /// As RFC 3501 has it, one after the other.
+    pub const PLAIN: Manner = Manner { groups: false, ahead: false, alone: true };
 }
 
 /// What became of a message.
@@ -61,18 +99,37 @@ impl Letter {
 pub enum Appended {
     /// The server has it; its UIDVALIDITY and UID, if the server says them (UIDPLUS).
     Stored(Option<(u32, u32)>),
-    /// The same, but without its keywords: with them the server did not take it.
+    /// The same, but without its keywords or without any flags: with them the server did not take it.
     Bare(Option<(u32, u32)>),
-    /// The server does not take this message: in words.
+    /// The server does not take this message, for what is in it: in words.
     Refused(String),
     /// Neither does it, and the reason is a limit that the server has: in words.
     TooMuch(String),
+    /// The server refused it in words that may speak of the server, and not of the message.
+    Doubtful(Failure),
     /// It was sent as a whole, and the connection ended before the answer.
     Unanswered,
+    /// The connection ended while it was being sent: it cannot be there.
+    CutOff,
 }
 
-/// The flags that a folder keeps, as APPEND has them, and the keywords that it does not keep.
+/// What became of messages.
+#[derive(Debug)]
+pub struct Appends {
+    /// Of each, in their order. `None`: it was not sent.
+    pub results: Vec<Option<Appended>>,
+    /// How it ended.
+    pub ended: Result<(), Failure>,
+    /// Commands with several messages that the server took.
+    pub groups_stored: u32,
+    /// Commands with several messages that it refused.
+    pub groups_refused: u32,
+}
+
+/// The flags that a folder keeps, as APPEND has them, and the keywords that it does not keep. System flags are
+/// written unless the folder has refused them: servers keep some that they do not name.
 pub fn written_flags(flags: &Flags, folder: &Permitted) -> (String, Vec<String>) {
+    let keeps = |name: &str| !folder.was_refused(name);
     let system = [
         (flags.seen, "\\Seen"),
         (flags.answered, "\\Answered"),
@@ -80,8 +137,9 @@ pub fn written_flags(flags: &Flags, folder: &Permitted) -> (String, Vec<String>)
         (flags.deleted, "\\Deleted"),
         (flags.draft, "\\Draft"),
     ];
-    let mut words: Vec<&str> = system.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
-    let mut left = Vec::new();
+    let system = system.iter().filter(|(set, _)| *set).map(|(_, name)| *name);
+    let (mut words, left): (Vec<&str>, Vec<&str>) = system.partition(|name| keeps(name));
+    let mut left: Vec<String> = left.into_iter().map(str::to_owned).collect();
     for keyword in &flags.keywords {
         if is_atom(keyword) && folder.keeps(keyword) {
             words.push(keyword);
@@ -104,19 +162,23 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// Appends `letters` to the folder of that name. What was answered before a failure is told with it; what
-    /// has no answer may be there or not.
-    pub async fn append(
-        &mut self,
-        folder: &[u8],
-        letters: &[Letter],
-    ) -> (Vec<Option<Appended>>, Result<(), Failure>) {
+    /// has no answer may be there or not. Where the server refuses one after the other for now, the rest is not
+    /// sent, and has no result.
+    pub async fn append(&mut self, folder: &[u8], letters: &[Letter], manner: Manner) -> Appends {
+        let results = vec![None; letters.len()];
         let name = match written(folder) {
             Ok(name) => name,
-            Err(failure) => return (vec![None; letters.len()], Err(failure)),
+            Err(failure) => {
+                return Appends { results, ended: Err(failure), groups_stored: 0, groups_refused: 0 };
+            }
         };
         let mut work = Work {
-            literals: Literals::of(self),
-            multiple: self.can("MULTIAPPEND"),
+            literals: if manner.ahead { Literals::of(self) } else { Literals::None },
+            multiple: self.can("MULTIAPPEND") && manner.groups,
+            window: if manner.alone { 1 } else { WINDOW },
+            plain: manner.alone,
+            in_a_row: 0,
+            current: 0..0,
             limit: self.append_limit(),
             session: self,
             name,
@@ -124,15 +186,21 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             octets: Octets::default(),
             out: Vec::new(),
             flights: VecDeque::new(),
-            alone: Vec::new(),
-            bare: BTreeSet::new(),
-            results: vec![None; letters.len()],
+            again: VecDeque::new(),
+            less: BTreeMap::new(),
+            results,
+            groups: (0, 0),
         };
         let ended = work.run().await;
+        if ended.is_err() {
+            let current = work.current.clone();
+            work.results.get_mut(current).unwrap_or_default().fill(Some(Appended::CutOff));
+        }
         for flight in std::mem::take(&mut work.flights) {
             work.results.get_mut(flight.letters).unwrap_or_default().fill(Some(Appended::Unanswered));
         }
-        (work.results, ended)
+        let (groups_stored, groups_refused) = work.groups;
+        Appends { results: work.results, ended, groups_stored, groups_refused }
     }
 }
 
@@ -180,17 +248,30 @@ struct Work<'w, T: From<Parcel> + Send + 'static> {
     octets: Octets,
     out: Vec<u8>,
     flights: VecDeque<Flight>,
-    /// Of a group that was refused as a whole: each of them is tried alone.
-    alone: Vec<usize>,
-    /// Refused with keywords, so that each is tried without.
-    bare: BTreeSet<usize>,
+    /// Commands in flight at most.
+    window: usize,
+    /// Nothing is tried that can be done without.
+    plain: bool,
+    /// Refusals in a row that may not be the messages' fault.
+    in_a_row: usize,
+    /// Being sent.
+    current: Range<usize>,
+    /// Of groups that were refused as a whole, each alone; and what was refused with its flags.
+    again: VecDeque<usize>,
+    /// What is sent with fewer flags than it has.
+    less: BTreeMap<usize, Less>,
     results: Vec<Option<Appended>>,
+    /// So many were stored, and refused.
+    groups: (u32, u32),
 }
 
 impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut sent = Ok(());
         for group in self.groups() {
+            if self.in_a_row >= IN_A_ROW {
+                break;
+            }
             sent = self.send(group).await;
             if sent.is_err() {
                 break;
@@ -198,14 +279,14 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         }
         let settled = self.settle(0).await;
         sent.and(settled)?;
-        for letter in std::mem::take(&mut self.alone) {
-            self.send(letter..letter + 1).await?;
+        while !self.again.is_empty() {
+            while let Some(letter) = self.again.pop_front().filter(|_| self.in_a_row < IN_A_ROW) {
+                self.send(letter..letter + 1).await?;
+            }
+            // What is refused with some of its flags is sent once more without.
+            self.settle(0).await?;
         }
-        self.settle(0).await?;
-        for letter in self.bare.clone() {
-            self.send(letter..letter + 1).await?;
-        }
-        self.settle(0).await
+        Ok(())
     }
 
     /// What goes into one command each, without what is above the server's limit.
@@ -240,13 +321,13 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
 
     /// Sends one command, and waits while too many are in flight.
     async fn send(&mut self, group: Range<usize>) -> Result<(), Failure> {
+        self.current = group.clone();
         let tag = self.session.next_tag();
         self.out.extend_from_slice(tag.as_bytes());
         self.out.extend_from_slice(b" APPEND ");
         self.out.extend_from_slice(&self.name);
         for (at, letter) in group.clone().zip(self.letters.get(group.clone()).unwrap_or_default()) {
-            let flags =
-                if self.bare.contains(&at) { letter.without_keywords() } else { letter.flags.clone() };
+            let flags = letter.flags(self.less.get(&at).copied());
             let date = letter.received.map(|at| format!(" \"{}\"", date::write(at))).unwrap_or_default();
             let spontaneous = self.literals.spontaneous(letter.octets);
             let plus = if spontaneous { "+" } else { "" };
@@ -257,16 +338,18 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
                 self.flush().await?;
                 self.settle(0).await?;
                 if let Some(done) = self.session.continuation(&tag).await? {
+                    self.current = 0..0;
                     return self.judge(&done, group);
                 }
             }
             self.body(letter).await?;
         }
         self.out.extend_from_slice(b"\r\n");
+        self.current = 0..0;
         self.flights.push_back(Flight { tag, letters: group });
-        if self.flights.len() >= WINDOW {
+        if self.flights.len() >= self.window {
             self.flush().await?;
-            self.settle(WINDOW / 2).await?;
+            self.settle(self.window / 2).await?;
         }
         Ok(())
     }
@@ -322,7 +405,9 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
                 }
                 None => Vec::new(),
             };
-            let bare = self.bare.contains(&letters.start);
+            self.in_a_row = 0;
+            self.groups.0 += u32::from(letters.len() > 1);
+            let bare = self.less.contains_key(&letters.start);
             let results = self.results.get_mut(letters).unwrap_or_default();
             for (at, result) in results.iter_mut().enumerate() {
                 let place = uids.get(at).copied();
@@ -334,34 +419,43 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             let words = format!("the folder is not there any more: {}", quote(&done.text));
             return Err(Failure::new(Kind::Destination, words, "it is tried again"));
         }
-        let full = ["[OVERQUOTA]", "over quota", "quota exceeded", "not enough disk quota"];
-        if full.iter().any(|words| says(done, words)) {
+        let meant = meaning(&done.text);
+        if meant == Some(Meaning::Full) {
             let words = format!("the mailbox is full: {}", quote(&done.text));
             return Err(Failure::new(Kind::Full, words, "make space, or raise its quota"));
         }
-        let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
-        let (too_big, limit) = (says(done, "[TOOBIG]"), says(done, "[LIMIT]"));
         if letters.len() > 1 {
             // One of them may be the reason; nothing was stored (RFC 3502, 4).
-            self.alone.extend(letters);
+            self.again.extend(letters);
+            self.groups.1 += 1;
             return Ok(());
         }
-        let with_keywords = self.letters.get(letters.start).is_some_and(Letter::has_keywords);
-        if !too_big
-            && (limit || failure.kind == Kind::Message)
-            && with_keywords
-            && self.bare.insert(letters.start)
-        {
-            // Too many of them for the folder, or one that is too long, is no reason to leave it out.
-            return Ok(());
-        }
-        let refused = match failure.kind {
-            _ if limit || too_big => Appended::TooMuch(failure.words),
-            Kind::Message => Appended::Refused(failure.words),
-            _ => return Err(failure),
+        let at = letters.start;
+        let about_flags = match meant {
+            None | Some(Meaning::Limit) => true,
+            Some(Meaning::Wait(_)) => self.plain,
+            Some(_) => false,
         };
-        let results = self.results.get_mut(letters).unwrap_or_default();
-        results.fill(Some(refused));
+        let less = self.less.get(&at).copied();
+        let simpler = self.letters.get(at).and_then(|letter| letter.simpler(less));
+        if let Some(simpler) = simpler.filter(|_| about_flags) {
+            // A flag that is not taken is no reason to leave the message out.
+            self.less.insert(at, simpler);
+            self.again.push_back(at);
+            return Ok(());
+        }
+        let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
+        let refused = match meant {
+            Some(Meaning::Size | Meaning::Limit) => Appended::TooMuch(failure.words),
+            Some(Meaning::Content) => Appended::Refused(failure.words),
+            Some(Meaning::Wait(kind)) => Appended::Doubtful(Failure { kind, ..failure }),
+            Some(Meaning::Full) | None => Appended::Doubtful(failure),
+        };
+        let doubtful = matches!(refused, Appended::Doubtful(_));
+        self.in_a_row = if doubtful { self.in_a_row + 1 } else { 0 };
+        if let Some(result) = self.results.get_mut(at) {
+            *result = Some(refused);
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod append;
+mod append_words;
 mod belief;
 mod care;
 mod command;
@@ -34,7 +35,7 @@ mod session;
 mod shelf;
 mod transport;
 
-pub use append::{Appended, Letter, written_flags};
+pub use append::{Appended, Appends, Letter, Manner, written_flags};
 pub use belief::Look;
 pub use care::{Care, Strikes};
 pub use date::parse as internal_date;

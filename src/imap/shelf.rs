@@ -49,9 +49,14 @@ impl Permitted {
         }
     }
 
-    /// The server refused this keyword.
-    pub fn refuses(&mut self, keyword: &str) {
-        self.not.insert(keyword.to_ascii_lowercase());
+    /// The server refused this keyword or system flag.
+    pub fn refuses(&mut self, flag: &str) {
+        self.not.insert(flag.to_ascii_lowercase());
+    }
+
+    /// Whether it did.
+    pub fn was_refused(&self, flag: &str) -> bool {
+        self.not.contains(&flag.to_ascii_lowercase())
     }
 
     /// Whether the folder keeps this keyword or system flag.

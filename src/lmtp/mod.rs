@@ -4,6 +4,7 @@
 //! take for another one.
 
 mod address;
+mod meaning;
 mod replay;
 mod reply;
 mod session;

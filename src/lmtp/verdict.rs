@@ -1,6 +1,7 @@
 //! What an answer means for the message, for the member, and for the server as a whole (RFC 5321, 4.2; RFC
 //! 3463). A mailbox that is full is never the message's fault. It refuses to give up what may pass.
 
+use super::meaning::{Meaning, meaning};
 use super::reply::Reply;
 use crate::failure::{Failure, Kind};
 
@@ -46,11 +47,10 @@ pub(super) fn before(step: Step, reply: &Reply, recipient: &str) -> Result<Optio
     }
     match (step, reply.code / 100) {
         (_, 4) => Ok(Some(Verdict::Later(words))),
-        (Step::Mail, 5) if is_about_size(reply) || is_about_content(reply) => {
-            Ok(Some(Verdict::Refused(words)))
-        }
+        // A bare 552 speaks of the size that was announced (RFC 1870, 6.1).
+        (Step::Mail, 5) if meaning(reply).is_some() => Ok(Some(Verdict::Refused(words))),
         (Step::Data, 5) => Ok(Some(Verdict::Refused(words))),
-        (Step::Rcpt, 5) if is_full(reply) => Ok(Some(Verdict::Later(words))),
+        (Step::Rcpt, 5) if meaning(reply) == Some(Meaning::Full) => Ok(Some(Verdict::Later(words))),
         (Step::Rcpt, 5) => Err(Failure::new(
             Kind::Recipient,
             format!("the LMTP server has no mailbox for {recipient}: {words}"),
@@ -77,32 +77,13 @@ pub(super) fn after(reply: &Reply) -> Result<Verdict, Failure> {
     match reply.code / 100 {
         2 => Ok(Verdict::Taken),
         4 => Ok(Verdict::Later(words)),
-        5 if is_full(reply) => Ok(Verdict::Later(words)),
+        5 if meaning(reply) == Some(Meaning::Full) => Ok(Verdict::Later(words)),
         5 => Ok(Verdict::Refused(words)),
         _ => {
             let words = format!("the server broke the protocol: it said {words} to a message");
             Err(Failure::new(Kind::Protocol, words, ""))
         }
     }
-}
-
-/// RFC 3463, 3.3: the mailbox is full. A bare 552 says the same (RFC 5321, 4.2.3).
-fn is_full(reply: &Reply) -> bool {
-    match reply.detail() {
-        Some((2, 2)) => true,
-        Some(_) => false,
-        None => reply.code == 552,
-    }
-}
-
-/// RFC 1870, 6.1; RFC 3463, 3.3 and 3.4.
-fn is_about_size(reply: &Reply) -> bool {
-    reply.code == 552 || matches!(reply.detail(), Some((2, 3) | (3, 4)))
-}
-
-/// RFC 3463, 3.7: what is in the message cannot be taken.
-fn is_about_content(reply: &Reply) -> bool {
-    matches!(reply.detail(), Some((6, _)))
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STRIKES: u32 = 3;
 /// After so many messages in a row that are not taken now, the rest of the batch is not tried.
 const IN_A_ROW: u32 = 3;
+/// Before each further look at messages that were not taken, where the server takes others.
+const LOOKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(8)];
+/// So many messages of a batch may be to blame themselves; where it is more, the server is.
+const FEW: usize = 3;
 /// Whoever stops waits so long for the answer to the message that is on its way.
 const GRACE: Duration = Duration::from_secs(4);
 /// A message is read in pieces of this size.
@@ -47,6 +51,8 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
         put_off: None,
         unwritten: None,
         proved: false,
+        polled: false,
+        put_aside: Vec::new(),
         leaving: Arc::default(),
     };
     let sent = |_: &FileName| None;
@@ -74,6 +80,10 @@ struct Carrier {
     unwritten: Option<Failure>,
     /// The server took something.
     proved: bool,
+    /// It is a poll's: what was refused is not asked for again by itself.
+    polled: bool,
+    /// Messages of the batch that were not taken now.
+    put_aside: Vec<Next>,
     /// Nobody waits for the rest of the batch any more.
     leaving: Arc<AtomicBool>,
 }
@@ -82,6 +92,8 @@ struct Carrier {
 struct Next {
     waiting: Waiting,
     envelope: Envelope,
+    /// Why it was not taken, the last time.
+    words: String,
 }
 
 impl Carrier {
@@ -128,6 +140,8 @@ impl Carrier {
     /// What the server took, and nobody recorded, counts as being there.
     async fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
         let (spool, origin, recorded) = (self.spool.clone(), opening.origin, opening.look.is_none());
+        // Only a poll's folders are subscribed as they come.
+        self.polled = opening.subscribe;
         self.trail = on_disk(move || Trail::read(&spool, origin, recorded)).await?;
         Ok(Opened { holds: self.trail.taken(), ..Opened::default() })
     }
@@ -138,18 +152,58 @@ impl Carrier {
             let body = waiting.body.clone();
             let utf8 = on_disk(move || has_utf8_header(&body)).await?;
             let (recipient, octets) = (self.to.recipient.clone(), waiting.body.octets);
-            queue.push_back(Next { waiting, envelope: Envelope { recipient, octets, utf8 } });
+            let envelope = Envelope { recipient, octets, utf8 };
+            queue.push_back(Next { waiting, envelope, words: String::new() });
         }
         self.trailed(Trail::batch).await?;
         // What broke a connection before is tried when all else is there.
         let order = queue.make_contiguous();
         order.sort_by_key(|next| self.trail.strikes(next.waiting.placement.message).sum());
-        let (mut receipts, mut tries) = (Vec::with_capacity(queue.len()), 0);
+        let mut receipts = Vec::with_capacity(queue.len());
+        self.deliver_all(&mut queue, &mut receipts).await?;
+        for pause in LOOKS {
+            let taken = receipts.iter().any(|receipt: &Receipt| receipt.refused.is_none());
+            if self.put_aside.is_empty() || self.put_aside.len() > FEW || !taken || self.later >= IN_A_ROW {
+                break;
+            }
+            // Others are taken: whether it is these shows when they are alone, and later.
+            if self.leaves_within(pause).await {
+                break;
+            }
+            self.later = 0;
+            queue.extend(self.put_aside.drain(..));
+            self.deliver_all(&mut queue, &mut receipts).await?;
+        }
+        for next in std::mem::take(&mut self.put_aside) {
+            let strikes = self.trail.strikes(next.waiting.placement.message);
+            receipts.push(self.receipt(&next.waiting, Verdict::Later(next.words), strikes));
+        }
+        Ok(receipts)
+    }
+
+    /// Waits; `true`: nobody waits for the rest of the batch any more.
+    async fn leaves_within(&self, pause: Duration) -> bool {
+        const STEP: Duration = Duration::from_millis(100);
+        let mut left = pause;
+        while !left.is_zero() && !self.leaving.load(Relaxed) {
+            tokio::time::sleep(STEP.min(left)).await;
+            left = left.saturating_sub(STEP);
+        }
+        self.leaving.load(Relaxed)
+    }
+
+    /// Delivers the queue over as many connections as it takes.
+    async fn deliver_all(
+        &mut self,
+        queue: &mut VecDeque<Next>,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<(), Failure> {
+        let mut tries = 0;
         while !queue.is_empty() {
             let before = queue.len();
             // A server that has taken nothing yet may be to blame for every break.
             let most = if self.proved { TRIES } else { TRIES.min(u32::try_from(before).unwrap_or(TRIES)) };
-            let failure = match self.deliver(&mut queue, &mut receipts).await {
+            let failure = match self.deliver(queue, receipts).await {
                 Ok(()) => break,
                 Err(failure) if may_pass(&failure) && tries < most => failure,
                 Err(failure) => return Err(failure),
@@ -158,7 +212,7 @@ impl Carrier {
             tracing::debug!("the connection to the LMTP server is made anew: {failure}");
             tokio::time::sleep(PAUSE * (1 << tries)).await;
         }
-        Ok(receipts)
+        Ok(())
     }
 
     /// Delivers from the front of the queue until it is empty or the connection breaks.
@@ -201,8 +255,10 @@ impl Carrier {
                 // What was taken is told, so that it is recorded; nothing more is sent.
                 (self.later, self.put_off) = (IN_A_ROW, Some(failure.words));
             }
-            if let Some(Next { waiting, .. }) = queue.pop_front() {
-                receipts.push(receipt(&waiting, verdict, strikes));
+            match (queue.pop_front(), verdict) {
+                (Some(next), Verdict::Later(words)) => self.put_aside.push(Next { words, ..next }),
+                (Some(next), verdict) => receipts.push(self.receipt(&next.waiting, verdict, strikes)),
+                (None, _) => {}
             }
         }
         Ok(())
@@ -223,7 +279,7 @@ impl Carrier {
             self.connection = Some(self.to.connect().await?);
         }
         let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
-        let Some(Next { waiting, envelope }) = queue.front() else { return Err(lost()) };
+        let Some(Next { waiting, envelope, .. }) = queue.front() else { return Err(lost()) };
         let message = waiting.placement.message;
         match session.begin(envelope).await? {
             Begun::No(verdict) => return Ok(verdict),
@@ -245,6 +301,24 @@ impl Carrier {
         let taken = verdict == Verdict::Taken;
         self.unwritten = self.trailed(move |trail| trail.answered(message, taken)).await.err();
         Ok(verdict)
+    }
+
+    fn receipt(&self, waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
+        let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+        let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
+        match verdict {
+            Verdict::Taken => receipt.twice = strikes.doubted > 0,
+            Verdict::Later(words) => {
+                receipt.refused = Some(words);
+                receipt.later = true;
+            }
+            Verdict::Refused(words) => {
+                receipt.refused = Some(words);
+                // What a migration lacks has failed, and whoever starts it again asks for it again.
+                receipt.for_good = self.polled;
+            }
+        }
+        receipt
     }
 
     /// Something is written down.
@@ -289,23 +363,6 @@ fn has_utf8_header(body: &Body) -> io::Result<bool> {
         end = end.min(memchr::memmem::find(&start, mark).unwrap_or(end));
     }
     Ok(!start.get(..end).unwrap_or_default().is_ascii())
-}
-
-fn receipt(waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
-    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
-    let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
-    match verdict {
-        Verdict::Taken => receipt.twice = strikes.doubted > 0,
-        Verdict::Later(words) => {
-            receipt.refused = Some(words);
-            receipt.later = true;
-        }
-        Verdict::Refused(words) => {
-            receipt.refused = Some(words);
-            receipt.for_good = true;
-        }
-    }
-    receipt
 }
 
 fn given_up(strikes: Strikes) -> String {

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::destination::maildir::Origin;
+use crate::destination::marks::{parse, written};
 use crate::message::MessageRef;
 
 /// Batches whose answers may not be recorded yet.
@@ -98,13 +99,13 @@ impl Trail {
     /// The end of a message is about to be sent. That, and everything before it, is durable when this returns.
     pub(super) fn ending(&mut self, message: MessageRef) -> io::Result<()> {
         self.strikes.entry(message).or_default().doubted += 1;
-        self.line('?', message)?.sync_data()
+        self.line("?", message)?.sync_data()
     }
 
     /// The connection broke before its end was sent.
     pub(super) fn broke(&mut self, message: MessageRef) -> io::Result<()> {
         self.strikes.entry(message).or_default().broken += 1;
-        self.line('!', message).map(drop)
+        self.line("!", message).map(drop)
     }
 
     /// The server took it, or said that it did not.
@@ -113,10 +114,10 @@ impl Trail {
         if taken && let Some(batch) = self.taken.back_mut() {
             batch.push(message);
         }
-        self.line(if taken { '+' } else { '-' }, message).map(drop)
+        self.line(if taken { "+" } else { "-" }, message).map(drop)
     }
 
-    fn line(&mut self, mark: char, message: MessageRef) -> io::Result<&File> {
+    fn line(&mut self, mark: &str, message: MessageRef) -> io::Result<&File> {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -133,9 +134,9 @@ impl Trail {
 
     fn write_anew(&mut self) -> io::Result<()> {
         self.file = None;
-        let mut text: String = self.taken.iter().flatten().map(|message| written('+', *message)).collect();
+        let mut text: String = self.taken.iter().flatten().map(|message| written("+", *message)).collect();
         for (message, strikes) in &self.strikes {
-            for (mark, count) in [('!', strikes.broken), ('?', strikes.doubted)] {
+            for (mark, count) in [("!", strikes.broken), ("?", strikes.doubted)] {
                 text.extend((0..count).map(|_| written(mark, *message)));
             }
         }
@@ -154,27 +155,6 @@ impl Trail {
             Some(directory) => File::open(directory)?.sync_all(),
             None => Ok(()),
         }
-    }
-}
-
-fn written(mark: char, message: MessageRef) -> String {
-    match message {
-        MessageRef::Imap { uidvalidity, uid } => format!("{mark} i {uidvalidity} {uid}\n"),
-        MessageRef::Pop3(id) => format!("{mark} p {id:032x}\n"),
-    }
-}
-
-/// A line that was cut short by a power cut is none.
-fn parse(line: &str) -> Option<(&str, MessageRef)> {
-    let words: Vec<&str> = line.split(' ').collect();
-    match *words.as_slice() {
-        [mark, "i", validity, uid] => {
-            Some((mark, MessageRef::Imap { uidvalidity: validity.parse().ok()?, uid: uid.parse().ok()? }))
-        }
-        [mark, "p", id] if id.len() == 32 => {
-            Some((mark, MessageRef::Pop3(u128::from_str_radix(id, 16).ok()?)))
-        }
-        _ => None,
     }
 }
 
@@ -232,13 +212,5 @@ mod tests {
         assert!(trail.taken().len() <= 2 * BATCHES && trail.taken().contains(&message(199)));
         assert!(std::fs::read_to_string(&trail.path).unwrap().lines().count() <= 4 * BATCHES);
         assert_eq!(Trail::read(spool.path(), ORIGIN, false).unwrap().taken(), trail.taken());
-    }
-
-    #[test]
-    fn a_line_that_was_cut_short_is_none() {
-        for line in ["", "?", "+ i 3", "+ p 12", "+ i 3 x", "+ q 3 4", "+ p 0000000000000000000000000000000g"]
-        {
-            assert_eq!(parse(line), None, "{line}");
-        }
     }
 }

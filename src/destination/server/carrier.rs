@@ -2,11 +2,10 @@
 //! compared first; the rest is appended; what the server gave no UID for is looked up. An answer that was lost
 //! with its connection costs another connection and a look. It refuses to send again what has come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -14,31 +13,38 @@ use tokio_util::task::TaskTracker;
 use super::copies::Sends;
 use super::home::{Server, at_home, subscribe};
 use super::intent::Intent;
-use super::late::Late;
 use super::likeness::{Likenesses, deleted};
 use super::look::{Habits, wanted};
 use super::prints::{forgiving, prints};
+use super::sending::Sending;
 use super::strays::Strays;
+use super::strikes::Strikes;
 use crate::destination::fingerprint::{Fingerprint, Print};
-use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt, There};
+use crate::destination::landing::{Landing, Opened, Opening, Placement, Receipt};
 use crate::destination::maildir::FileName;
 use crate::destination::spool::{self, Batch, Body, Errand, Sent, Waiting};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Appended, Letter, Selected, Session, Software, written_flags};
+use crate::imap::{Selected, Session, Software};
 use crate::message::{MessageRef, Parcel, UidSet};
 
-/// Connections in a row that bring nothing.
-const TRIES: u32 = 5;
-/// Before the first of them; each waits twice as long.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Flags are looked at once more, over a new connection, when one breaks.
+const FLAG_TRIES: u32 = 2;
 
 /// Starts a landing at `server`; messages wait in `spool`, a directory. Whoever must know that nothing is
 /// being sent any more waits for `landings`.
 pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Landing {
     let sends = Arc::clone(&server);
     let sent = move |from: &FileName| sends.sends.of(from);
-    let mut carrier =
-        Carrier { server, spool: spool.clone(), session: None, open: None, habits: Habits::default() };
+    let mut carrier = Carrier {
+        server,
+        spool: spool.clone(),
+        session: None,
+        open: None,
+        habits: Habits::default(),
+        weary: false,
+        put_off: None,
+        broken_groups: 0,
+    };
     spool::land(spool, landings, sent, |work, fate| async move {
         // Before the goodbye, which may take its time: somebody waits to hear why.
         if let Err(failure) = carrier.carry(work).await {
@@ -50,12 +56,18 @@ pub fn land(server: Arc<Server>, spool: PathBuf, landings: &TaskTracker) -> Land
     })
 }
 
-struct Carrier {
-    server: Arc<Server>,
+pub(super) struct Carrier {
+    pub(super) server: Arc<Server>,
     spool: PathBuf,
-    session: Option<Session<Parcel>>,
-    open: Option<Open>,
+    pub(super) session: Option<Session<Parcel>>,
+    pub(super) open: Option<Open>,
     habits: Habits,
+    /// The folder took nothing of a whole batch: what comes is looked at less often.
+    pub(super) weary: bool,
+    /// Nothing was taken of much that came last, and why.
+    pub(super) put_off: Option<Failure>,
+    /// Groups that broke the connection, one after the other.
+    pub(super) broken_groups: u32,
 }
 
 /// The folder that messages go to.
@@ -68,6 +80,8 @@ pub(super) struct Open {
     /// Copies elsewhere of messages that may be among those that come.
     pub(super) strays: Option<Arc<Strays>>,
     intent: Intent,
+    /// Messages that did not get through before.
+    pub(super) strikes: Strikes,
     /// Messages that other folders get, too; by UID at the source.
     shared: UidSet,
 }
@@ -84,6 +98,10 @@ impl Carrier {
                     let _ = reply.send(opened);
                 }
                 Errand::Batch(batch, reply) => {
+                    if let Some(failure) = self.put_off.take() {
+                        // The source need not give more of what nobody takes.
+                        return Err(at_home(failure));
+                    }
                     let receipts = self.batch(batch).await.map_err(at_home)?;
                     let _ = reply.send(receipts);
                 }
@@ -93,20 +111,9 @@ impl Carrier {
     }
 
     async fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
-        if self.session.is_none() {
-            self.session = Some(self.server.connect().await?);
-        }
-        let Some(session) = &mut self.session else { return Err(lost()) };
         let name = opening.directory.clone().into_bytes();
-        let mut selected = match session.select(&name).await? {
-            Some(selected) => selected,
-            None => {
-                session.create(&name, opening.special.as_deref()).await?;
-                session.select(&name).await?.ok_or_else(|| {
-                    Failure::new(Kind::Folder, "the folder was made and cannot be opened", "")
-                })?
-            }
-        };
+        let mut selected = self.enter(&name, opening.special.as_deref()).await?;
+        let Some(session) = &mut self.session else { return Err(lost()) };
         // Nothing was ever in it.
         if opening.subscribe && selected.exists == 0 && selected.uidnext <= 1 && name != b"INBOX" {
             subscribe(session, &opening.directory).await?;
@@ -141,8 +148,12 @@ impl Carrier {
             Likenesses::default()
         };
         let place = Some((selected.uidvalidity, selected.uidnext));
+        let (spool, origin) = (self.spool.clone(), opening.origin);
+        let strikes = on_disk(move || Strikes::read(&spool, origin)).await?;
         let Opening { shared, strays, .. } = opening;
-        self.open = Some(Open { name, next: selected.uidnext, selected, likes, strays, intent, shared });
+        self.weary = false;
+        self.open =
+            Some(Open { name, next: selected.uidnext, selected, likes, strays, intent, strikes, shared });
         Ok(Opened { there: place, ..Opened::default() })
     }
 
@@ -171,44 +182,29 @@ impl Carrier {
         let odd: BTreeMap<MessageRef, Body> =
             odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let wanted = wanted(&batch, &open.selected.keywords);
-        let mut sending = Sending {
-            first: open.next,
-            waiting: batch,
-            late: Vec::new(),
-            nameless: Vec::new(),
-            receipts,
-            bare: BTreeSet::new(),
-        };
-        let mut tries = 0;
-        loop {
-            let before = sending.waiting.len();
-            let failure = match sending.send(session, open).await {
-                Ok(()) => {
-                    if intended {
-                        open.answered().await?;
-                    }
-                    look_back(session, &odd, &mut sending.receipts).await?;
-                    let Sending { bare, receipts, .. } = &mut sending;
-                    self.habits.look(session, &wanted, bare, &mut open.selected.keywords, receipts).await?;
-                    open.remember(&self.server.sends, shared, &sending.receipts);
-                    return Ok(sending.receipts);
-                }
-                Err(failure) if may_pass(&failure) && tries < TRIES => failure,
-                Err(failure) => return Err(failure),
-            };
-            tries = if sending.waiting.len() < before { 0 } else { tries + 1 };
-            let late = Late::now(std::mem::take(&mut sending.late));
-            tracing::debug!("the connection to the destination is made anew: {failure}");
-            tokio::time::sleep(PAUSE * (1 << tries)).await;
-            *session = self.server.connect().await?;
-            let selected = session.select(&open.name).await?;
-            if selected.is_none_or(|now| now.uidvalidity != open.selected.uidvalidity) {
-                return Err(lost());
-            }
-            let known = sending.receipts.iter().filter_map(|receipt| receipt.uid).collect();
-            late.wait(session, &open.name, sending.first, &known).await?;
-            sending.look_up(session).await?;
+        let mut sending = Sending::new(open.next, batch, receipts);
+        self.deliver(&mut sending).await?;
+        let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
+        if intended {
+            open.answered().await?;
         }
+        look_back(session, &odd, &mut sending.receipts).await?;
+        let Sending { bare, receipts, .. } = &mut sending;
+        let mut broke: Option<Failure> = None;
+        for _ in 0..FLAG_TRIES {
+            let keeps = &mut open.selected.keywords;
+            match self.habits.look(session, &wanted, bare, keeps, receipts, broke.as_ref()).await {
+                Ok(()) => break,
+                Err(failure) if failure.broke() && broke.is_none() => {
+                    *session = self.server.connect().await?;
+                    session.select(&open.name).await?.ok_or_else(lost)?;
+                    broke = Some(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        open.remember(&self.server.sends, shared, &sending.receipts);
+        Ok(sending.receipts)
     }
 }
 
@@ -254,133 +250,6 @@ async fn look_back(
         }
     }
     Ok(())
-}
-
-/// A batch on its way.
-struct Sending {
-    /// The UID that its first message may have.
-    first: u32,
-    /// Without an answer.
-    waiting: Vec<Waiting>,
-    /// The sizes of those that may come all the same.
-    late: Vec<u64>,
-    /// Stored, and the server has not said under which UID.
-    nameless: Vec<(usize, Waiting)>,
-    receipts: Vec<Receipt>,
-    /// Stored without their keywords.
-    bare: BTreeSet<MessageRef>,
-}
-
-impl Sending {
-    async fn send(&mut self, session: &mut Session<Parcel>, open: &mut Open) -> Result<(), Failure> {
-        let mut letters = Vec::with_capacity(self.waiting.len());
-        let mut left = Vec::with_capacity(self.waiting.len());
-        for Waiting { placement, body } in &self.waiting {
-            let (flags, keywords_left) = written_flags(&placement.flags, &open.selected.keywords);
-            let received = placement.received.or(body.arrival);
-            let (file, offset, octets) = (Arc::clone(&body.file), body.offset, body.octets);
-            letters.push(Letter { flags, received, file, offset, octets });
-            left.push(keywords_left);
-        }
-        let (results, ended) = session.append(&open.name, &letters).await;
-        let validity = open.selected.uidvalidity;
-        let sent = std::mem::take(&mut self.waiting);
-        for ((waiting, result), keywords_left) in sent.into_iter().zip(results).zip(left) {
-            let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
-            let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
-            if let Some(Appended::Bare(_)) = result {
-                self.bare.insert(waiting.placement.message);
-            }
-            match result {
-                Some(Appended::Stored(place) | Appended::Bare(place)) => {
-                    receipt.keywords_left = keywords_left;
-                    receipt.uid = place.filter(|(theirs, _)| *theirs == validity).map(|(_, uid)| uid);
-                    if receipt.uid.is_none() {
-                        self.nameless.push((self.receipts.len(), waiting));
-                    }
-                }
-                Some(Appended::Refused(words)) => receipt.refused = Some(words),
-                Some(Appended::TooMuch(words)) => {
-                    receipt.refused = Some(words);
-                    receipt.over_limit = true;
-                }
-                unanswered => {
-                    if unanswered.is_some() {
-                        self.late.push(waiting.body.kept);
-                    }
-                    self.waiting.push(waiting);
-                    continue;
-                }
-            }
-            self.receipts.push(receipt);
-        }
-        ended?;
-        if !self.nameless.is_empty() {
-            self.look_up(session).await?;
-        }
-        let last = self.receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
-        open.next = open.next.max(last.saturating_add(1));
-        if self.waiting.is_empty() { Ok(()) } else { Err(lost()) }
-    }
-
-    /// What the server has of this batch without having said so. Without UIDPLUS those are the new messages in
-    /// their order, if every size fits; else the content tells.
-    async fn look_up(&mut self, session: &mut Session<Parcel>) -> Result<(), Failure> {
-        let known: UidSet = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
-        let listed = session.sizes_from(self.first).await?;
-        let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
-        let nameless = std::mem::take(&mut self.nameless);
-        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.kept);
-        if self.waiting.is_empty() && listed.iter().map(|(_, size)| u64::from(*size)).eq(sizes) {
-            for ((at, _), (uid, _)) in nameless.iter().zip(&listed) {
-                self.found(*at, *uid);
-            }
-            return Ok(());
-        }
-        let mut likes = Likenesses::of(listed, &There::default());
-        let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
-        likes.read(session, all.map(|waiting| waiting.body.kept)).await?;
-        for (at, waiting) in nameless {
-            if let Some(uid) = like(session, &mut likes, &waiting).await? {
-                self.found(at, uid);
-            }
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            match like(session, &mut likes, &waiting).await? {
-                Some(uid) => {
-                    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
-                    self.receipts.push(Receipt { uid: Some(uid), ..landed });
-                }
-                None => self.waiting.push(waiting),
-            }
-        }
-        Ok(())
-    }
-
-    fn found(&mut self, at: usize, uid: u32) {
-        if let Some(receipt) = self.receipts.get_mut(at) {
-            receipt.uid = Some(uid);
-        }
-    }
-}
-
-/// The UID of a message that is there, which is used up by that.
-async fn like(
-    session: &Session<Parcel>,
-    likes: &mut Likenesses,
-    waiting: &Waiting,
-) -> Result<Option<u32>, Failure> {
-    let octets = waiting.body.kept;
-    if !likes.may_hold(octets) {
-        return Ok(None);
-    }
-    Ok(likes.take(octets, print(waiting, forgiving(session)).await?).map(|found| found.uid))
-}
-
-/// Whether another connection may do better.
-fn may_pass(failure: &Failure) -> bool {
-    use Kind::{Disconnected, InUse, Protocol, Stalled, Throttled, Unavailable};
-    matches!(failure.kind, Disconnected | Stalled | Protocol | InUse | Throttled | Unavailable)
 }
 
 impl Open {

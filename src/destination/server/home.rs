@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::OnceCell;
 
@@ -13,11 +14,12 @@ use super::intent::Intent;
 use super::moved::{Gap, take_back};
 use super::prints::{forgiving, prints};
 use super::reflag::{Reflags, change};
+use super::ways::Ways;
 use crate::account::Source;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Layout, Session, SourceFolder};
+use crate::imap::{Care, Layout, Manner, Session, SourceFolder};
 use crate::message::{Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
@@ -31,6 +33,9 @@ pub struct Server {
     layout: OnceCell<Layout>,
     /// What was sent since it was opened.
     pub(super) sends: Sends,
+    /// How many messages it stored since then.
+    stored: AtomicU64,
+    ways: Ways,
 }
 
 /// What is to be undone in one folder.
@@ -65,14 +70,43 @@ pub struct Arrivals {
 
 impl Server {
     /// The mailbox behind `login`.
-    pub fn new(connector: Connector, login: Source, secret: Secret) -> Server {
+    pub fn new(connector: Connector, login: Source, secret: Secret, ways: Ways) -> Server {
         Server {
             connector,
             login,
             secret: Arc::new(secret),
             layout: OnceCell::new(),
             sends: Sends::default(),
+            stored: AtomicU64::new(0),
+            ways,
         }
+    }
+
+    /// How many messages the server stored since the mailbox was opened.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored.load(Relaxed)
+    }
+
+    /// It stored so many more.
+    pub(super) fn stores(&self, messages: u64) {
+        self.stored.fetch_add(messages, Relaxed);
+    }
+
+    /// How messages go there; see [`Ways`].
+    pub(super) fn manner(&self) -> Manner {
+        self.ways.manner(&self.place())
+    }
+
+    pub(super) fn no_groups(&self) {
+        self.ways.no_groups(&self.place());
+    }
+
+    pub(super) fn no_ahead(&self) {
+        self.ways.no_ahead(&self.place());
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.login.host, self.login.port)
     }
 
     /// A connection that is logged in as the member.
@@ -178,6 +212,8 @@ impl Server {
                 }
                 Ok(_) => {}
                 Err(failure) if failure.kind == Kind::Folder => {}
+                // It may be there: nobody can say that today.
+                Err(failure) if failure.asks_for_less() => continue,
                 Err(failure) => return Err(at_home(failure)),
             }
             let mut lost = uids.clone();

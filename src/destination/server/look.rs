@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::flags::{Refused, store};
 use crate::destination::landing::Receipt;
 use crate::destination::spool::Waiting;
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::imap::{Detail, Permitted, Session, flag_name};
 use crate::message::{Flag, MessageRef, Parcel, UidSet};
 
@@ -14,6 +15,8 @@ use crate::message::{Flag, MessageRef, Parcel, UidSet};
 #[derive(Debug, Default)]
 pub(super) struct Habits {
     flags: BTreeMap<Flag, bool>,
+    /// Flags that some message there has.
+    taken: BTreeSet<Flag>,
     /// It keeps dates.
     dates: bool,
 }
@@ -37,7 +40,8 @@ pub(super) fn wanted(batch: &[Waiting], keeps: &Permitted) -> Wanted {
 
 impl Habits {
     /// Looks at what is not known of the server yet, and sets the flags that it is known to leave out, and those of
-    /// messages that came `bare`. Keywords that it refuses are sent to this folder no more.
+    /// messages that came `bare`. Flags that it refuses for all of them are sent to this folder no more. Where the
+    /// connection `broke` over that before, nothing is stored: what is not there is told.
     ///
     /// # Errors
     /// The connection failed.
@@ -48,6 +52,7 @@ impl Habits {
         bare: &BTreeSet<MessageRef>,
         keeps: &mut Permitted,
         receipts: &mut [Receipt],
+        broke: Option<&Failure>,
     ) -> Result<(), Failure> {
         let mut at: BTreeMap<u32, &mut Receipt> = BTreeMap::new();
         for receipt in receipts.iter_mut().filter(|receipt| wanted.contains_key(&receipt.message)) {
@@ -75,25 +80,43 @@ impl Habits {
         // A folder that is open need not tell what came since.
         session.refresh().await?;
         let there = look_at(session, &uids).await?;
+        let is_bare = |uid: u32| at.get(&uid).is_some_and(|receipt| bare.contains(&receipt.message));
+        let came_bare: UidSet = at.keys().copied().filter(|uid| is_bare(*uid)).collect();
         for (flag, uids) in &asked {
             let mut lacking = without(&there, uids, flag);
-            let kept = lacking.is_empty();
-            self.flags.insert(flag.clone(), kept);
-            if kept {
+            let mut plain = lacking.clone();
+            plain.subtract(&came_bare);
+            self.flags.insert(flag.clone(), plain.is_empty());
+            if lacking.len() < uids.len() {
+                self.taken.insert(flag.clone());
+            }
+            if lacking.is_empty() {
                 continue;
             }
-            match session.flag(&lacking, flag, true).await {
-                Ok(()) => lacking = without(&look_at(session, &lacking).await?, &lacking, flag),
-                Err(refused) if refused.kind == Kind::Folder => {
-                    if let Flag::Keyword(word) = flag {
-                        keeps.refuses(word.as_str());
-                    }
+            let refused = match broke {
+                None => store(session, &lacking, flag, true).await?,
+                Some(failure) => {
+                    Refused { uids: lacking.clone(), for_all: false, words: failure.words.clone() }
                 }
-                Err(failure) => return Err(failure),
+            };
+            lacking.subtract(&refused.uids);
+            if !lacking.is_empty() {
+                let kept = lacking.len();
+                lacking = without(&look_at(session, &lacking).await?, &lacking, flag);
+                if lacking.len() < kept {
+                    self.taken.insert(flag.clone());
+                }
             }
-            for uid in lacking.iter() {
-                if let Some(receipt) = at.get_mut(&uid) {
-                    receipt.keywords_left.push(flag_name(flag).to_owned());
+            let alone = !refused.uids.is_empty() && !refused.for_all && self.taken.contains(flag);
+            if refused.for_all || (!refused.uids.is_empty() && !alone && matches!(flag, Flag::Keyword(_))) {
+                keeps.refuses(flag_name(flag));
+            }
+            for uid in lacking.iter().chain(refused.uids.iter()) {
+                let Some(receipt) = at.get_mut(&uid) else { continue };
+                receipt.keywords_left.push(flag_name(flag).to_owned());
+                // Others have that flag: it is this message that does not get it.
+                if alone && refused.uids.contains(uid) {
+                    receipt.flags_refused.get_or_insert_with(|| refused.words.clone());
                 }
             }
         }

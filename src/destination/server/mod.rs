@@ -5,6 +5,8 @@
 mod before;
 mod carrier;
 mod copies;
+mod enter;
+mod flags;
 mod home;
 mod intent;
 mod late;
@@ -13,7 +15,11 @@ mod look;
 mod moved;
 mod prints;
 mod reflag;
+mod sending;
 mod strays;
+mod strikes;
+mod suspects;
+mod ways;
 
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server, at_home};
@@ -21,3 +27,4 @@ pub use intent::forget;
 pub use prints::{all_prints, printer};
 pub use reflag::Reflags;
 pub use strays::{Recorded, Strays};
+pub use ways::Ways;

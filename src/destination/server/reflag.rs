@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::flags::store;
 use super::home::{Server, at_home};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Detail, Session};
@@ -30,7 +31,7 @@ impl Server {
     }
 
     /// Changes flags; what is not there any more is no trouble. Returns how many messages were to get a
-    /// keyword that the server does not take.
+    /// flag or keyword that the server does not take.
     ///
     /// # Errors
     /// The server refuses.
@@ -58,17 +59,11 @@ pub(super) async fn change(
     }
     let mut without = UidSet::new();
     for ((flag, on), uids) in reflags {
-        let taken = match flag {
-            Flag::System(_) => session.flag(uids, flag, *on).await.map(|()| true),
-            Flag::Keyword(word) if !selected.keywords.keeps(word.as_str()) => Ok(false),
-            Flag::Keyword(_) => match session.flag(uids, flag, *on).await {
-                // Some have a limit that they do not tell before.
-                Err(refused) if refused.kind == Kind::Folder => Ok(false),
-                done => done.map(|()| true),
-            },
-        };
-        if !taken? && *on {
-            without.extend(uids);
+        let unknown = matches!(flag, Flag::Keyword(word) if !selected.keywords.keeps(word.as_str()));
+        // Some keep fewer than they say, and some refuse them for one message.
+        let refused = if unknown { uids.clone() } else { store(session, uids, flag, *on).await?.uids };
+        if *on {
+            without.extend(&refused);
         }
     }
     Ok(without.len())

@@ -16,7 +16,7 @@ use super::super::rollback::{is_gone, leave, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, now};
 use super::state::{Entry, Job, State, Work};
-use super::verdict::{done_about, failed, gone_since, log, millis, retry};
+use super::verdict::{amiss, done_about, failed, log, millis, retry};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job as AccountJob};
 use crate::destination::maildir::topmost_missing;
@@ -344,7 +344,7 @@ impl Manager {
                 Ok(_) if record.ledger.adds_up() => {
                     record.state = Stage::Completed;
                     let unread = entry.tally.as_deref().and_then(Tally::unread_folders);
-                    record.error = gone_since(&means, account, record).or(unread.map(|words| cut(&words)));
+                    record.error = amiss(&means, account, record).or(unread.map(|words| cut(&words)));
                     record.next_try_at = None;
                     record.finished_at = Some(now());
                     record.completed_at = record.finished_at;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::backoff::{CREDENTIAL_TRIES, pause};
+use super::super::exceptions::without_flags;
 use super::super::rollback::has_brought;
 use super::super::{Means, Place, cut, now};
 use crate::account::Account;
@@ -99,8 +100,22 @@ pub(super) fn log(account: &Account, record: &MigrationRecord, failure: Option<&
     }
 }
 
+/// What is to be known of a migration that completed: messages that are not there any more, and flags that did not
+/// come.
+pub(super) fn amiss(means: &Means, account: &Account, record: &MigrationRecord) -> Option<String> {
+    let flags = without_flags(&means.journal, &account.name).ok().filter(|count| *count > 0).map(|count| {
+        let messages = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        format!(
+            "{messages} came without flags that the destination refused; 'mailhaulctl show {}' names them",
+            account.name
+        )
+    });
+    let all: Vec<String> = gone_since(means, account, record).into_iter().chain(flags).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 /// What a server said that it had stored, and what it does not have at the end: nobody else knows of it.
-pub(super) fn gone_since(means: &Means, account: &Account, record: &MigrationRecord) -> Option<String> {
+fn gone_since(means: &Means, account: &Account, record: &MigrationRecord) -> Option<String> {
     let lost = record.arrived.map_or(0, |arrived| arrived.lost);
     let at_server = matches!(means.place(account), Ok(Place::Server(_)));
     (lost > 0 && at_server).then(|| {

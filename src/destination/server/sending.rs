@@ -1,0 +1,236 @@
+//! A batch on its way to a server: what was sent, what the server said to each message, and what it has without
+//! having said so. It refuses to take a message for stored, or for lost, before the server was asked.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::carrier::{Open, print};
+use super::home::Server;
+use super::late::Late;
+use super::likeness::Likenesses;
+use super::prints::forgiving;
+use crate::destination::landing::{Receipt, There};
+use crate::destination::spool::Waiting;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Appended, Letter, Manner, Session, written_flags};
+use crate::message::{MessageRef, Parcel, UidSet};
+
+/// A batch on its way.
+pub(super) struct Sending {
+    /// The UID that its first message may have.
+    first: u32,
+    /// Without an answer, and not suspected of anything.
+    pub(super) waiting: Vec<Waiting>,
+    /// Of those, what was sent over the last connection, in part or whole.
+    sent: BTreeSet<MessageRef>,
+    /// The sizes of those that may come all the same.
+    late: Vec<u64>,
+    /// Stored, and the server has not said under which UID.
+    nameless: Vec<(usize, Waiting)>,
+    pub(super) receipts: Vec<Receipt>,
+    /// Stored without some of their flags.
+    pub(super) bare: BTreeSet<MessageRef>,
+    /// What did not get through.
+    pub(super) suspects: Vec<Suspect>,
+    /// Messages that the server stored.
+    pub(super) landed: u64,
+    /// Of those, what did not wait for the server.
+    pub(super) ahead: u64,
+    /// Commands with several messages that the server took, and those that it refused.
+    pub(super) groups: (u32, u32),
+}
+
+/// A message that did not get through.
+pub(super) struct Suspect {
+    pub(super) waiting: Waiting,
+    /// Messages that the server had stored when it did not get through for the first time.
+    pub(super) since: u64,
+    /// Why it did not, the last time.
+    pub(super) failure: Failure,
+}
+
+impl Sending {
+    /// `first`: the UID that its first message may have; `receipts`: of what need not be sent.
+    pub(super) fn new(first: u32, waiting: Vec<Waiting>, receipts: Vec<Receipt>) -> Sending {
+        Sending {
+            first,
+            waiting,
+            sent: BTreeSet::new(),
+            late: Vec::new(),
+            nameless: Vec::new(),
+            receipts,
+            bare: BTreeSet::new(),
+            suspects: Vec::new(),
+            landed: 0,
+            ahead: 0,
+            groups: (0, 0),
+        }
+    }
+
+    /// Sends what waits. What the server refuses in words that may speak of itself is among the suspects then.
+    /// What still waits was not sent, for the server refused one after the other.
+    pub(super) async fn send(
+        &mut self,
+        server: &Server,
+        session: &mut Session<Parcel>,
+        open: &mut Open,
+        manner: Manner,
+    ) -> Result<(), Failure> {
+        let mut letters = Vec::with_capacity(self.waiting.len());
+        let mut left = Vec::with_capacity(self.waiting.len());
+        for Waiting { placement, body } in &self.waiting {
+            let (flags, flags_left) = written_flags(&placement.flags, &open.selected.keywords);
+            let received = placement.received.or(body.arrival);
+            let (file, offset, octets) = (Arc::clone(&body.file), body.offset, body.octets);
+            letters.push(Letter { flags, received, file, offset, octets });
+            left.push(flags_left);
+        }
+        let appends = session.append(&open.name, &letters, manner).await;
+        self.groups.0 += appends.groups_stored;
+        self.groups.1 += appends.groups_refused;
+        self.sent.clear();
+        let sent = std::mem::take(&mut self.waiting);
+        for ((waiting, result), flags_left) in sent.into_iter().zip(appends.results).zip(left) {
+            match result {
+                None => self.waiting.push(waiting),
+                Some(result) => self.heard(server, open, (waiting, result), flags_left, manner),
+            }
+        }
+        appends.ended?;
+        if !self.nameless.is_empty() {
+            self.look_up(server, session).await?;
+        }
+        let last = self.receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
+        open.next = open.next.max(last.saturating_add(1));
+        Ok(())
+    }
+
+    fn heard(
+        &mut self,
+        server: &Server,
+        open: &Open,
+        (waiting, result): (Waiting, Appended),
+        keywords_left: Vec<String>,
+        manner: Manner,
+    ) {
+        let message = waiting.placement.message;
+        let landed = Receipt::landed(message, waiting.body.octets);
+        let mut receipt = Receipt { head: Some(waiting.body.head), ..landed };
+        match result {
+            Appended::Stored(place) | Appended::Bare(place) => {
+                if let Appended::Bare(_) = result {
+                    self.bare.insert(message);
+                }
+                self.landed += 1;
+                self.ahead += u64::from(manner.ahead);
+                server.stores(1);
+                receipt.keywords_left = keywords_left;
+                receipt.uid =
+                    place.filter(|(theirs, _)| *theirs == open.selected.uidvalidity).map(|(_, uid)| uid);
+                if receipt.uid.is_none() {
+                    self.nameless.push((self.receipts.len(), waiting));
+                }
+            }
+            Appended::Refused(words) => receipt.refused = Some(words),
+            Appended::TooMuch(words) => {
+                receipt.refused = Some(words);
+                receipt.over_limit = true;
+            }
+            Appended::Doubtful(failure) => {
+                self.suspects.push(Suspect { waiting, since: server.stored(), failure });
+                return;
+            }
+            Appended::Unanswered | Appended::CutOff => {
+                if result == Appended::Unanswered {
+                    self.late.push(waiting.body.kept);
+                }
+                self.sent.insert(message);
+                self.waiting.push(waiting);
+                return;
+            }
+        }
+        self.receipts.push(receipt);
+    }
+
+    /// The connection broke: looks over a new one at what has come, late or not.
+    pub(super) async fn look_again(
+        &mut self,
+        server: &Server,
+        session: &mut Session<Parcel>,
+        name: &[u8],
+    ) -> Result<(), Failure> {
+        let late = Late::now(std::mem::take(&mut self.late));
+        let known = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+        late.wait(session, name, self.first, &known).await?;
+        self.look_up(server, session).await
+    }
+
+    /// Suspects the first message that was sent and has not come: servers take one after the other.
+    pub(super) fn blame(&mut self, server: &Server, failure: &Failure) {
+        let is_first = |waiting: &Waiting| self.sent.contains(&waiting.placement.message);
+        let Some(at) = self.waiting.iter().position(is_first) else { return };
+        let waiting = self.waiting.remove(at);
+        self.suspects.push(Suspect { waiting, since: server.stored(), failure: failure.clone() });
+    }
+
+    /// What the server has of this batch without having said so. Without UIDPLUS those are the new messages in
+    /// their order, if every size fits; else the content tells.
+    async fn look_up(&mut self, server: &Server, session: &mut Session<Parcel>) -> Result<(), Failure> {
+        let known: UidSet = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+        let listed = session.sizes_from(self.first).await?;
+        let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
+        let nameless = std::mem::take(&mut self.nameless);
+        let sizes = nameless.iter().map(|(_, waiting)| waiting.body.kept);
+        if self.waiting.is_empty() && listed.iter().map(|(_, size)| u64::from(*size)).eq(sizes) {
+            for ((at, _), (uid, _)) in nameless.iter().zip(&listed) {
+                self.found(*at, *uid);
+            }
+            return Ok(());
+        }
+        let mut likes = Likenesses::of(listed, &There::default());
+        let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
+        likes.read(session, all.map(|waiting| waiting.body.kept)).await?;
+        for (at, waiting) in nameless {
+            if let Some(uid) = like(session, &mut likes, &waiting).await? {
+                self.found(at, uid);
+            }
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            match like(session, &mut likes, &waiting).await? {
+                Some(uid) => {
+                    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+                    self.receipts.push(Receipt { uid: Some(uid), ..landed });
+                    self.landed += 1;
+                    server.stores(1);
+                }
+                None => self.waiting.push(waiting),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, at: usize, uid: u32) {
+        if let Some(receipt) = self.receipts.get_mut(at) {
+            receipt.uid = Some(uid);
+        }
+    }
+}
+
+/// The UID of a message that is there, which is used up by that.
+async fn like(
+    session: &Session<Parcel>,
+    likes: &mut Likenesses,
+    waiting: &Waiting,
+) -> Result<Option<u32>, Failure> {
+    let octets = waiting.body.kept;
+    if !likes.may_hold(octets) {
+        return Ok(None);
+    }
+    Ok(likes.take(octets, print(waiting, forgiving(session)).await?).map(|found| found.uid))
+}
+
+/// Whether another connection may do better.
+pub(super) fn may_pass(failure: &Failure) -> bool {
+    use Kind::{Disconnected, InUse, Protocol, Stalled, Throttled, Unavailable};
+    matches!(failure.kind, Disconnected | Stalled | Protocol | InUse | Throttled | Unavailable)
+}

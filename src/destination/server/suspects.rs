@@ -1,0 +1,248 @@
+//! One message that does not get through, found among those that do: many at once, then one after the other, then the
+//! suspects alone and some seconds apart. It refuses to blame a message as long as the server may be to blame: others
+//! that are stored around it are the proof.
+//!
+//! A connection that breaks over a group of messages costs a second one without groups, and that a third one where
+//! each message is answered before the next is sent. So a culprit costs two connections until it is known, and one
+//! for each look after that.
+
+use std::time::Duration;
+
+use super::carrier::{Carrier, lost, on_disk};
+use super::sending::{Sending, Suspect, may_pass};
+use crate::destination::landing::Receipt;
+use crate::failure::{Failure, Kind};
+use crate::imap::Manner;
+use crate::message::MessageRef;
+
+/// Connections in a row that bring nothing.
+const TRIES: u32 = 5;
+/// Before the first of them; each waits twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Before each look at the suspects; the last one before all that follow.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(8)];
+/// A message that did not get through so often is left out.
+const LOOKS: u32 = 4;
+/// The same, where the words are not known to pass, and where a whole batch did not get through.
+const FEWER_LOOKS: u32 = 2;
+/// A silence costs a minute: it counts for so many.
+const SILENCE: u32 = 3;
+/// After so many suspects in a row that do not get through, the others are not looked at.
+const IN_A_ROW: usize = 5;
+/// Of one that an earlier landing did not get through.
+const NEVER_ASKED: &str = "it did not get through before";
+/// So many may be to blame where others got through before them; more than that, and the server is.
+const FEW: usize = 3;
+
+impl Carrier {
+    /// Everything of the batch is there, or refused, when this returns. An answer that is lost with its connection
+    /// costs another connection, and a look at what has come.
+    ///
+    /// # Errors
+    /// What concerns more than some messages.
+    pub(super) async fn deliver(&mut self, sending: &mut Sending) -> Result<(), Failure> {
+        // What did not get through before a restart does not break the batch once more.
+        let strikes = self.open.as_ref().ok_or_else(lost)?.strikes.clone();
+        let mut struck = Vec::new();
+        for waiting in std::mem::take(&mut sending.waiting) {
+            match strikes.of(waiting.placement.message) {
+                0 => sending.waiting.push(waiting),
+                _ => struck.push(waiting),
+            }
+        }
+        let failure = Failure::new(Kind::Unavailable, NEVER_ASKED, "");
+        let since = self.server.stored();
+        self.send_all(sending).await?;
+        let struck = struck.into_iter();
+        sending.suspects.extend(struck.map(|waiting| Suspect { waiting, since, failure: failure.clone() }));
+        let mut round = 0;
+        while sending.suspects.iter().any(|suspect| !self.is_looked_at(suspect)) {
+            let pause = PAUSES.get(round).or(PAUSES.last()).copied().unwrap_or_default();
+            tokio::time::sleep(if self.weary { PAUSE } else { pause }).await;
+            let landed = sending.landed;
+            self.look(sending).await?;
+            round += 1;
+            if sending.landed > landed {
+                self.send_all(sending).await?;
+            } else if sending.suspects.iter().take(IN_A_ROW).all(|suspect| self.is_looked_at(suspect)) {
+                // None of those that come first gets through: neither would the others.
+                break;
+            }
+        }
+        self.learn(sending);
+        self.judge(sending).await
+    }
+
+    /// Sends what waits, as fast as the server lets.
+    async fn send_all(&mut self, sending: &mut Sending) -> Result<(), Failure> {
+        let mut manner = self.server.manner();
+        let mut tries = 0;
+        while !sending.waiting.is_empty() {
+            let (landed, suspects) = (sending.landed, sending.suspects.len());
+            let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
+            manner.groups &= session.can("MULTIAPPEND");
+            let ended = sending.send(&self.server, session, open, manner).await;
+            let failure = match ended {
+                Ok(()) => return self.strike(sending, suspects).await,
+                Err(failure) if may_pass(&failure) => failure,
+                Err(failure) => return Err(failure),
+            };
+            tries = if sending.landed > landed { 0 } else { tries + 1 };
+            self.connect_again(sending, tries, &failure).await?;
+            if sending.landed > landed {
+                tries = 0;
+            }
+            if manner.groups {
+                self.broken_groups += 1;
+            } else {
+                sending.blame(&self.server, &failure);
+            }
+            self.strike(sending, suspects).await?;
+            if tries > TRIES {
+                return Err(failure);
+            }
+            manner = if manner.groups { Manner { groups: false, ..manner } } else { Manner::PLAIN };
+        }
+        Ok(())
+    }
+
+    /// Another connection, with the folder open, after one that broke.
+    async fn connect_again(
+        &mut self,
+        sending: &mut Sending,
+        tries: u32,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        tracing::debug!("the connection to the destination is made anew: {failure}");
+        tokio::time::sleep(PAUSE * (1 << tries.min(8))).await;
+        let open = self.open.as_ref().ok_or_else(lost)?;
+        let mut session = self.server.connect().await?;
+        let selected = session.select(&open.name).await?;
+        if selected.is_none_or(|now| now.uidvalidity != open.selected.uidvalidity) {
+            return Err(lost());
+        }
+        sending.look_again(&self.server, &mut session, &open.name).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    /// Looks at each suspect alone, in the plainest way.
+    async fn look(&mut self, sending: &mut Sending) -> Result<(), Failure> {
+        let rest = std::mem::take(&mut sending.waiting);
+        let (mut kept, mut in_vain) = (Vec::new(), 0);
+        for suspect in std::mem::take(&mut sending.suspects) {
+            if in_vain >= IN_A_ROW || self.is_looked_at(&suspect) {
+                kept.push(suspect);
+                continue;
+            }
+            let since = suspect.since;
+            sending.waiting = vec![suspect.waiting];
+            let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
+            match sending.send(&self.server, session, open, Manner::PLAIN).await {
+                Ok(()) => {}
+                Err(failure) if may_pass(&failure) => {
+                    self.connect_again(sending, 0, &failure).await?;
+                    // It has not come late either.
+                    let missing = std::mem::take(&mut sending.waiting).into_iter();
+                    let suspect = |waiting| Suspect { waiting, since, failure: failure.clone() };
+                    sending.suspects.extend(missing.map(suspect));
+                }
+                Err(failure) => return Err(failure),
+            }
+            self.strike(sending, 0).await?;
+            in_vain = if sending.suspects.is_empty() { 0 } else { in_vain + 1 };
+            let again = std::mem::take(&mut sending.suspects).into_iter();
+            kept.extend(again.map(|suspect| Suspect { since, ..suspect }));
+        }
+        (sending.suspects, sending.waiting) = (kept, rest);
+        Ok(())
+    }
+
+    /// The suspects from that one on did not get through once more. What landed has no strikes any more.
+    async fn strike(&mut self, sending: &Sending, from: usize) -> Result<(), Failure> {
+        let new = sending.suspects.iter().skip(from);
+        let weight = |failure: &Failure| if failure.kind == Kind::Stalled { SILENCE } else { 1 };
+        let new: Vec<(MessageRef, u32)> =
+            new.map(|suspect| (suspect.waiting.placement.message, weight(&suspect.failure))).collect();
+        let open = self.open.as_mut().ok_or_else(lost)?;
+        let there = sending.receipts.iter().filter(|receipt| receipt.refused.is_none());
+        let there: Vec<MessageRef> =
+            there.map(|receipt| receipt.message).filter(|message| open.strikes.of(*message) > 0).collect();
+        if new.is_empty() && there.is_empty() {
+            return Ok(());
+        }
+        let mut strikes = open.strikes.clone();
+        open.strikes = on_disk(move || {
+            strikes.add(&new)?;
+            strikes.settle(there.into_iter())?;
+            Ok(strikes)
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn strikes(&self, suspect: &Suspect) -> u32 {
+        self.open.as_ref().map_or(0, |open| open.strikes.of(suspect.waiting.placement.message))
+    }
+
+    /// Whether it has been looked at so often that it is known.
+    fn is_looked_at(&self, suspect: &Suspect) -> bool {
+        // What is known from before is asked for once more.
+        let looks = if suspect.failure.kind == Kind::Message || self.weary { FEWER_LOOKS } else { LOOKS };
+        self.strikes(suspect) >= looks && suspect.failure.words != NEVER_ASKED
+    }
+
+    /// What the server announces and cannot do is not tried again at that host.
+    fn learn(&mut self, sending: &Sending) {
+        let Some(session) = &self.session else { return };
+        let ahead = session.can("LITERAL+") || session.can("LITERAL-");
+        let (stored, refused) = sending.groups;
+        let clean = sending.suspects.is_empty() && stored == 0 && sending.landed > 1;
+        if stored > 0 {
+            self.broken_groups = 0;
+        } else if clean && (refused > 0 || self.broken_groups > 1) {
+            self.server.no_groups();
+        }
+        if ahead && sending.landed > 1 && sending.ahead == 0 && self.server.manner().ahead {
+            self.server.no_ahead();
+        }
+    }
+
+    /// Leaves the suspects out, if it is they who are to blame.
+    async fn judge(&mut self, sending: &mut Sending) -> Result<(), Failure> {
+        let suspects = std::mem::take(&mut sending.suspects);
+        let unsent = std::mem::take(&mut sending.waiting);
+        let Some(first) = suspects.first().map(|suspect| suspect.failure.clone()) else {
+            self.weary = false;
+            return if unsent.is_empty() { Ok(()) } else { Err(lost()) };
+        };
+        let few = suspects.len() + unsent.len() <= FEW;
+        let stored = self.server.stored();
+        let is_proven = |suspect: &Suspect| stored > suspect.since || (few && sending.landed > 0);
+        let proven = suspects.iter().all(is_proven);
+        if !proven && !few && sending.landed == 0 {
+            return Err(first);
+        }
+        self.weary = sending.landed == 0;
+        if !proven && !few {
+            self.put_off = Some(first.clone());
+        }
+        for suspect in suspects {
+            let proven = is_proven(&suspect);
+            let strikes = self.strikes(&suspect);
+            let Suspect { waiting, failure, .. } = suspect;
+            let words = match failure.broke() {
+                true => format!("the connection broke {strikes} times over it: {}", failure.words),
+                false => failure.words,
+            };
+            let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            sending.receipts.push(Receipt { refused: Some(words), later: !proven, ..landed });
+        }
+        for waiting in unsent {
+            let words = format!("it was not tried after those before it: {}", first.words);
+            let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            sending.receipts.push(Receipt { refused: Some(words), later: true, ..landed });
+        }
+        Ok(())
+    }
+}
