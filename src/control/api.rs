@@ -123,6 +123,8 @@ pub struct Migration {
     pub next_try_at: Option<String>,
     /// Whether what came is still there, in words, for one that failed or was cancelled.
     pub outcome: Option<String>,
+    /// What it waits for, in words; null where mail moves, and where it has ended.
+    pub waits_for: Option<String>,
     /// What became of the messages of all folders, one by one.
     pub ledger: Ledger,
     /// What a look at the destination said at the end of a completed run.

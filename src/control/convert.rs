@@ -130,7 +130,8 @@ pub(super) fn run(record: &RunRecord) -> api::Run {
 }
 
 pub(super) fn migration(view: &MigrationView) -> api::Migration {
-    record(&view.account.name, &view.record, view.position)
+    let migration = record(&view.account.name, &view.record, view.position);
+    api::Migration { waits_for: view.waits_for.clone(), ..migration }
 }
 
 pub(super) fn record(name: &str, record: &MigrationRecord, position: Option<u64>) -> api::Migration {
@@ -156,6 +157,7 @@ pub(super) fn record(name: &str, record: &MigrationRecord, position: Option<u64>
         error: record.error.clone(),
         next_try_at: record.next_try_at.map(time),
         outcome: record.outcome.clone(),
+        waits_for: None,
         ledger: self::ledger(ledger),
         arrived: record.arrived.map(|arrived| api::Arrived {
             here: arrived.here,

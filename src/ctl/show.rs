@@ -157,6 +157,7 @@ fn tell_migration(screen: &mut Screen, migration: &Migration) {
         Some(&ledger(&migration.ledger)).filter(|_| migration.ledger.seen > 0).map(String::as_str),
     );
     field(screen, "arrived", migration.arrived.as_ref().map(arrived).as_deref());
+    field(screen, "waits for", migration.waits_for.as_deref());
     field(screen, "outcome", migration.outcome.as_deref());
     field(screen, "error", migration.error.as_deref());
 }

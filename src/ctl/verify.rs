@@ -79,13 +79,8 @@ fn words(verified: &Verified) -> String {
     if !differences.is_empty() {
         words.push_str(&format!(", {differences}"));
     }
-    for (number, what) in [
-        (verified.left_out, "left out with a reason (show lists them)"),
-        (verified.gone, "deleted at the source since"),
-    ] {
-        if number > 0 {
-            words.push_str(&format!(", {number} {what}"));
-        }
+    if verified.gone > 0 {
+        words.push_str(&format!(", {} deleted at the source since", verified.gone));
     }
     words
 }
@@ -98,6 +93,7 @@ fn differences(verified: &Verified) -> String {
         (verified.foreign, "foreign"),
         (verified.not_brought, "not brought yet"),
         (verified.unread, "not given by the source"),
+        (verified.left_out, "left out with a reason (show lists them)"),
     ];
     let words: Vec<String> = numbers
         .iter()
@@ -110,6 +106,8 @@ fn differences(verified: &Verified) -> String {
 fn mend(verified: &Verified) -> String {
     if verified.not_brought > 0 {
         format!("'mailhaulctl start {}' brings what is new", verified.name)
+    } else if verified.findings.is_empty() {
+        format!("'mailhaulctl show {}' says why", verified.name)
     } else {
         "the list says which messages and how".to_owned()
     }

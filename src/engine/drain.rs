@@ -112,6 +112,7 @@ pub(super) async fn drain(
         ..old
     };
     let tally = Arc::clone(&this.tally);
+    tally.waits_for("the source: its login, and the list of its messages");
     let mut moving = Moving { account: account.name.clone(), record, tally, done: 0 };
     let errand = Errand {
         mailbox: levels,

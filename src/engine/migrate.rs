@@ -92,6 +92,7 @@ pub(super) async fn migrate(
         return drain::drain(&means, &account, work, this).await;
     }
     let Try { run, connections, meter, tally, landings, cares } = this;
+    tally.waits_for("the source: its login, and the list of its folders");
     let mut session: Session<Order> = means.imap(&account).await?;
     let folders = session.folders().await?;
     let at_source =
@@ -118,6 +119,7 @@ pub(super) async fn migrate(
         .zip(counts)
         .filter_map(|(folder, count)| Some((folder.wire.clone(), count?)))
         .collect();
+    tally.waits_for("the destination: its login, and the list of its folders");
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
@@ -173,6 +175,7 @@ pub(super) async fn migrate(
     means.journal.commit(changes).await?;
     worked?;
     tally.not_all_refused()?;
+    tally.waits_for("the destination: a last look at what came");
     if tally.sums().ledger.imported > 0 {
         look_again(&means, &account, &home, &tally).await?;
     }
@@ -423,6 +426,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             claim.finish();
             continue;
         }
+        shared.tally.waits_for(format!("folder {}", shorten(&part.folder.path.to_string())));
         let brought = work.bring(&mut session, part).await;
         if matches!(brought, Ok(Brought::Done | Brought::Later)) {
             shared.opens(&part.folder.wire);

@@ -34,6 +34,8 @@ struct Numbers {
     /// Messages that were refused although nothing says that it is their fault, what was said first, and how many had
     /// been stored then.
     unproven: Option<(u64, Failure, u64)>,
+    /// What is waited for, and when that began or a message came last.
+    step: Option<(String, i64)>,
 }
 
 /// So many messages may be to blame where nothing came after them.
@@ -69,6 +71,8 @@ pub(crate) struct Sums {
     pub progress_at: Option<i64>,
     /// What the look at the end said.
     pub arrived: Option<Arrived>,
+    /// Every folder has been listed.
+    pub whole: bool,
 }
 
 impl Sums {
@@ -77,6 +81,11 @@ impl Sums {
         record.folders_total = self.folders_total.or(record.folders_total);
         if self.folders_done == 0 && self.ledger.seen == 0 {
             // A try that has seen no folder yet says nothing of what earlier tries did.
+            return;
+        }
+        let here = |ledger: &Ledger| ledger.imported + ledger.already_there;
+        if !self.whole && here(&self.ledger) < here(&record.ledger) {
+            // Nor does one that has seen some of them.
             return;
         }
         record.folders_done = self.folders_done;
@@ -105,7 +114,8 @@ impl Tally {
             sums.bytes_done += folder.bytes_done;
             bytes += folder.bytes_total;
         }
-        if sums.folders_total == Some(numbers.folders.len() as u64) {
+        sums.whole = sums.folders_total == Some(numbers.folders.len() as u64);
+        if sums.whole {
             sums.bytes_total = Some(bytes);
             sums.messages_total = Some(sums.ledger.seen);
         } else {
@@ -174,6 +184,16 @@ impl Tally {
         self.with(|numbers| numbers.landed += messages);
     }
 
+    /// What is waited for from now on, in words for a person.
+    pub(super) fn waits_for(&self, step: impl Into<String>) {
+        self.with(|numbers| numbers.step = Some((step.into(), now())));
+    }
+
+    /// What is waited for, and since when nothing came.
+    pub(super) fn step(&self) -> Option<(String, i64)> {
+        self.0.lock().ok()?.step.clone()
+    }
+
     /// A message was refused by that, and nothing says yet that it is to blame.
     pub(super) fn unproven(&self, by: Failure) {
         self.with(|numbers| {
@@ -217,6 +237,9 @@ impl Tally {
             // What earlier tries had brought is no progress of this one, however often it is listed again.
             let here = |numbers: &FolderNumbers| numbers.ledger.imported + numbers.ledger.already_there;
             let before = all.folders.insert(folder, numbers);
+            if let Some((_, since)) = &mut all.step {
+                *since = now();
+            }
             if before.is_some_and(|before| here(&before) < here(&numbers)) {
                 all.progress_at = Some(now());
             }

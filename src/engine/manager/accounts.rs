@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Means, now};
+use super::recount::recount;
 use super::state::{Entry, MigrationEntry, PollEntry, State, Work};
 use super::{Manager, Refusal};
 use crate::account::{Account, Job};
@@ -74,6 +75,7 @@ impl State {
                 if matches!(record.state, Stage::Checking | Stage::Running | Stage::Retrying) {
                     record.state = Stage::Queued;
                     record.next_try_at = None;
+                    recount(journal, &name, &mut record)?;
                 }
                 self.next_place = self.next_place.max(record.place);
                 if record.state.is_open() {

@@ -16,6 +16,7 @@ mod notices;
 mod once;
 mod polls;
 mod post;
+mod recount;
 mod repeat;
 mod state;
 mod verdict;

@@ -288,6 +288,11 @@ fn broken_off(kind: Kind, words: &str) -> Outcome {
     Outcome { failure: Some(Failure::new(kind, words, "")), ..Outcome::default() }
 }
 
+/// Whether it is the connection that ended, and not the account that is at fault.
+fn passes(failure: &Failure) -> bool {
+    failure.broke() || failure.asks_for_less() || failure.kind == Kind::Expired
+}
+
 /// What the end of a run means for the account.
 fn judge(
     record: &mut crate::journal::PollRecord,
@@ -296,16 +301,21 @@ fn judge(
     finished_at: i64,
     max_failures: u32,
 ) {
+    // A run that imported is no failed run, whatever its connection came to: the next one takes up the rest.
+    let cut_short = outcome.failure.as_ref().filter(|failure| outcome.ledger.imported > 0 && passes(failure));
+    let note = cut_short.map(|failure| format!("it ended early: {failure}"));
+    let note = outcome.note.clone().into_iter().chain(note).collect::<Vec<_>>().join("; ");
+    let failure = outcome.failure.as_ref().filter(|_| cut_short.is_none());
     record.last_run = Some(RunRecord {
         started_at,
         finished_at,
-        error: outcome.failure.as_ref().map(|f| cut(&f.to_string())),
+        error: failure.map(|f| cut(&f.to_string())),
         ledger: outcome.ledger,
         deleted: outcome.deleted,
         bytes: outcome.bytes,
-        note: outcome.note.as_deref().map(cut),
+        note: (!note.is_empty()).then(|| cut(&note)),
     });
-    match &outcome.failure {
+    match failure {
         None => {
             record.failures = 0;
             record.asked = false;

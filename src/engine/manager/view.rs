@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::tally::Tally;
 use super::polls::Asked;
+use super::recount::waits_for;
 use super::state::{Entry, State, Work};
 use super::{Manager, Refusal};
 use crate::account::Account;
@@ -66,6 +67,8 @@ pub struct MigrationView {
     pub position: Option<u64>,
     /// Why nothing of it may run.
     pub denied: Option<String>,
+    /// What it waits for, in words.
+    pub waits_for: Option<String>,
 }
 
 /// The daemon as a whole.
@@ -247,10 +250,16 @@ impl State {
                     if sums.checked {
                         record.state = Stage::Running;
                     }
+                    if sums.progress_at.is_some() {
+                        // Work goes on: what stopped it before is over.
+                        record.error = None;
+                    }
                     sums.keep(&mut record);
                 }
                 let position = positions.get(name).copied();
-                View::Migration(Box::new(MigrationView { account, record, position, denied }))
+                let busy = migration.job.is_some();
+                let waits_for = waits_for(name, &record, position, migration.tally.as_deref(), busy);
+                View::Migration(Box::new(MigrationView { account, record, position, denied, waits_for }))
             }
         }
     }

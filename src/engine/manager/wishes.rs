@@ -73,6 +73,7 @@ impl Manager {
             match wish {
                 Wish::Resume => {
                     entry.record.tries = 0;
+                    entry.record.error = None;
                     entry.since = None;
                 }
                 Wish::Cancel { .. } => {
@@ -85,10 +86,12 @@ impl Manager {
                 job.cancel.cancel();
             }
             let mut changes = Changes::default();
+            if matches!(stage, Stage::Cancelled | Stage::Paused)
+                && let Some(tally) = &entry.tally
+            {
+                tally.sums().keep(&mut entry.record);
+            }
             if stage == Stage::Cancelled {
-                if let Some(tally) = &entry.tally {
-                    tally.sums().keep(&mut entry.record);
-                }
                 let outcome = if entry.record.finished_at.is_some() {
                     BETWEEN_ROUNDS
                 } else if entry.record.started_at.is_some() {

@@ -91,7 +91,7 @@ pub struct Verified {
     pub not_brought: u64,
     /// See [`What::Unread`].
     pub unread: u64,
-    /// Left out by the last run, with reasons that `show` tells: nothing is wrong with that.
+    /// Left out by the last run, with reasons that `show` tells: not here all the same.
     pub left_out: u64,
     /// Here, and deleted at the source since: nothing is wrong with that.
     pub gone: u64,
@@ -102,9 +102,10 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether both sides are alike.
+    /// Whether both sides are alike: everything of the source is here, and nothing else.
     pub fn is_good(&self) -> bool {
-        self.lost + self.duplicated + self.altered + self.foreign + self.not_brought + self.unread == 0
+        let wrong = self.lost + self.duplicated + self.altered + self.foreign + self.not_brought;
+        wrong + self.unread + self.left_out == 0
     }
 
     fn find(&mut self, finding: Finding) {
