@@ -39,6 +39,17 @@ impl Home {
         }
     }
 
+    /// The same for folders of these paths, where a folder there may not be able to hold both messages and folders.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn naming_of(&self, paths: &BTreeSet<FolderPath>) -> Result<Naming, Failure> {
+        match self {
+            Home::Server(server, _) => Ok(Naming::Server(server.layout_of(paths).await?)),
+            Home::Maildir(_) | Home::Delivery(..) => self.naming().await,
+        }
+    }
+
     /// Its folder for spam: the one with that special use, else one of this name, level by level.
     ///
     /// # Errors

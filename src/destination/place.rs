@@ -85,6 +85,11 @@ impl Naming {
         }
         let path = path.folded();
         let levels: Vec<String> = path.0.iter().map(|level| self.level(level)).collect();
+        let carried = levels == path.0;
+        let levels = match self {
+            Naming::Maildir => levels,
+            Naming::Server(layout) => layout.joined(levels),
+        };
         let whole = levels.iter().map(|l| mutf7::encode(l)).collect::<Vec<_>>().join(".");
         let longest = match self {
             Naming::Maildir => LONGEST,
@@ -101,8 +106,11 @@ impl Naming {
             return (vec![short], Some(note));
         }
         let note = (levels != path.0).then(|| {
-            let levels = levels.join("/");
-            format!("the name has characters that the destination cannot carry: it becomes {levels}")
+            let why = match carried {
+                true => "a folder there holds either messages or folders",
+                false => "the name has characters that the destination cannot carry",
+            };
+            format!("{why}: it becomes {}", levels.join("/"))
         });
         (levels, note)
     }

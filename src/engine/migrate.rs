@@ -123,7 +123,7 @@ pub(super) async fn migrate(
     let home = means.open_home(&account).await?;
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
-    let naming = home.naming().await?;
+    let naming = home.naming_of(&folders.iter().map(|folder| below(work, &folder.path)).collect()).await?;
     let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
     let mut parts = intend(&means, &account, &home, parts).await?;
     parts.iter_mut().for_each(|part| part.counted = counts.remove(&part.folder.wire));
@@ -266,11 +266,7 @@ pub(super) fn folders_of(
             if let Some(path) = special.get(&folder.wire) {
                 return (key(folder), path.clone());
             }
-            let mut levels = work.into.clone();
-            if levels.is_empty() || !folder.path.is_inbox() {
-                levels.extend(folder.path.0.iter().cloned());
-            }
-            (key(folder), FolderPath(levels))
+            (key(folder), below(work, &folder.path))
         })
         .collect();
     let taken = taken(&records, &folders.iter().map(|f| (shorten(&f.path.to_string()), key(f))).collect());
@@ -305,6 +301,15 @@ pub(super) fn folders_of(
         });
     }
     Ok(parts)
+}
+
+/// Where a folder of the source is to go: the inbox is what stands above the others.
+pub(super) fn below(work: &Migrate, path: &FolderPath) -> FolderPath {
+    let mut levels = work.into.clone();
+    if levels.is_empty() || !path.is_inbox() {
+        levels.extend(path.0.iter().cloned());
+    }
+    FolderPath(levels)
 }
 
 /// The places that earlier runs gave. What was brought from another mailbox gives its place to the folder that has its

@@ -1,10 +1,11 @@
 //! What a migration would do, without doing it: every folder with its place, what is there already and what
-//! would come, what this source and this destination cannot carry. It makes nothing at the destination, changes
-//! nothing at the source, and refuses to guess a speed: only a provider's known limits are counted.
+//! would come, what this source and this destination cannot carry. It changes nothing at either side (a folder that
+//! is made for a look is gone before it ends), and refuses to guess a speed: only a provider's known limits are
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::migrate::{arranged, folders_of};
+use super::migrate::{arranged, below, folders_of};
 use super::{Means, Place, belonging, blocking, gmail};
 use crate::account::{Account, Job, Migrate, Protocol};
 use crate::destination::landing::Order;
@@ -139,15 +140,25 @@ async fn mailbox(
     let folders = arranged(session.folders().await?, is_gmail, account);
     let foreign = not_ours(session.foreign());
     let views = views(&folders);
-    let there = match naming {
-        Naming::Server(_) => means.open_home(account).await?.special_uses().await?,
-        Naming::Maildir => BTreeMap::new(),
+    let paths = folders.iter().map(|folder| below(work, &folder.path)).collect();
+    let (naming, there) = match naming {
+        Naming::Server(_) => {
+            let home = means.open_home(account).await?;
+            (home.naming_of(&paths).await?, home.special_uses().await?)
+        }
+        Naming::Maildir => (Naming::Maildir, BTreeMap::new()),
     };
-    let parts = folders_of(means, account, (naming, there), folders, work, 0)?;
+    let parts = folders_of(means, account, (&naming, there), folders, work, 0)?;
     let wanted: BTreeSet<String> = parts.iter().map(|part| part.record.directory.clone()).collect();
     let missing = missing(means, account, wanted).await?;
     let mut planned = Planned { capabilities: offered(session.capabilities()), ..Planned::default() };
     let mut unread = 0u64;
+    if matches!(&naming, Naming::Server(layout) if layout.flat) {
+        planned.notes.push(
+            "a folder at the destination holds either messages or folders: the levels of names become one"
+                .to_owned(),
+        );
+    }
     for part in parts {
         let mut folder = PlannedFolder {
             source: part.folder.path.to_string(),

@@ -52,6 +52,10 @@ pub struct Layout {
     pub refused: BTreeSet<char>,
     /// Levels that it keeps for itself.
     pub reserved: BTreeSet<String>,
+    /// A folder has either messages or folders: levels are joined to one.
+    pub flat: bool,
+    /// Names of one level that hold folders there, where it is flat.
+    pub only_folders: BTreeSet<String>,
 }
 
 impl Layout {
@@ -75,6 +79,19 @@ impl Layout {
     /// Whether no name may have this character there.
     pub(super) fn refuses(&self, c: char) -> bool {
         self.software.refuses(c) || self.refused.contains(&c)
+    }
+
+    /// Levels that the server can carry, as it can hold them.
+    pub fn joined(&self, levels: Vec<String>) -> Vec<String> {
+        if !self.flat {
+            return levels;
+        }
+        if let [only] = levels.as_slice() {
+            let taken = self.only_folders.contains(only);
+            return if taken { vec![format!("_{only}")] } else { levels };
+        }
+        let dot = self.delimiter != Some(b'.') && !self.refuses('.');
+        vec![levels.join(if dot { "." } else { "_" })]
     }
 
     /// The longest name that is made, octets.

@@ -19,8 +19,8 @@ use crate::account::Source;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Layout, Manner, Session, SourceFolder};
-use crate::message::{Parcel, Room, UidSet};
+use crate::imap::{Care, Holding, Layout, Manner, Session, SourceFolder};
+use crate::message::{FolderPath, Parcel, Room, UidSet};
 use crate::net::Connector;
 use crate::secret::Secret;
 
@@ -130,6 +130,35 @@ impl Server {
                 Ok(layout)
             })
             .await
+    }
+
+    /// The same for folders of these paths: where one is to hold messages and another folder, and no folder that is
+    /// there tells whether it can, one is made for a moment.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn layout_of(&self, paths: &BTreeSet<FolderPath>) -> Result<Layout, Failure> {
+        let mut layout = self.layout().await?.clone();
+        if layout.delimiter.is_none() || paths.iter().all(|path| path.0.len() < 2) {
+            return Ok(layout);
+        }
+        let holds = |levels: &[String]| {
+            let path = FolderPath(levels.to_vec());
+            !path.is_inbox() && paths.contains(&path)
+        };
+        let both =
+            paths.iter().any(|path| (1..path.0.len()).any(|count| path.0.get(..count).is_some_and(holds)));
+        let mut session: Session<Parcel> = self.connect().await?;
+        let Holding { mut either, only_folders } = session.holding().await.map_err(at_home)?;
+        if either.is_none() && both {
+            either = session.try_holding(&layout).await.map_err(at_home)?;
+        }
+        session.close().await;
+        if either == Some(true) {
+            layout.flat = true;
+            layout.only_folders.extend(only_folders);
+        }
+        Ok(layout)
     }
 
     /// The room that the mailbox has.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::gmail;
 use super::super::maildrop::{self, placed};
-use super::super::migrate::{chosen, folders_of};
+use super::super::migrate::{below, chosen, folders_of};
 use super::super::planned::{Planned, not_ours, offered, planned, views};
 use super::super::{Means, Place, blocking};
 use super::state::Entry;
@@ -108,7 +108,14 @@ impl Manager {
             Place::Delivery(to) => to.ask().await?,
             Place::Server(_) => {}
         }
-        found.notes.extend(renamed(&means, account, folders, &means.naming(account).await?)?);
+        let naming = match (means.place(account)?, &account.job) {
+            (Place::Server(_), Job::Migrate(work)) if !folders.is_empty() => {
+                let paths = folders.iter().map(|folder| below(work, &folder.path)).collect();
+                means.open_home(account).await?.naming_of(&paths).await?
+            }
+            _ => means.naming(account).await?,
+        };
+        found.notes.extend(renamed(&means, account, folders, &naming)?);
         let room = means.room(account).await?;
         found.room = room.octets;
         // What an account has brought already needs no room any more: a start or a poll tells.
