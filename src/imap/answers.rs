@@ -82,8 +82,7 @@ pub(super) fn literal_length(text: &[u8]) -> Option<usize> {
 /// A status response reduced to what every parser reads, if it is one.
 pub(super) fn plain_status(response: &[u8]) -> Option<Vec<u8>> {
     let (tag, status) = status_of(response)?;
-    let text: Vec<u8> = response.iter().copied().filter(|b| matches!(b, b' '..=b'~')).collect();
-    let text = String::from_utf8(text).ok()?.replace(['[', ']'], "_");
+    let text = String::from_utf8_lossy(response).replace(|c: char| c.is_control(), "").replace(['[', ']'], "_");
     Some(format!("{tag} {status} {text}\r\n").into_bytes())
 }
 

@@ -34,6 +34,7 @@ mod response;
 mod schedules;
 mod session;
 mod shelf;
+mod spoken;
 mod transport;
 
 pub use append::{Appended, Appends, Letter, Manner, written_flags};

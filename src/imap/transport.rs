@@ -227,12 +227,7 @@ pub(super) enum Sorted {
 
 pub(super) fn sort(mut response: Vec<u8>) -> Sorted {
     if super::answers::is_status(&response) {
-        // The parser slices the text after a code by octets; and text is for people, who need no more.
-        for byte in &mut response {
-            if !matches!(byte, b' '..=b'~' | b'\r' | b'\n') {
-                *byte = b'?';
-            }
-        }
+        response = super::spoken::spoken(&response);
     }
     match items::read(&response) {
         Reading::Broken => return Sorted::Unread(response),

@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(8)];
 /// A message that did not get through so often is left out.
 const LOOKS: u32 = 4;
+/// The same for a connection that breaks: each look waits for what may come late.
+const BREAKS: u32 = 3;
 /// The same, where the words are not known to pass, and where a whole batch did not get through.
 const FEWER_LOOKS: u32 = 2;
 /// A silence costs a minute: it counts for so many.
@@ -58,7 +60,9 @@ impl Carrier {
         let mut round = 0;
         while sending.suspects.iter().any(|suspect| !self.is_looked_at(suspect)) {
             let pause = PAUSES.get(round).or(PAUSES.last()).copied().unwrap_or_default();
-            tokio::time::sleep(if self.weary { PAUSE } else { pause }).await;
+            // Over connections that broke there was time enough.
+            let waited = sending.suspects.iter().all(|suspect| suspect.failure.broke());
+            tokio::time::sleep(if self.weary || waited { PAUSE } else { pause }).await;
             let landed = sending.landed;
             self.look(sending).await?;
             round += 1;
@@ -188,7 +192,12 @@ impl Carrier {
     /// Whether it has been looked at so often that it is known.
     fn is_looked_at(&self, suspect: &Suspect) -> bool {
         // What is known from before is asked for once more.
-        let looks = if suspect.failure.kind == Kind::Message || self.weary { FEWER_LOOKS } else { LOOKS };
+        let looks = match suspect.failure.kind {
+            Kind::Message => FEWER_LOOKS,
+            _ if self.weary => FEWER_LOOKS,
+            _ if suspect.failure.broke() => BREAKS,
+            _ => LOOKS,
+        };
         self.strikes(suspect) >= looks && suspect.failure.words != NEVER_ASKED
     }
 
