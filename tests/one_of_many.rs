@@ -110,21 +110,32 @@ fn nineteen_and_one(daemon: &Daemon, ended: Said, begun: Instant, words: &str) -
 
 /// One way of not taking a message, at every kind of server.
 fn one_is_not_taken(length: usize, longest: usize, words: &str, mood: fn() -> Mood) {
-    for (name, capabilities) in SERVERS {
-        let source = Source::new(length, &Marks::default());
-        let home = Dovecot::start_with(&[HOME], capabilities);
-        let wire =
-            Moody::before(home.imap, longest, move |heard| if is_bad(heard) { mood() } else { Mood::Good });
-        let mut daemon = homing(wire.port, &source.dovecot);
-        let begun = Instant::now();
-        let ended = daemon.ctl_within(LIMIT, &["start", NAME, "--wait"]);
-        let connections = wire.connections();
-        nineteen_and_one(&daemon, ended, begun, words);
-        eprintln!("{name}, {words:?}: {:?}, {connections} connections", begun.elapsed());
-        assert!(connections <= CONNECTIONS, "{name}: {connections}");
-        same("the others", &source.good, &Tree::read(&home.maildir(HOME.0)).facts());
-        daemon.stop();
-    }
+    std::thread::scope(|scope| {
+        for server in SERVERS {
+            scope.spawn(move || one_is_not_taken_by(server, (length, longest), words, mood));
+        }
+    });
+}
+
+fn one_is_not_taken_by(
+    (name, capabilities): (&str, &str),
+    (length, longest): (usize, usize),
+    words: &str,
+    mood: fn() -> Mood,
+) {
+    let source = Source::new(length, &Marks::default());
+    let home = Dovecot::start_with(&[HOME], capabilities);
+    let wire =
+        Moody::before(home.imap, longest, move |heard| if is_bad(heard) { mood() } else { Mood::Good });
+    let mut daemon = homing(wire.port, &source.dovecot);
+    let begun = Instant::now();
+    let ended = daemon.ctl_within(LIMIT, &["start", NAME, "--wait"]);
+    let connections = wire.connections();
+    nineteen_and_one(&daemon, ended, begun, words);
+    eprintln!("{name}, {words:?}: {:?}, {connections} connections", begun.elapsed());
+    assert!(connections <= CONNECTIONS, "{name}: {connections}");
+    same("the others", &source.good, &Tree::read(&home.maildir(HOME.0)).facts());
+    daemon.stop();
 }
 
 #[test]

@@ -82,7 +82,8 @@ pub(super) fn literal_length(text: &[u8]) -> Option<usize> {
 /// A status response reduced to what every parser reads, if it is one.
 pub(super) fn plain_status(response: &[u8]) -> Option<Vec<u8>> {
     let (tag, status) = status_of(response)?;
-    let text = String::from_utf8_lossy(response).replace(|c: char| c.is_control(), "").replace(['[', ']'], "_");
+    let text =
+        String::from_utf8_lossy(response).replace(|c: char| c.is_control(), "").replace(['[', ']'], "_");
     Some(format!("{tag} {status} {text}\r\n").into_bytes())
 }
 
