@@ -74,6 +74,8 @@ pub enum Kind {
     Folder,
     /// The destination cannot be written: whose it is and who we are is in the words.
     Destination,
+    /// The destination refuses one message after the other, while everything else goes well.
+    Refuses,
     /// The destination has no mailbox for the member.
     Recipient,
     /// The destination has no space.
@@ -134,7 +136,12 @@ impl Failure {
             Kind::Message => Reach::Message,
             Kind::Folder => Reach::Folder,
             Kind::Unreachable | Kind::Tls => Reach::Host,
-            Kind::OurNetwork | Kind::Destination | Kind::Full | Kind::Journal | Kind::Stopped => Reach::Us,
+            Kind::OurNetwork
+            | Kind::Destination
+            | Kind::Refuses
+            | Kind::Full
+            | Kind::Journal
+            | Kind::Stopped => Reach::Us,
             _ => Reach::Account,
         }
     }
@@ -163,6 +170,7 @@ impl Failure {
                 | Kind::Unavailable
                 | Kind::OurNetwork
                 | Kind::Destination
+                | Kind::Refuses
                 | Kind::Full
                 | Kind::Journal
                 | Kind::Stopped

@@ -468,3 +468,60 @@ fn by_lmtp() {
         daemon.stop();
     }
 }
+
+/// A folder that takes no message, while the others do, be it the first or the last one.
+#[test]
+fn a_folder_that_takes_nothing() {
+    for folder in ["A", "Z"] {
+        let dovecot = Dovecot::start(&[LOGIN]);
+        let mut corpus = Corpus::at(&dovecot.maildir(LOGIN.0));
+        corpus.add("", 20);
+        corpus.directory(".M");
+        corpus.add(".M", 20);
+        let good = Tree::read(corpus.root()).facts();
+        corpus.directory(&format!(".{folder}"));
+        corpus.add(&format!(".{folder}"), 30);
+        let home = Dovecot::start_with(&[HOME], SERVERS[1].1);
+        let append = format!("APPEND \"{folder}\"");
+        let wire = Moody::before(home.imap, ANY, move |heard| {
+            let refused = heard.is(&append);
+            if refused { Mood::Says("NO [SERVERBUG] not into this".to_owned()) } else { Mood::Good }
+        });
+        let mut daemon = homing(wire.port, &dovecot);
+        let begun = Instant::now();
+        let ended = daemon.ctl_within(LIMIT, &["start", NAME, "--wait"]);
+        assert_eq!(ended.code, 1, "{folder}: {ended:?}\n{}", daemon.log_tail(40));
+        let done = daemon.migration(NAME);
+        assert_eq!(
+            (&done["state"], &done["messages_done"], &done["messages_failed"]),
+            (&"completed".into(), &40.into(), &30.into()),
+            "{folder}: {done:#}"
+        );
+        assert!(daemon.show(NAME)["skipped"][0]["reason"].as_str().unwrap().contains("[SERVERBUG]"));
+        eprintln!("folder {folder}: {:?}, {} connections", begun.elapsed(), wire.connections());
+        same("the others", &good, &Tree::read(&home.maildir(HOME.0)).facts());
+        daemon.stop();
+    }
+}
+
+/// What refuses the rest for longer than anybody waits is given up, and what came stays.
+#[test]
+fn what_came_stays_where_the_rest_is_refused() {
+    let source = Source::new(2000, &Marks::default());
+    let home = Dovecot::start_with(&[HOME], SERVERS[1].1);
+    let stored = AtomicUsize::new(0);
+    let wire = Moody::before(home.imap, ANY, move |heard| {
+        let refused = heard.is("APPEND ") && stored.fetch_add(1, Ordering::SeqCst) >= 9;
+        if refused { Mood::Says("NO Temporary unavailable".to_owned()) } else { Mood::Good }
+    });
+    let mut daemon = Daemon::homing(wire.port, "login = \"home-{local}\"", HOME.1);
+    daemon.more_settings("[migrations]\ngive_up_after = \"1s\"\n");
+    daemon.define("alice", &there(&imap_migrate(NAME, "alice", source.dovecot.imap, LOGIN, "")));
+    daemon.start();
+    daemon.ctl(&["start", NAME]).code(0);
+    let ended = daemon.migration_in(NAME, &["failed", "completed", "rolled-back"], LIMIT);
+    assert_ne!(ended["state"], "rolled-back", "{ended:#}");
+    assert_eq!(ended["messages_done"], 9, "{ended:#}");
+    assert_eq!(Tree::read(&home.maildir(HOME.0)).count(), 9);
+    daemon.stop();
+}

@@ -187,6 +187,13 @@ impl Home {
         .await
     }
 
+    /// Several tries were in vain: messages that a server refuses do not end the work on the others any more.
+    pub fn resign(&self) {
+        if let Home::Server(server, _) = self {
+            server.resign();
+        }
+    }
+
     /// The Maildir, if it is one.
     pub fn maildir(&self) -> Option<&Arc<Mailbox>> {
         match self {

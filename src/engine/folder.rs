@@ -514,7 +514,7 @@ impl FolderWork<'_> {
                         progress.record.ledger.failed += 1;
                         self.tally.hindered(1, hindrance(receipt));
                         if receipt.later {
-                            self.tally.unproven(hindrance(receipt));
+                            self.tally.unproven(progress.key, hindrance(receipt));
                         }
                     }
                 }

@@ -20,7 +20,7 @@ use super::meter::Meter;
 use super::proof::Proofs;
 use super::settle::Arrivals;
 use super::strays::Search;
-use super::tally::{FolderNumbers, Tally};
+use super::tally::{FolderNumbers, RESIGNED, Tally};
 use super::{Means, carry, cut, drain};
 use crate::account::{Account, Job, Migrate, Poll, Protocol};
 use crate::destination::Home;
@@ -76,6 +76,8 @@ pub(super) struct Try {
     pub(super) tally: Arc<Tally>,
     pub(super) landings: TaskTracker,
     pub(super) cares: Arc<Cares>,
+    /// Tries in vain before this one, since something came last.
+    pub(super) in_vain: u32,
 }
 
 /// One try.
@@ -91,7 +93,7 @@ pub(super) async fn migrate(
     if account.source.protocol == Protocol::Pop3 {
         return drain::drain(&means, &account, work, this).await;
     }
-    let Try { run, connections, meter, tally, landings, cares } = this;
+    let Try { run, connections, meter, tally, landings, cares, in_vain } = this;
     tally.waits_for("the source: its login, and the list of its folders");
     let mut session: Session<Order> = means.imap(&account).await?;
     let folders = session.folders().await?;
@@ -121,6 +123,9 @@ pub(super) async fn migrate(
         .collect();
     tally.waits_for("the destination: its login, and the list of its folders");
     let home = means.open_home(&account).await?;
+    if in_vain >= RESIGNED {
+        home.resign();
+    }
     let mark = Origin::pop3(&account.name).account;
     home.remember(mark, run).await?;
     let naming = home.naming_of(&folders.iter().map(|folder| below(work, &folder.path)).collect()).await?;
@@ -174,7 +179,7 @@ pub(super) async fn migrate(
     shared.proofs.tell(&account.name, &mut changes);
     means.journal.commit(changes).await?;
     worked?;
-    tally.not_all_refused()?;
+    tally.not_all_refused(in_vain)?;
     tally.waits_for("the destination: a last look at what came");
     if tally.sums().ledger.imported > 0 {
         look_again(&means, &account, &home, &tally).await?;

@@ -90,7 +90,7 @@ pub(super) async fn run(
         opened: Mutex::default(),
         proofs: Proofs::default(),
     });
-    let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused());
+    let result = work_all(&shared, session, 1).await.and_then(|()| tally.not_all_refused(0));
     let mut changes = Changes::default();
     shared.proofs.tell(&account.name, &mut changes);
     let kept = means.journal.commit(changes).await;

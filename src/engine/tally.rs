@@ -1,11 +1,11 @@
 //! The numbers of one try of a migration, folder by folder, for everybody who looks. It refuses to be the
 //! truth: that is the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::now;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::{Arrived, MigrationRecord};
 use crate::migration::Ledger;
 
@@ -31,15 +31,28 @@ struct Numbers {
     unread_first: Option<String>,
     /// Messages that the destination stored.
     landed: u64,
-    /// Messages that were refused although nothing says that it is their fault, what was said first, and how many had
-    /// been stored then.
-    unproven: Option<(u64, Failure, u64)>,
+    /// What was refused although nothing says that it is its fault.
+    unproven: Option<Unproven>,
     /// What is waited for, and when that began or a message came last.
     step: Option<(String, i64)>,
 }
 
+/// Messages that were refused although nothing says that it is their fault.
+#[derive(Debug)]
+struct Unproven {
+    messages: u64,
+    /// The folders that they are in.
+    folders: BTreeSet<u64>,
+    /// What was said first.
+    first: Failure,
+    /// How many messages had been stored then.
+    landed: u64,
+}
+
 /// So many messages may be to blame where nothing came after them.
 const FEW: u64 = 3;
+/// After so many tries in vain a folder may be to blame where everything else is here.
+pub(super) const RESIGNED: u32 = 3;
 
 /// The numbers of one folder.
 #[derive(Debug, Clone, Copy, Default)]
@@ -194,31 +207,39 @@ impl Tally {
         self.0.lock().ok()?.step.clone()
     }
 
-    /// A message was refused by that, and nothing says yet that it is to blame.
-    pub(super) fn unproven(&self, by: Failure) {
+    /// A message of a folder was refused by that, and nothing says yet that it is to blame.
+    pub(super) fn unproven(&self, folder: u64, by: Failure) {
         self.with(|numbers| {
             let landed = numbers.landed;
-            numbers.unproven.get_or_insert((0, by, landed)).0 += 1;
+            let unproven = numbers.unproven.get_or_insert_with(|| Unproven {
+                messages: 0,
+                folders: BTreeSet::new(),
+                first: Failure { kind: Kind::Refuses, ..by },
+                landed,
+            });
+            unproven.messages += 1;
+            unproven.folders.insert(folder);
         });
     }
 
     /// Where nothing came and all of it was refused, or much was refused and nothing came after that, one cause stands
-    /// behind it, which has to be told as that.
+    /// behind it, which has to be told as that. After several tries `in_vain` that may be a folder.
     ///
     /// # Errors
     /// What was said first.
-    pub(super) fn not_all_refused(&self) -> Result<(), Failure> {
+    pub(super) fn not_all_refused(&self, in_vain: u32) -> Result<(), Failure> {
         let ledger = self.sums().ledger;
         let nothing = ledger.imported + ledger.already_there == 0;
         let Ok(numbers) = self.0.lock() else { return Ok(()) };
         // One message may be to blame itself.
         let many = ledger.failed > 1 || (numbers.unread > 0 && ledger.seen == ledger.failed);
         let all = many && numbers.hindered >= ledger.failed;
-        if let Some((count, failure, then)) = &numbers.unproven
-            && *count > FEW
-            && numbers.landed <= *then
+        if let Some(Unproven { messages, folders, first, landed }) = &numbers.unproven
+            && *messages > FEW
+            && numbers.landed <= *landed
+            && (nothing || folders.len() > 1 || in_vain < RESIGNED)
         {
-            return Err(failure.clone());
+            return Err(first.clone());
         }
         match &numbers.hindrance {
             Some(failure) if nothing && all => Err(failure.clone()),
@@ -253,19 +274,24 @@ mod tests {
 
     #[test]
     fn messages_are_to_blame_where_others_come_after_them() {
-        let by = |words: &str| Failure::new(crate::failure::Kind::Destination, words, "");
-        for (before, refused, after, whole) in
-            [(9, 1, 0, false), (9, 4, 0, true), (9, 4, 1, false), (0, 9, 0, true)]
-        {
+        let by = |words: &str| Failure::new(Kind::Destination, words, "");
+        for (before, refused, after, in_vain, whole) in [
+            (9, 1, 0, 0, false),
+            (9, 4, 0, 0, true),
+            (9, 4, 1, 0, false),
+            (0, 9, 0, 0, true),
+            (9, 4, 0, RESIGNED, false),
+            (0, 9, 0, RESIGNED, true),
+        ] {
             let tally = Tally::default();
             let ledger = Ledger { seen: 20, imported: before + after, failed: refused, ..Ledger::default() };
             tally.set(1, FolderNumbers { ledger, ..FolderNumbers::default() });
             tally.landed(before);
             for _ in 0..refused {
-                tally.unproven(by("first"));
+                tally.unproven(1, by("first"));
             }
             tally.landed(after);
-            assert_eq!(tally.not_all_refused().is_err(), whole, "{before} {refused} {after}");
+            assert_eq!(tally.not_all_refused(in_vain).is_err(), whole, "{before} {refused} {after}");
         }
     }
 

@@ -163,10 +163,11 @@ impl Carrier {
         self.deliver_all(&mut queue, &mut receipts).await?;
         for pause in LOOKS {
             let taken = receipts.iter().any(|receipt: &Receipt| receipt.refused.is_none());
-            if self.put_aside.is_empty() || self.put_aside.len() > FEW || !taken || self.later >= IN_A_ROW {
+            let some = (1..=FEW).contains(&self.put_aside.len());
+            if self.polled || !some || !taken || self.later >= IN_A_ROW {
                 break;
             }
-            // Others are taken: whether it is these shows when they are alone, and later.
+            // Others are taken: whether it is these shows when they are alone, and later. A poll has its next run.
             if self.leaves_within(pause).await {
                 break;
             }

@@ -98,9 +98,13 @@ impl Carrier {
                     let _ = reply.send(opened);
                 }
                 Errand::Batch(batch, reply) => {
-                    if let Some(failure) = self.put_off.take() {
+                    if let Some(failure) = &self.put_off {
+                        if self.server.has_resigned() {
+                            let _ = reply.send(not_tried(&batch, failure));
+                            continue;
+                        }
                         // The source need not give more of what nobody takes.
-                        return Err(at_home(failure));
+                        return Err(at_home(failure.clone()));
                     }
                     let receipts = self.batch(batch).await.map_err(at_home)?;
                     let _ = reply.send(receipts);
@@ -151,7 +155,7 @@ impl Carrier {
         let (spool, origin) = (self.spool.clone(), opening.origin);
         let strikes = on_disk(move || Strikes::read(&spool, origin)).await?;
         let Opening { shared, strays, .. } = opening;
-        self.weary = false;
+        self.put_off = None;
         self.open =
             Some(Open { name, next: selected.uidnext, selected, likes, strays, intent, strikes, shared });
         Ok(Opened { there: place, ..Opened::default() })
@@ -206,6 +210,19 @@ impl Carrier {
         open.remember(&self.server.sends, shared, &sending.receipts);
         Ok(sending.receipts)
     }
+}
+
+/// Of a folder that took nothing of what came before.
+fn not_tried(batch: &Batch, failure: &Failure) -> Vec<Receipt> {
+    let words = format!("it was not tried after those before it: {}", failure.words);
+    let sent = batch.waiting.iter().map(|waiting| (waiting.placement.message, waiting.body.octets));
+    let copied =
+        batch.copies.iter().map(|(placement, _)| (placement.message, placement.announced.unwrap_or(0)));
+    let refused = |(message, octets)| {
+        let landed = Receipt::landed(message, octets);
+        Receipt { refused: Some(words.clone()), later: true, ..landed }
+    };
+    sent.chain(copied).map(refused).collect()
 }
 
 /// How long each will be at the server: not as long as it is, where the server is known to change that.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::OnceCell;
 
@@ -35,6 +35,7 @@ pub struct Server {
     pub(super) sends: Sends,
     /// How many messages it stored since then.
     stored: AtomicU64,
+    resigned: AtomicBool,
     ways: Ways,
 }
 
@@ -78,6 +79,7 @@ impl Server {
             layout: OnceCell::new(),
             sends: Sends::default(),
             stored: AtomicU64::new(0),
+            resigned: AtomicBool::new(false),
             ways,
         }
     }
@@ -85,6 +87,15 @@ impl Server {
     /// How many messages the server stored since the mailbox was opened.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Relaxed)
+    }
+
+    /// Several tries were in vain: messages that are refused do not end the work on the others any more.
+    pub fn resign(&self) {
+        self.resigned.store(true, Relaxed);
+    }
+
+    pub(super) fn has_resigned(&self) -> bool {
+        self.resigned.load(Relaxed)
     }
 
     /// It stored so many more.
@@ -371,6 +382,7 @@ async fn take_out<'w>(
 pub fn at_home(failure: Failure) -> Failure {
     let kind = match failure.kind {
         Kind::Full | Kind::Folder | Kind::Destination | Kind::Journal | Kind::Stopped => return failure,
+        Kind::Refuses => Kind::Refuses,
         _ => Kind::Destination,
     };
     let mend = if failure.mend.is_empty() { "it is tried again".to_owned() } else { failure.mend };

@@ -229,13 +229,16 @@ impl Carrier {
         let stored = self.server.stored();
         let is_proven = |suspect: &Suspect| stored > suspect.since || (few && sending.landed > 0);
         let proven = suspects.iter().all(is_proven);
-        if !proven && !few && sending.landed == 0 {
-            return Err(first);
+        if !proven && !few {
+            let kind = if first.broke() { first.kind } else { Kind::Refuses };
+            let failure = Failure { kind, ..first.clone() };
+            // Whether it is this folder shows when others were stored, or come after it.
+            if sending.landed == 0 && stored == 0 && !self.server.has_resigned() {
+                return Err(failure);
+            }
+            self.put_off = Some(failure);
         }
         self.weary = sending.landed == 0;
-        if !proven && !few {
-            self.put_off = Some(first.clone());
-        }
         for suspect in suspects {
             let proven = is_proven(&suspect);
             let strikes = self.strikes(&suspect);

@@ -249,7 +249,8 @@ impl Manager {
         let mut state = self.lock();
         let most = means.settings.migrations.connections;
         let connections = state.hosts.allowed(&account.source.host, most, now());
-        let cares = state.migration(&account.name).map(|(_, entry)| Arc::clone(&entry.cares));
+        let entry = state.migration(&account.name).map(|(_, entry)| entry);
+        let (cares, in_vain) = entry.map(|entry| (Arc::clone(&entry.cares), entry.record.tries)).unzip();
         Try {
             run,
             connections,
@@ -257,6 +258,7 @@ impl Manager {
             tally: Arc::clone(tally),
             landings: landings.clone(),
             cares: cares.unwrap_or_default(),
+            in_vain: in_vain.unwrap_or(0),
         }
     }
 

@@ -39,7 +39,9 @@ pub(super) fn failed(name: &str, record: &mut MigrationRecord, failure: &Failure
     let mailbox_made = record.made.as_ref().is_some_and(|path| std::path::Path::new(path).exists());
     let made = mailbox_made || record.provisioned.is_some();
     let brought = record.started_at.is_some() && (made || has_brought(means, name).unwrap_or(true));
-    if brought && means.settings.migrations.on_failure == OnFailure::Rollback {
+    // Where everything goes well but single messages, what came is worth keeping.
+    let refuses = failure.kind == Kind::Refuses && record.ledger.imported + record.ledger.already_there > 0;
+    if brought && !refuses && means.settings.migrations.on_failure == OnFailure::Rollback {
         record.state = Stage::RollingBack;
         record.tries = 0;
         return false;
