@@ -97,7 +97,8 @@ impl Session {
         for (step, line) in [(Step::Mail, self.mail(&envelope)), (Step::Rcpt, rcpt(&envelope))] {
             self.wire.send(line.as_bytes()).await?;
             let reply = self.wire.reply().await?;
-            if let Some(Verdict::Later(words) | Verdict::Refused(words)) = before(step, &reply, recipient)? {
+            let refused = before(step, &reply, recipient)?;
+            if let Some(Verdict::Later(words) | Verdict::Refused(words) | Verdict::TooMuch(words)) = refused {
                 let words = format!("the LMTP server takes nothing for {recipient} now: {words}");
                 return Err(Failure::new(Kind::Destination, words, "it is tried again"));
             }
@@ -112,7 +113,7 @@ impl Session {
     /// What concerns more than this message, the connection for example.
     pub async fn begin(&mut self, envelope: &Envelope) -> Result<Begun, Failure> {
         if let Some(words) = self.too_large(envelope) {
-            return Ok(Begun::No(Verdict::Refused(words)));
+            return Ok(Begun::No(Verdict::TooMuch(words)));
         }
         self.can_address(envelope)?;
         self.stuffer = Stuffer::default();

@@ -14,6 +14,8 @@ pub enum Verdict {
     Later(String),
     /// Never: the server's words.
     Refused(String),
+    /// Never, for it is above a limit of the server: in words.
+    TooMuch(String),
 }
 
 /// A step before the message itself.
@@ -48,6 +50,9 @@ pub(super) fn before(step: Step, reply: &Reply, recipient: &str) -> Result<Optio
     match (step, reply.code / 100) {
         (_, 4) => Ok(Some(Verdict::Later(words))),
         // A bare 552 speaks of the size that was announced (RFC 1870, 6.1).
+        (Step::Mail | Step::Data, 5) if meaning(reply) == Some(Meaning::Size) => {
+            Ok(Some(Verdict::TooMuch(words)))
+        }
         (Step::Mail, 5) if meaning(reply).is_some() => Ok(Some(Verdict::Refused(words))),
         (Step::Data, 5) => Ok(Some(Verdict::Refused(words))),
         (Step::Rcpt, 5) if meaning(reply) == Some(Meaning::Full) => Ok(Some(Verdict::Later(words))),
@@ -78,6 +83,7 @@ pub(super) fn after(reply: &Reply) -> Result<Verdict, Failure> {
         2 => Ok(Verdict::Taken),
         4 => Ok(Verdict::Later(words)),
         5 if meaning(reply) == Some(Meaning::Full) => Ok(Verdict::Later(words)),
+        5 if meaning(reply) == Some(Meaning::Size) => Ok(Verdict::TooMuch(words)),
         5 => Ok(Verdict::Refused(words)),
         _ => {
             let words = format!("the server broke the protocol: it said {words} to a message");
@@ -110,14 +116,13 @@ mod tests {
         ] {
             assert_eq!(asked(step, text), later(text));
         }
-        for (step, text) in [
-            (Step::Mail, "552 too large"),
-            (Step::Mail, "554 5.3.4 too large"),
-            (Step::Mail, "554 5.6.3 no 8bit"),
-            (Step::Data, "554 no"),
-        ] {
+        for (step, text) in
+            [(Step::Mail, "552 too large"), (Step::Mail, "554 5.6.3 no 8bit"), (Step::Data, "554 no")]
+        {
             assert_eq!(asked(step, text), refused(text));
         }
+        let large = "554 5.3.4 too large".to_owned();
+        assert_eq!(asked(Step::Mail, &large), Ok(Some(Verdict::TooMuch(large.clone()))));
         assert_eq!(asked(Step::Rcpt, "550 5.1.1 nobody"), Err(Kind::Recipient));
         assert_eq!(asked(Step::Mail, "530 5.7.0 log in"), Err(Kind::Destination));
         assert_eq!(asked(Step::Rcpt, "421 4.3.2 bye"), Err(Kind::Unavailable));
@@ -131,7 +136,9 @@ mod tests {
         for later in ["451 4.3.0 later", "452 4.2.2 full", "552 5.2.2 full", "552 full", "421 bye"] {
             assert_eq!(after(&reply(later)), Ok(Verdict::Later(later.to_owned())));
         }
-        for never in ["550 5.7.1 no", "552 5.3.4 too large", "554 no"] {
+        let large = "552 5.3.4 too large".to_owned();
+        assert_eq!(after(&reply(&large)), Ok(Verdict::TooMuch(large)));
+        for never in ["550 5.7.1 no", "554 no"] {
             assert_eq!(after(&reply(never)), Ok(Verdict::Refused(never.to_owned())));
         }
         assert!(after(&reply("354 again?")).is_err());

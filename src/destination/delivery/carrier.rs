@@ -318,6 +318,11 @@ impl Carrier {
                 // What a migration lacks has failed, and whoever starts it again asks for it again.
                 receipt.for_good = self.polled;
             }
+            Verdict::TooMuch(words) => {
+                receipt.refused = Some(words);
+                receipt.over_limit = true;
+                receipt.for_good = self.polled;
+            }
         }
         receipt
     }
