@@ -525,3 +525,26 @@ fn what_came_stays_where_the_rest_is_refused() {
     assert_eq!(Tree::read(&home.maildir(HOME.0)).count(), 9);
     daemon.stop();
 }
+
+/// More of them one after the other than anybody would try in a row: the good ones behind them arrive.
+#[test]
+fn many_in_a_row() {
+    for (_, capabilities) in &SERVERS[..2] {
+        let dovecot = Dovecot::start(&[LOGIN]);
+        let mut corpus = Corpus::at(&dovecot.maildir(LOGIN.0));
+        corpus.add("", 30);
+        let home = Dovecot::start_with(&[HOME], capabilities);
+        let bad: Vec<String> = (0..8).map(|number| format!("X-Variant: {number}\r\n")).collect();
+        let wire = Moody::before(home.imap, ANY, move |heard| {
+            let refused = heard.is("APPEND ") && bad.iter().any(|line| heard.holds(line.as_bytes()));
+            if refused { Mood::Says("NO Temporary unavailable".to_owned()) } else { Mood::Good }
+        });
+        let mut daemon = homing(wire.port, &dovecot);
+        let ended = daemon.ctl_within(LIMIT, &["start", NAME, "--wait"]);
+        assert_eq!(ended.code, 1, "{ended:?}\n{}", daemon.log_tail(40));
+        let done = daemon.migration(NAME);
+        assert_eq!((&done["messages_done"], &done["messages_failed"]), (&22.into(), &8.into()), "{done:#}");
+        assert_eq!(Tree::read(&home.maildir(HOME.0)).count(), 22);
+        daemon.stop();
+    }
+}

@@ -21,6 +21,8 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Before each look at the suspects; the last one before all that follow.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(8)];
+/// A server that asks for a longer pause is left alone, if it takes nothing.
+const LONGEST: Duration = Duration::from_secs(8);
 /// A message that did not get through so often is left out.
 const LOOKS: u32 = 4;
 /// The same for a connection that breaks: each look waits for what may come late.
@@ -57,6 +59,21 @@ impl Carrier {
         self.send_all(sending).await?;
         let struck = struck.into_iter();
         sending.suspects.extend(struck.map(|waiting| Suspect { waiting, since, failure: failure.clone() }));
+        loop {
+            self.look_until_known(sending).await?;
+            let landed = sending.landed;
+            self.send_all(sending).await?;
+            // Some that are refused one after the other do not speak for all behind them; a second row does.
+            if sending.landed == landed {
+                break;
+            }
+        }
+        self.learn(sending);
+        self.judge(sending).await
+    }
+
+    /// Looks at the suspects, some seconds apart, until each is there, or known.
+    async fn look_until_known(&mut self, sending: &mut Sending) -> Result<(), Failure> {
         let mut round = 0;
         while sending.suspects.iter().any(|suspect| !self.is_looked_at(suspect)) {
             let pause = PAUSES.get(round).or(PAUSES.last()).copied().unwrap_or_default();
@@ -72,9 +89,13 @@ impl Carrier {
                 // None of those that come first gets through: neither would the others.
                 break;
             }
+            let asked = sending.suspects.iter().filter_map(|suspect| suspect.failure.wait).max();
+            if sending.landed == 0 && asked.is_some_and(|wait| wait > LONGEST) {
+                // Who asks for a longer pause is not bothered before.
+                break;
+            }
         }
-        self.learn(sending);
-        self.judge(sending).await
+        Ok(())
     }
 
     /// Sends what waits, as fast as the server lets.
@@ -240,8 +261,9 @@ impl Carrier {
         }
         self.weary = sending.landed == 0;
         for suspect in suspects {
-            let proven = is_proven(&suspect);
             let strikes = self.strikes(&suspect);
+            // What was asked for once, behind others, is asked for again by the next run.
+            let proven = is_proven(&suspect) && strikes >= FEWER_LOOKS;
             let Suspect { waiting, failure, .. } = suspect;
             let words = match failure.broke() {
                 true => format!("the connection broke {strikes} times over it: {}", failure.words),
