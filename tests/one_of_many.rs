@@ -548,3 +548,25 @@ fn many_in_a_row() {
         daemon.stop();
     }
 }
+
+/// The same by LMTP, where eight are refused for ever before the others.
+#[test]
+fn many_in_a_row_by_lmtp() {
+    let dovecot = Dovecot::start(&[LOGIN]);
+    let mut corpus = Corpus::at(&dovecot.maildir(LOGIN.0));
+    corpus.add("", 30);
+    let lmtp = FakeLmtp::start(ALL, |command: &Command, answer: &mut Answer| {
+        let body = String::from_utf8_lossy(&command.body);
+        let bad = (0..8).any(|number| body.contains(&format!("X-Variant: {number}\r\n")));
+        if command.name == "MESSAGE" && bad {
+            answer.only("451 4.3.0 not this one");
+        }
+    });
+    let mut daemon = to_lmtp(&dovecot, lmtp.port);
+    let ended = daemon.ctl_within(LIMIT, &["start", NAME, "--wait"]);
+    assert_eq!(ended.code, 1, "{ended:?}\n{}", daemon.log_tail(40));
+    let done = daemon.migration(NAME);
+    assert_eq!((&done["messages_done"], &done["messages_failed"]), (&22.into(), &8.into()), "{done:#}");
+    assert_eq!(lmtp.bodies().len(), 22);
+    daemon.stop();
+}

@@ -34,6 +34,8 @@ const IN_A_ROW: u32 = 3;
 const LOOKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(8)];
 /// So many messages of a batch may be to blame themselves; where it is more, the server is.
 const FEW: usize = 3;
+/// A batch is begun at so many places before a server that takes nothing of it is believed.
+const ENDS: u32 = 2;
 /// Whoever stops waits so long for the answer to the message that is on its way.
 const GRACE: Duration = Duration::from_secs(4);
 /// A message is read in pieces of this size.
@@ -50,7 +52,8 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
         later: 0,
         put_off: None,
         unwritten: None,
-        proved: false,
+        spoilt: false,
+        taken: 0,
         polled: false,
         put_aside: Vec::new(),
         leaving: Arc::default(),
@@ -78,8 +81,10 @@ struct Carrier {
     put_off: Option<String>,
     /// An answer could not be written down.
     unwritten: Option<Failure>,
-    /// The server took something.
-    proved: bool,
+    /// Nor may anything be sent any more.
+    spoilt: bool,
+    /// Messages that the server took.
+    taken: u64,
     /// It is a poll's: what was refused is not asked for again by itself.
     polled: bool,
     /// Messages of the batch that were not taken now.
@@ -94,6 +99,8 @@ struct Next {
     envelope: Envelope,
     /// Why it was not taken, the last time.
     words: String,
+    /// How many messages the server had taken when it did not take this one first; `None`: it was not asked.
+    since: Option<u64>,
 }
 
 impl Carrier {
@@ -153,33 +160,69 @@ impl Carrier {
             let utf8 = on_disk(move || has_utf8_header(&body)).await?;
             let (recipient, octets) = (self.to.recipient.clone(), waiting.body.octets);
             let envelope = Envelope { recipient, octets, utf8 };
-            queue.push_back(Next { waiting, envelope, words: String::new() });
+            queue.push_back(Next { waiting, envelope, words: String::new(), since: None });
         }
         self.trailed(Trail::batch).await?;
         // What broke a connection before is tried when all else is there.
         let order = queue.make_contiguous();
         order.sort_by_key(|next| self.trail.strikes(next.waiting.placement.message).sum());
-        let mut receipts = Vec::with_capacity(queue.len());
+        let (mut receipts, before) = (Vec::with_capacity(queue.len()), self.taken);
         self.deliver_all(&mut queue, &mut receipts).await?;
-        for pause in LOOKS {
-            let taken = receipts.iter().any(|receipt: &Receipt| receipt.refused.is_none());
-            let some = (1..=FEW).contains(&self.put_aside.len());
-            if self.polled || !some || !taken || self.later >= IN_A_ROW {
-                break;
+        if !self.polled {
+            self.look_again(&mut queue, &mut receipts, before).await?;
+        }
+        let few = self.put_aside.len() <= FEW && self.taken > before;
+        for next in std::mem::take(&mut self.put_aside) {
+            let strikes = self.trail.strikes(next.waiting.placement.message);
+            let proven = next.since.is_some_and(|since| self.taken > since || few);
+            let receipt = self.receipt(&next.waiting, Verdict::Later(next.words), strikes);
+            // Of a migration: it is the message where others are taken around it. A poll has its next run.
+            receipts.push(Receipt { later: self.polled || !proven, ..receipt });
+        }
+        Ok(receipts)
+    }
+
+    /// What was not taken is asked for again: what comes behind a row of them, and then the few alone, some seconds
+    /// apart.
+    async fn look_again(
+        &mut self,
+        queue: &mut VecDeque<Next>,
+        receipts: &mut Vec<Receipt>,
+        before: u64,
+    ) -> Result<(), Failure> {
+        let mut in_vain = 0;
+        while !self.spoilt && in_vain < ENDS && self.put_aside.iter().any(|next| next.since.is_none()) {
+            let taken = self.taken;
+            let (mut unasked, asked): (Vec<_>, Vec<_>) =
+                self.put_aside.drain(..).partition(|next| next.since.is_none());
+            self.put_aside = asked;
+            self.later = 0;
+            let half = unasked.len() / 2;
+            // A row that is not taken does not speak for the other end, nor for the middle.
+            match in_vain {
+                0 => unasked.reverse(),
+                _ => unasked.rotate_left(half),
             }
-            // Others are taken: whether it is these shows when they are alone, and later. A poll has its next run.
-            if self.leaves_within(pause).await {
+            queue.extend(unasked);
+            self.deliver_all(queue, receipts).await?;
+            in_vain = if self.taken == taken { in_vain + 1 } else { 0 };
+        }
+        for pause in LOOKS {
+            let some = (1..=FEW).contains(&self.put_aside.len());
+            if self.spoilt || !some || self.taken == before || self.leaves_within(pause).await {
                 break;
             }
             self.later = 0;
             queue.extend(self.put_aside.drain(..));
-            self.deliver_all(&mut queue, &mut receipts).await?;
+            self.deliver_all(queue, receipts).await?;
         }
-        for next in std::mem::take(&mut self.put_aside) {
-            let strikes = self.trail.strikes(next.waiting.placement.message);
-            receipts.push(self.receipt(&next.waiting, Verdict::Later(next.words), strikes));
+        let few = self.put_aside.len() <= FEW && self.taken > before;
+        let proven = |next: &Next| next.since.is_some_and(|since| self.taken > since);
+        if !self.spoilt && (few || self.put_aside.iter().all(proven)) {
+            // It takes others: what comes next is sent.
+            (self.later, self.put_off) = (0, None);
         }
-        Ok(receipts)
+        Ok(())
     }
 
     /// Waits; `true`: nobody waits for the rest of the batch any more.
@@ -203,7 +246,7 @@ impl Carrier {
         while !queue.is_empty() {
             let before = queue.len();
             // A server that has taken nothing yet may be to blame for every break.
-            let most = if self.proved { TRIES } else { TRIES.min(u32::try_from(before).unwrap_or(TRIES)) };
+            let most = if self.taken > 0 { TRIES } else { TRIES.min(u32::try_from(before).unwrap_or(TRIES)) };
             let failure = match self.deliver(queue, receipts).await {
                 Ok(()) => break,
                 Err(failure) if may_pass(&failure) && tries < most => failure,
@@ -250,14 +293,20 @@ impl Carrier {
                 Verdict::Later(_) => {}
                 _ => self.put_off = None,
             }
-            self.proved |= verdict == Verdict::Taken;
+            let since = self.taken;
+            self.taken += u64::from(verdict == Verdict::Taken);
+            let asked = self.later < IN_A_ROW;
             self.later = if matches!(verdict, Verdict::Later(_)) { self.later + 1 } else { 0 };
             if let Some(failure) = self.unwritten.take() {
                 // What was taken is told, so that it is recorded; nothing more is sent.
                 (self.later, self.put_off) = (IN_A_ROW, Some(failure.words));
+                self.spoilt = true;
             }
             match (queue.pop_front(), verdict) {
-                (Some(next), Verdict::Later(words)) => self.put_aside.push(Next { words, ..next }),
+                (Some(next), Verdict::Later(words)) => {
+                    let since = next.since.or(asked.then_some(since));
+                    self.put_aside.push(Next { words, since, ..next });
+                }
                 (Some(next), verdict) => receipts.push(self.receipt(&next.waiting, verdict, strikes)),
                 (None, _) => {}
             }
@@ -269,7 +318,7 @@ impl Carrier {
     /// there so often already is not sent again.
     fn gives_up(&self, strikes: Strikes) -> bool {
         strikes.doubted >= STRIKES
-            || (strikes.sum() >= STRIKES && self.proved)
+            || (strikes.sum() >= STRIKES && self.taken > 0)
             || strikes.sum() >= 3 * STRIKES
     }
 

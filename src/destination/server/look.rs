@@ -93,20 +93,7 @@ impl Habits {
             if lacking.is_empty() {
                 continue;
             }
-            let refused = match broke {
-                None => store(session, &lacking, flag, true).await?,
-                Some(failure) => {
-                    Refused { uids: lacking.clone(), for_all: false, words: failure.words.clone() }
-                }
-            };
-            lacking.subtract(&refused.uids);
-            if !lacking.is_empty() {
-                let kept = lacking.len();
-                lacking = without(&look_at(session, &lacking).await?, &lacking, flag);
-                if lacking.len() < kept {
-                    self.taken.insert(flag.clone());
-                }
-            }
+            let refused = self.give(session, flag, &mut lacking, broke).await?;
             let alone = !refused.uids.is_empty() && !refused.for_all && self.taken.contains(flag);
             if refused.for_all || (!refused.uids.is_empty() && !alone && matches!(flag, Flag::Keyword(_))) {
                 keeps.refuses(flag_name(flag));
@@ -129,6 +116,31 @@ impl Habits {
         }
         self.dates |= alike > 0 && alike == dated.len();
         Ok(())
+    }
+}
+
+impl Habits {
+    /// Stores a flag of messages that lack it, and leaves those that lack it still and were not refused.
+    async fn give(
+        &mut self,
+        session: &mut Session<Parcel>,
+        flag: &Flag,
+        lacking: &mut UidSet,
+        broke: Option<&Failure>,
+    ) -> Result<Refused, Failure> {
+        let refused = match broke {
+            None => store(session, lacking, flag, true).await?,
+            Some(failure) => Refused { uids: lacking.clone(), for_all: false, words: failure.words.clone() },
+        };
+        lacking.subtract(&refused.uids);
+        if !lacking.is_empty() {
+            let kept = lacking.len();
+            *lacking = without(&look_at(session, lacking).await?, lacking, flag);
+            if lacking.len() < kept {
+                self.taken.insert(flag.clone());
+            }
+        }
+        Ok(refused)
     }
 }
 

@@ -62,6 +62,8 @@ impl Carrier {
         loop {
             self.look_until_known(sending).await?;
             let landed = sending.landed;
+            // From the other end: it is another row then.
+            sending.waiting.reverse();
             self.send_all(sending).await?;
             // Some that are refused one after the other do not speak for all behind them; a second row does.
             if sending.landed == landed {

@@ -15,7 +15,7 @@ use super::super::migrate::{Try, begin, migrate};
 use super::super::rollback::{is_gone, leave, roll_back};
 use super::super::tally::{Sums, Tally};
 use super::super::{Means, Place, blocking, cut, now};
-use super::recount::recount_or_tell;
+use super::recount::{keep, paused};
 use super::state::{Entry, Job, State, Work};
 use super::verdict::{amiss, done_about, failed, log, millis, retry};
 use super::{Manager, Refusal};
@@ -326,12 +326,8 @@ impl Manager {
             let Some((_, entry)) = state.migration(name) else { return false };
             if job.cancel.is_cancelled() {
                 // Paused or cancelled: the wish has set the state. Stopped with the daemon: it goes on then.
-                let paused = entry.record.state == Stage::Paused;
-                if paused {
-                    recount_or_tell(&means, name, &mut entry.record);
-                    let mut changes = Changes::default();
-                    changes.migration(name, &entry.record);
-                    drop(means.journal.enqueue(changes));
+                if entry.record.state == Stage::Paused {
+                    paused(&means, name, &mut entry.record);
                 }
                 return false;
             }
@@ -348,13 +344,7 @@ impl Manager {
                 }
             }
             if let Some(sums) = sums {
-                let bytes = record.bytes_done;
-                sums.keep(record);
-                if result.is_err() {
-                    // A try that broke off may not have seen all that earlier ones brought.
-                    record.bytes_done = record.bytes_done.max(bytes);
-                    recount_or_tell(&means, name, record);
-                }
+                keep(&means, name, record, sums, result.is_err());
             }
             let mut changes = Changes::default();
             let ended = match &result {

@@ -1,10 +1,10 @@
 //! What is here of a migration that does not run, by what the journal has of its folders; and what it waits for, in
 //! words. It refuses to take the numbers of a try that saw only some of the folders for the whole.
 
-use super::super::tally::Tally;
+use super::super::tally::{Sums, Tally};
 use super::super::{Means, now};
 use crate::failure::Failure;
-use crate::journal::{FolderState, Journal, MigrationRecord};
+use crate::journal::{Changes, FolderState, Journal, MigrationRecord};
 use crate::migration::{Ledger, State as Stage};
 
 /// A step of a run is told as waiting after so many milliseconds without a message.
@@ -28,8 +28,26 @@ pub(super) fn recount(journal: &Journal, name: &str, record: &mut MigrationRecor
     Ok(())
 }
 
-/// The same where a run was stopped; what cannot be read is told in the log.
-pub(super) fn recount_or_tell(means: &Means, name: &str, record: &mut MigrationRecord) {
+/// The numbers of a try that ended, or `broke_off`: such a one may not have seen all that earlier ones brought.
+pub(super) fn keep(means: &Means, name: &str, record: &mut MigrationRecord, sums: Sums, broke_off: bool) {
+    let bytes = record.bytes_done;
+    sums.keep(record);
+    if broke_off {
+        record.bytes_done = record.bytes_done.max(bytes);
+        recount_or_tell(means, name, record);
+    }
+}
+
+/// The numbers of a run that a person stopped.
+pub(super) fn paused(means: &Means, name: &str, record: &mut MigrationRecord) {
+    recount_or_tell(means, name, record);
+    let mut changes = Changes::default();
+    changes.migration(name, record);
+    // Nobody waits for it: what is lost with the machine is counted again.
+    drop(means.journal.enqueue(changes));
+}
+
+fn recount_or_tell(means: &Means, name: &str, record: &mut MigrationRecord) {
     if let Err(failure) = recount(&means.journal, name, record) {
         tracing::error!(MIGRATION = name, "what came cannot be counted: {failure}");
     }
