@@ -4,7 +4,7 @@
 //! doors     bin/mailhauld  bin/mailhaulctl
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
-//! outside   pop3  imap  lmtp  destination  archive  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  discover  http  net  telemetry  systemd
+//! outside   pop3  imap  lmtp  destination  archive  compressed  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  discover  http  net  telemetry  systemd
 //! values    account  filter  settings  message  migration  failure  secret  bearer
 //! ```
 //!
@@ -23,6 +23,7 @@ pub mod archive;
 pub mod audit;
 pub mod bearer;
 pub mod bulk;
+pub mod compressed;
 pub mod config;
 pub mod control;
 pub mod ctl;

@@ -24,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "source",
             "destination",
             "archive",
+            "compressed",
             "journal",
             "config",
             "net",
@@ -58,7 +59,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 25] = [
+const NEIGHBOURS: [(&str, &str); 27] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
@@ -80,6 +81,9 @@ const NEIGHBOURS: [(&str, &str); 25] = [
     ("destination", "imap"),
     ("destination", "lmtp"),
     ("destination", "net"),
+    // Dovecot compresses messages in a Maildir, and whoever packs files does, too.
+    ("destination", "compressed"),
+    ("archive", "compressed"),
     // Where the secret is found is part of an account.
     ("account", "secret"),
     // Whoever reads a secret leaves no copy of it behind.
@@ -96,7 +100,7 @@ const NEIGHBOURS: [(&str, &str); 25] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 28] = [
+const DOORS: [(&str, &[&str]); 33] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("crc32fast", &["imap"]),
@@ -117,7 +121,12 @@ const DOORS: [(&str, &[&str]); 28] = [
     ("argon2", &["provision"]),
     ("sha_crypt", &["provision"]),
     ("bcrypt", &["provision"]),
-    ("flate2", &["archive"]),
+    ("flate2", &["archive", "compressed"]),
+    ("bzip2", &["compressed"]),
+    ("lzma_rust2", &["compressed"]),
+    ("ruzstd", &["compressed"]),
+    ("rawzip", &["archive"]),
+    ("encoding_rs", &["archive"]),
     ("mail_builder", &["notice"]),
     ("lettre", &["notice"]),
     ("hickory_resolver", &["discover"]),

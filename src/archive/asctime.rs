@@ -41,6 +41,15 @@ pub(super) fn moment(from_line: &[u8]) -> Option<i64> {
     })
 }
 
+/// Whether words name a day of a month, without a time: `Thu Jan 1`, `1 Jan 2015`.
+pub(super) fn has_day(words: &[&str]) -> bool {
+    let is_day = |word: &str| word.parse().is_ok_and(|day: u8| (1..=31).contains(&day));
+    words.windows(2).any(|two| match two {
+        [one, other] => (month(one).is_some() && is_day(other)) || (is_day(one) && month(other).is_some()),
+        _ => false,
+    })
+}
+
 /// What stands behind the day of the week.
 fn behind(words: &[&str]) -> Option<i64> {
     let (first, rest) = words.split_first()?;

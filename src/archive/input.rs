@@ -1,10 +1,12 @@
 //! The caller's file, read where it may be a pipe that nobody writes to: reading ends when the work is broken
 //! off. It counts what came.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -76,5 +78,26 @@ impl Read for Input {
             self.read.set(self.read.get() + count as u64);
             return Ok(count);
         }
+    }
+}
+
+/// A file from a place on, wherever it stands itself.
+pub(super) struct At<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F: Borrow<File>> At<F> {
+    /// From the byte `at` on.
+    pub(super) fn new(file: F, at: u64) -> At<F> {
+        At { file, at }
+    }
+}
+
+impl<F: Borrow<File>> Read for At<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.borrow().read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }

@@ -1,8 +1,9 @@
 //! A message out of an archive on its way to whoever takes it: octets as they go over a wire, then what is known
-//! besides them. It refuses messages that are too large or do not begin as one.
+//! besides them. It refuses messages that are too large.
 
 use std::io;
 
+use super::kinds::NoMail;
 use crate::message::{Flags, FolderPath};
 
 /// What is known of a message besides its octets.
@@ -43,88 +44,83 @@ pub trait Take {
     /// # Errors
     /// As for `begin`.
     fn abandon(&mut self) -> io::Result<()>;
-    /// Something is left out: what, its octets where known, and why.
+    /// Something that may be mail is left out: what, its bytes where known, and why.
     fn skip(&mut self, shown: &str, size: Option<u64>, reason: &str);
+    /// Something that is no mail is passed over.
+    fn pass(&mut self, kind: NoMail);
+    /// One of several files is over: what comes next may have the same messages again.
+    fn next_file(&mut self) {}
 }
 
-/// A header's name may be so long; octets.
-const LONGEST_NAME: usize = 200;
+/// Bytes that are handed over at once.
+const CHUNK: usize = 64 * 1024;
 
 /// One message being handed over.
 pub(super) struct Pour<'p> {
     take: &'p mut dyn Take,
     limit: Option<u64>,
-    sure: bool,
-    /// The first octets, until they say that this is a message.
-    head: Vec<u8>,
     state: State,
     size: u64,
     wire: Wire,
+    /// What is to be handed over next.
+    chunk: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Sniffing,
+    Empty,
     Flowing,
-    NoMessage,
     TooLarge,
 }
 
 impl<'p> Pour<'p> {
-    /// `sure`: it is a message, however it begins.
-    pub(super) fn new(take: &'p mut dyn Take, limit: Option<u64>, sure: bool) -> Pour<'p> {
-        Pour { take, limit, sure, head: Vec::new(), state: State::Sniffing, size: 0, wire: Wire::default() }
+    /// A larger message than `limit` bytes is left out.
+    pub(super) fn new(take: &'p mut dyn Take, limit: Option<u64>) -> Pour<'p> {
+        Pour { take, limit, state: State::Empty, size: 0, wire: Wire::default(), chunk: Vec::new() }
     }
 
     /// Whether the rest is of no use.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::NoMessage | State::TooLarge)
+        self.state == State::TooLarge
+    }
+
+    /// Whether nothing came.
+    pub(super) fn is_empty(&self) -> bool {
+        self.size == 0
     }
 
     pub(super) fn push(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.size += octets.len() as u64;
-        match self.state {
-            State::Sniffing => {
-                self.head.extend_from_slice(octets);
-                if self.head.len() > LONGEST_NAME || self.head.contains(&b'\n') {
-                    self.judge()?;
-                }
-                Ok(())
-            }
-            State::Flowing => self.flow(octets),
-            State::NoMessage | State::TooLarge => Ok(()),
-        }
-    }
-
-    fn judge(&mut self) -> io::Result<()> {
-        let head = std::mem::take(&mut self.head);
-        if !self.sure && !begins_as_a_message(&head) {
-            self.state = State::NoMessage;
+        if octets.is_empty() || self.is_over() {
+            self.size += octets.len() as u64;
             return Ok(());
         }
-        self.state = State::Flowing;
-        self.take.begin()?;
-        self.flow(&head)
-    }
-
-    fn flow(&mut self, octets: &[u8]) -> io::Result<()> {
+        if self.state == State::Empty {
+            self.state = State::Flowing;
+            self.take.begin()?;
+        }
+        self.size += octets.len() as u64;
         if self.limit.is_some_and(|limit| self.size > limit) {
             self.state = State::TooLarge;
             return self.take.abandon();
         }
-        let wire = self.wire.of(octets);
-        self.take.data(&wire)
+        self.wire.push(octets, &mut self.chunk);
+        if self.chunk.len() >= CHUNK {
+            self.take.data(&self.chunk)?;
+            self.chunk.clear();
+        }
+        Ok(())
     }
 
     /// It is complete, or it is told why not.
-    pub(super) fn finish(mut self, letter: Letter, shown: &str, size: Option<u64>) -> io::Result<()> {
-        if self.state == State::Sniffing && self.size > 0 {
-            self.judge()?;
-        }
+    pub(super) fn finish(self, letter: Letter, shown: &str, size: Option<u64>) -> io::Result<()> {
         match self.state {
-            State::Flowing => return self.take.end(letter, shown),
-            State::Sniffing => self.take.skip(shown, Some(0), "it is empty"),
-            State::NoMessage => self.take.skip(shown, size.or(Some(self.size)), "it is no message"),
+            State::Flowing => {
+                if !self.chunk.is_empty() {
+                    self.take.data(&self.chunk)?;
+                }
+                return self.take.end(letter, shown);
+            }
+            State::Empty => self.take.skip(shown, Some(0), "it is empty"),
             State::TooLarge => {
                 let limit = self.limit.unwrap_or(0);
                 let reason = format!("it is larger than max_message_size, {limit} octets");
@@ -149,28 +145,29 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// The next bytes of the message, behind what is in `out`.
+    pub(super) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        let mut rest = octets;
+        while let Some(at) = memchr::memchr(b'\n', rest) {
+            let (line, behind) = rest.split_at(at);
+            out.extend_from_slice(line);
+            let last = line.last().copied().unwrap_or(self.last);
+            let bare = *self.bare.get_or_insert(last != b'\r');
+            if bare && last != b'\r' {
+                out.push(b'\r');
+            }
+            out.push(b'\n');
+            self.last = b'\n';
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        out.extend_from_slice(rest);
+        self.last = rest.last().copied().unwrap_or(self.last);
+    }
+
+    /// The same, by themselves.
     pub(super) fn of(&mut self, octets: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(octets.len() + octets.len() / 32 + 2);
-        for &octet in octets {
-            if octet == b'\n' {
-                let bare = *self.bare.get_or_insert(self.last != b'\r');
-                if bare && self.last != b'\r' {
-                    out.push(b'\r');
-                }
-            }
-            out.push(octet);
-            self.last = octet;
-        }
+        self.push(octets, &mut out);
         out
     }
-}
-
-/// A header field (RFC 5322, 2.2), or the quoted From line that old mailboxes have before it.
-pub(super) fn begins_as_a_message(head: &[u8]) -> bool {
-    if head.starts_with(b">From ") {
-        return true;
-    }
-    let Some(colon) = head.iter().take(LONGEST_NAME).position(|octet| *octet == b':') else { return false };
-    let name = head.get(..colon).unwrap_or_default().trim_ascii_end();
-    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
 }

@@ -1,85 +1,187 @@
-//! Mailboxes in one file (RFC 4155), in their four dialects. A message ends where its Content-Length says, if a
-//! From line or the end of the file stands there (mboxcl, mboxcl2); else at the next From line behind an empty
-//! line that has a time in it (mboxo, mboxrd). Where no message of that length holds a bare From line, lines were
-//! quoted, and one `>` is taken off; where one does, the whole file is mboxcl2 and nothing was. mboxo and mboxrd
-//! cannot be told apart: both are read as mboxrd, which differs for lines that already had a `>`.
+//! Mailboxes in one file (RFC 4155), in their dialects. A message ends where its Content-Length says, if a From line or
+//! the end of the file stands there (mboxcl, mboxcl2); else at the next From line (see `from_line`). Where no message of
+//! known length holds a bare From line, lines were quoted, and one `>` is taken off; where one does, the whole file is
+//! mboxcl2 and nothing was. mboxo and mboxrd cannot be told apart: both are read as mboxrd, which differs for lines that
+//! already had a `>`.
 //!
-//! Status lines that [`super::MboxWriter`] put before a message are taken off again; those of others are read
-//! and stay, for they are octets of the message as it came.
+//! A file is read twice: first where its messages are and in which folders, then folder by folder, so that each folder
+//! is opened once. Status lines that [`super::MboxWriter`] put before a message are taken off again; those of others are
+//! read and stay, for they are bytes of the message as it came. It refuses to keep more than 16 bytes a message.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::asctime::moment;
-use super::letter::{Letter, Pour, Take};
+use super::from_line::Style;
+use super::kinds::NoMail;
+use super::letter::Letter;
+use super::lines::Lines;
 use super::names;
+use super::status::Status;
 use super::unpack::Unpacking;
-use crate::message::{Flags, FolderPath};
+use crate::message::FolderPath;
 
-/// The line with the octets of all of a message, of one without an empty line.
-pub(super) const WHOLE: &str = "X-Mailhaul-Length:";
+pub(super) use super::status::WHOLE;
+
 /// The line that ends the block of our own lines.
 pub(super) const FOLDER: &str = "X-Mailhaul-Folder:";
-/// Longer lines come in pieces; octets.
-const PIECE: u64 = 32 * 1024;
-/// Octets of our own lines before a message.
+/// Bytes of our own lines before a message.
 const BLOCK: usize = 64 * 1024;
+/// Bytes behind a From line that are looked at.
+const BEHIND: usize = 4096;
+/// Messages whose places are known at once: 16 bytes each.
+const SEGMENT: usize = 1_000_000;
+/// Folders of one file whose names are kept; further ones are as the first.
+const FOLDERS: usize = 5_000;
 
-/// Reads every message of `file`; `folder` is where they are if they do not say.
+/// Reads every message of `file` from the byte `start` on; `folder` is where they are if they do not say.
 pub(super) fn read(
     file: &File,
+    start: usize,
     shown: &str,
     folder: Option<&FolderPath>,
     work: &mut Unpacking<'_>,
 ) -> io::Result<()> {
-    let mut looked = Walk::new(file)?;
-    while let Some(line) = looked.next_message()? {
-        looked.message(&line, &mut Pour::new(&mut Nobody, None, true))?;
+    let mut walk = Walk::new(file, start as u64)?;
+    let mut from = Some((start as u64, 0));
+    let mut first = true;
+    while let Some(at) = from {
+        let mut plan = Plan { one: work.one_folder(), ..Plan::default() };
+        from = plan.look(&mut walk, at, folder, first)?;
+        if first {
+            walk.unquoted = walk.bare;
+            first = false;
+        }
+        for (kind, count) in std::mem::take(&mut plan.passed) {
+            (0..count).for_each(|_| work.pass(kind));
+        }
+        deliver(&mut walk, plan, shown, work)?;
     }
-    let mut walk = Walk::new(file)?;
-    walk.unquoted = looked.bare;
-    let mut number: u64 = 0;
-    while let Some(line) = walk.next_message()? {
-        number += 1;
+    Ok(())
+}
+
+/// Hands the planned messages over, folder by folder.
+fn deliver(walk: &mut Walk<'_>, mut plan: Plan, shown: &str, work: &mut Unpacking<'_>) -> io::Result<()> {
+    plan.places.sort_by_key(|place| place.folder);
+    for Place { folder, number, at } in plan.places {
+        walk.lines.seek(at)?;
+        let Some(from_line) = walk.next_message()? else { continue };
         let mut pour = work.pour();
-        let mut letter = walk.message(&line, &mut pour)?;
-        letter.folder = letter.folder.or_else(|| folder.cloned());
+        let found = walk.message(&from_line, &mut |octets| pour.push(octets))?;
+        if pour.is_empty() {
+            work.pass(NoMail::Empty);
+            continue;
+        }
+        let (flags, _) = found.status.finish();
+        let folder = usize::try_from(folder).ok().and_then(|at| plan.folders.get(at)).cloned().flatten();
+        let letter = Letter { folder, flags, received: moment(&from_line) };
         pour.finish(letter, &format!("{shown}: message {number}"), None)?;
     }
     Ok(())
 }
 
-/// Takes nothing: the file is only looked at.
-struct Nobody;
+/// Where one message goes.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Its folder's number.
+    folder: u32,
+    /// Its own number in the file, from 1.
+    number: u32,
+    /// Where its From line is.
+    at: u64,
+}
 
-impl Take for Nobody {
-    fn begin(&mut self) -> io::Result<()> {
-        Ok(())
+/// Which messages of a file go where.
+#[derive(Debug, Default)]
+struct Plan {
+    folders: Vec<Option<FolderPath>>,
+    numbers: BTreeMap<Option<FolderPath>, u32>,
+    places: Vec<Place>,
+    passed: BTreeMap<NoMail, u64>,
+    /// All of them go into one folder, whatever they say.
+    one: bool,
+}
+
+impl Plan {
+    /// Looks at messages from one on; `whole`: to the end of the file. Returns where the next segment begins, and how many
+    /// messages are before it.
+    fn look(
+        &mut self,
+        walk: &mut Walk<'_>,
+        (from, before): (u64, u32),
+        folder: Option<&FolderPath>,
+        whole: bool,
+    ) -> io::Result<Option<(u64, u32)>> {
+        walk.lines.seek(from)?;
+        let (mut number, mut next) = (before, None);
+        while let Some(from_line) = walk.next_message()? {
+            let at = walk.lines.at() - from_line.len() as u64;
+            if self.places.len() >= SEGMENT && next.is_none() {
+                next = Some((at, number));
+            }
+            if next.is_some() && !whole {
+                break;
+            }
+            number = number.saturating_add(1);
+            let found = walk.message(&from_line, &mut |_| Ok(()))?;
+            if next.is_none() {
+                self.add(found, at, number, folder);
+            }
+        }
+        Ok(next)
     }
-    fn data(&mut self, _: &[u8]) -> io::Result<()> {
-        Ok(())
+
+    fn add(&mut self, found: Found, at: u64, number: u32, folder: Option<&FolderPath>) {
+        if found.status.is_pseudo() {
+            *self.passed.entry(NoMail::PseudoMessages).or_default() += 1;
+            return;
+        }
+        let own = found.folder;
+        let (_, labels) = found.status.finish();
+        if labels.as_ref().is_some_and(|labels| labels.chat) {
+            *self.passed.entry(NoMail::Chats).or_default() += 1;
+            return;
+        }
+        let folders = match (own, labels) {
+            (Some(own), _) => vec![Some(own)],
+            (None, Some(labels)) if !self.one => labels.places().into_iter().map(Some).collect(),
+            _ => vec![folder.cloned()],
+        };
+        for folder in folders {
+            let folder = self.number(folder);
+            self.places.push(Place { folder, number, at });
+        }
     }
-    fn end(&mut self, _: Letter, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-    fn abandon(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn skip(&mut self, _: &str, _: Option<u64>, _: &str) {}
-    fn folder(&mut self, _: FolderPath, _: &str) -> io::Result<()> {
-        Ok(())
+
+    fn number(&mut self, folder: Option<FolderPath>) -> u32 {
+        if let Some(number) = self.numbers.get(&folder) {
+            return *number;
+        }
+        let number = u32::try_from(self.folders.len()).unwrap_or(u32::MAX);
+        if self.folders.len() < FOLDERS + 1 {
+            self.folders.push(folder.clone());
+            self.numbers.insert(folder, number);
+        }
+        number
     }
 }
 
+/// What one message's own lines say.
+#[derive(Debug, Default)]
+struct Found {
+    status: Status,
+    folder: Option<FolderPath>,
+}
+
+type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
+
 struct Walk<'f> {
     file: &'f File,
-    reader: BufReader<File>,
-    /// Octets before what the reader gives next.
-    at: u64,
+    lines: Lines<'f>,
     length: u64,
-    /// A piece that was looked at and not used.
-    ahead: Option<Vec<u8>>,
+    style: Style,
     /// A message with a length that is right has a bare From line in it.
     bare: bool,
     /// Nothing was quoted where lengths are right.
@@ -87,159 +189,135 @@ struct Walk<'f> {
 }
 
 impl<'f> Walk<'f> {
-    fn new(file: &'f File) -> io::Result<Walk<'f>> {
-        let mut own = file.try_clone()?;
-        own.rewind()?;
-        let length = file.metadata()?.len();
-        let reader = BufReader::with_capacity(256 * 1024, own);
-        Ok(Walk { file, reader, at: 0, length, ahead: None, bare: false, unquoted: false })
+    fn new(file: &'f File, start: u64) -> io::Result<Walk<'f>> {
+        let mut lines = Lines::new(file, start);
+        let style = lines.next()?.map_or(Style::default(), Style::of);
+        Ok(Walk { file, lines, length: file.metadata()?.len(), style, bare: false, unquoted: false })
     }
 
-    /// A line, or as much of it as a piece holds; empty at the end.
-    fn piece(&mut self, most: u64) -> io::Result<Vec<u8>> {
-        if let Some(piece) = self.ahead.take() {
-            return Ok(piece);
-        }
-        let mut piece = Vec::new();
-        self.reader.by_ref().take(most.min(PIECE)).read_until(b'\n', &mut piece)?;
-        self.at += piece.len() as u64;
-        Ok(piece)
-    }
-
-    /// The next From line.
+    /// The next From line: the first one, or one that a message has ended at.
     fn next_message(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let piece = self.piece(PIECE)?;
-            if piece.is_empty() || piece.starts_with(b"From ") {
-                return Ok((!piece.is_empty()).then_some(piece));
+        while let Some(line) = self.lines.next()? {
+            if line.starts_with(b"From ") {
+                return Ok(Some(line.to_vec()));
             }
         }
+        Ok(None)
     }
 
     /// One message, up to the next From line.
-    fn message(&mut self, from_line: &[u8], pour: &mut Pour<'_>) -> io::Result<Letter> {
-        let mut letter = Letter { received: moment(from_line), ..Letter::default() };
-        let mut status = Status::default();
-        let ours = self.block(&mut status, &mut letter, pour)?;
-        if let Some(length) = status.whole.filter(|length| ours && self.fits(*length)) {
-            self.body(length, ours, pour)?;
-            letter.flags = status.flags();
-            return Ok(letter);
+    fn message(&mut self, from_line: &[u8], sink: Sink<'_>) -> io::Result<Found> {
+        let mut found = Found::default();
+        if !from_line.ends_with(b"\n") {
+            self.rest_of_line()?;
         }
-        let (mut starts, mut held): (bool, Vec<u8>) = (true, Vec::new());
-        // The header, to the empty line, which is part of the next From line if one follows at once.
-        loop {
-            let piece = self.piece(PIECE)?;
-            if piece.is_empty() {
-                break;
-            }
-            if starts && is_separator(&piece) && !held.is_empty() {
-                self.ahead = Some(piece);
-                letter.flags = status.flags();
-                return Ok(letter);
-            }
-            if !held.is_empty() {
-                // The header has ended with that empty line.
-                pour.push(&held)?;
-                held.clear();
-                self.ahead = Some(piece);
-                break;
-            }
-            if starts && is_empty(&piece) {
-                if let Some(length) = status.length.filter(|length| self.fits(*length)) {
-                    pour.push(&piece)?;
-                    self.body(length, ours, pour)?;
-                    letter.flags = status.flags();
-                    return Ok(letter);
+        let ours = self.block(&mut found, sink)?;
+        if let Some(length) = found.status.whole.filter(|length| ours && self.fits(*length)) {
+            self.body(length, ours, sink)?;
+            return Ok(found);
+        }
+        let (mut starts, mut header) = (true, true);
+        // An empty line before a From line is the file's.
+        let mut held: Option<&'static [u8]> = None;
+        while let Some(line) = self.lines.next()? {
+            if starts && line.starts_with(b"From ") {
+                let (line, empty) = (line.to_vec(), held.is_some());
+                if self.style.begins(&line, empty, &self.behind(self.lines.at())) {
+                    self.lines.back(line.len());
+                    return Ok(found);
                 }
-                held = piece;
+                if let Some(held) = held.take() {
+                    sink(held)?;
+                }
+                sink(&line)?;
+                starts = line.ends_with(b"\n");
                 continue;
             }
-            if starts && !ours {
-                status.line(&piece);
+            if let Some(held) = held.take() {
+                sink(held)?;
             }
-            pour.push(if starts && ours { unquote(&piece) } else { &piece })?;
-            starts = piece.ends_with(b"\n");
+            if starts && is_empty(line) {
+                let line: &'static [u8] = if line.len() > 1 { b"\r\n" } else { b"\n" };
+                if header {
+                    header = false;
+                    if let Some(length) = found.status.length.filter(|length| self.fits(*length)) {
+                        sink(line)?;
+                        self.body(length, ours, sink)?;
+                        return Ok(found);
+                    }
+                }
+                held = Some(line);
+                continue;
+            }
+            if header && starts && !ours {
+                found.status.line(line);
+            }
+            sink(if starts && (ours || !header) { unquote(line) } else { line })?;
+            starts = line.ends_with(b"\n");
         }
-        self.until_from(pour)?;
-        letter.flags = status.flags();
-        Ok(letter)
+        Ok(found)
     }
 
-    /// Lines of our own before the message; `false`: there are none, and what was read was handed on.
-    fn block(&mut self, status: &mut Status, letter: &mut Letter, pour: &mut Pour<'_>) -> io::Result<bool> {
-        let mut own = Status::default();
-        let mut read = Vec::new();
-        loop {
-            let piece = self.piece(PIECE)?;
-            if let Some(name) = piece.strip_prefix(FOLDER.as_bytes()) {
-                let name = String::from_utf8_lossy(name);
-                let name = name.trim_end_matches(['\r', '\n']);
-                letter.folder = names::read(name.strip_prefix(' ').unwrap_or(name));
-                *status = own;
-                return Ok(true);
-            }
-            let known = Status::knows(&piece) && piece.ends_with(b"\n");
-            if !known || read.len() + piece.len() > BLOCK {
-                self.ahead = (!piece.is_empty()).then_some(piece);
+    /// What is left of a From line that came in pieces.
+    fn rest_of_line(&mut self) -> io::Result<()> {
+        while let Some(piece) = self.lines.next()? {
+            if piece.ends_with(b"\n") {
                 break;
             }
-            own.line(&piece);
-            read.extend_from_slice(&piece);
-        }
-        *status = own;
-        pour.push(&read)?;
-        Ok(false)
-    }
-
-    /// A body of that many octets, then the empty lines behind it.
-    fn body(&mut self, length: u64, ours: bool, pour: &mut Pour<'_>) -> io::Result<()> {
-        let (mut left, mut starts) = (length, true);
-        while left > 0 {
-            let piece = self.piece(left)?;
-            if piece.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(piece.len() as u64);
-            self.bare |= starts && piece.starts_with(b"From ");
-            let as_it_is = !starts || (self.unquoted && !ours);
-            pour.push(if as_it_is { &piece } else { unquote(&piece) })?;
-            starts = piece.ends_with(b"\n");
         }
         Ok(())
     }
 
-    /// What comes until the next From line behind an empty one.
-    fn until_from(&mut self, pour: &mut Pour<'_>) -> io::Result<()> {
-        let (mut starts, mut held) = (true, Vec::new());
-        loop {
-            let piece = self.piece(PIECE)?;
-            if piece.is_empty() {
-                // The empty line at the end is the file's.
-                return Ok(());
+    /// Lines of our own before the message; `false`: there are none, and what was read was handed on.
+    fn block(&mut self, found: &mut Found, sink: Sink<'_>) -> io::Result<bool> {
+        let mut own = Status::default();
+        let mut read = Vec::new();
+        while let Some(line) = self.lines.next()? {
+            if let Some(name) = line.strip_prefix(FOLDER.as_bytes()) {
+                let name = String::from_utf8_lossy(name);
+                let name = name.trim_end_matches(['\r', '\n']);
+                found.folder = names::read(name.strip_prefix(' ').unwrap_or(name));
+                found.status = own;
+                return Ok(true);
             }
-            if starts && !held.is_empty() && is_separator(&piece) {
-                self.ahead = Some(piece);
-                return Ok(());
+            if !Status::knows(line) || !line.ends_with(b"\n") || read.len() + line.len() > BLOCK {
+                let length = line.len();
+                self.lines.back(length);
+                break;
             }
-            if !held.is_empty() {
-                pour.push(&held)?;
-                held.clear();
-            }
-            if starts && is_empty(&piece) {
-                held = piece;
-                continue;
-            }
-            pour.push(if starts { unquote(&piece) } else { &piece })?;
-            starts = piece.ends_with(b"\n");
+            own.line(line);
+            read.extend_from_slice(line);
         }
+        found.status = own;
+        sink(&read)?;
+        Ok(false)
+    }
+
+    /// A body of that many bytes; the empty lines behind it are passed over by whoever looks for the next message.
+    fn body(&mut self, length: u64, ours: bool, sink: Sink<'_>) -> io::Result<()> {
+        let (mut left, mut starts) = (length, true);
+        while left > 0 {
+            let Some(line) = self.lines.next_of(left)? else { break };
+            left = left.saturating_sub(line.len() as u64);
+            self.bare |= starts && line.starts_with(b"From ");
+            let as_it_is = !starts || (self.unquoted && !ours);
+            sink(if as_it_is { line } else { unquote(line) })?;
+            starts = line.ends_with(b"\n");
+        }
+        Ok(())
+    }
+
+    /// What stands in the file from a place on.
+    fn behind(&self, at: u64) -> Vec<u8> {
+        let mut behind = vec![0; BEHIND];
+        let count = self.file.read_at(&mut behind, at).unwrap_or(0);
+        behind.truncate(count);
+        behind
     }
 
     /// Whether a body of that length ends at a From line or at the end of the file.
     fn fits(&self, length: u64) -> bool {
-        // What was looked at ahead is behind the reader.
-        let ahead = self.ahead.as_ref().map_or(0, |piece| piece.len() as u64);
-        let Some(end) = (self.at - ahead).checked_add(length).filter(|end| *end <= self.length) else {
+        let Some(end) = self.lines.at().checked_add(length).filter(|end| *end <= self.length) else {
             return false;
         };
         let mut next = [0; 16];
@@ -259,80 +337,16 @@ impl<'f> Walk<'f> {
     }
 }
 
-fn is_empty(piece: &[u8]) -> bool {
-    piece == b"\n" || piece == b"\r\n"
-}
-
-/// A From line has a time in it.
-fn is_separator(piece: &[u8]) -> bool {
-    piece.starts_with(b"From ")
-        && piece
-            .windows(3)
-            .any(|three| matches!(three, [a, b':', b] if a.is_ascii_digit() && b.is_ascii_digit()))
+fn is_empty(line: &[u8]) -> bool {
+    line == b"\n" || line == b"\r\n"
 }
 
 /// One `>` off a quoted From line.
-fn unquote(piece: &[u8]) -> &[u8] {
-    let marks = piece.iter().take_while(|octet| **octet == b'>').count();
-    let quoted = marks > 0 && piece.get(marks..).is_some_and(|rest| rest.starts_with(b"From "));
-    if quoted { piece.get(1..).unwrap_or_default() } else { piece }
-}
-
-/// What header lines say of a message's state.
-#[derive(Debug, Default)]
-struct Status {
-    flags: Flags,
-    old: bool,
-    /// Octets behind the empty line.
-    length: Option<u64>,
-    /// Octets of the message.
-    whole: Option<u64>,
-}
-
-impl Status {
-    const NAMES: [&'static str; 6] =
-        ["status", "x-status", "x-keywords", "content-length", "x-mozilla-status", "x-mailhaul-length"];
-
-    fn knows(piece: &[u8]) -> bool {
-        let Some(colon) = memchr::memchr(b':', piece) else { return false };
-        let name = String::from_utf8_lossy(piece.get(..colon).unwrap_or_default()).to_ascii_lowercase();
-        Status::NAMES.contains(&name.as_str())
+fn unquote(line: &[u8]) -> &[u8] {
+    if line.first() != Some(&b'>') {
+        return line;
     }
-
-    /// Reads a header line.
-    fn line(&mut self, piece: &[u8]) {
-        if !Status::knows(piece) {
-            return;
-        }
-        let text = String::from_utf8_lossy(piece);
-        let Some((name, value)) = text.split_once(':') else { return };
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "status" => {
-                self.flags.seen |= value.contains('R');
-                self.old |= value.contains('O');
-            }
-            "x-status" => {
-                self.flags.answered |= value.contains('A');
-                self.flags.flagged |= value.contains('F');
-                self.flags.deleted |= value.contains('D');
-                self.flags.draft |= value.contains('T');
-            }
-            "x-keywords" => self.flags.keywords.extend(value.split_whitespace().map(str::to_owned)),
-            "x-mozilla-status" => {
-                let bits = u16::from_str_radix(value, 16).unwrap_or(0);
-                self.old = true;
-                self.flags.seen |= bits & 1 != 0;
-                self.flags.answered |= bits & 2 != 0;
-                self.flags.flagged |= bits & 4 != 0;
-                self.flags.deleted |= bits & 8 != 0;
-            }
-            "content-length" => self.length = value.parse().ok(),
-            _ => self.whole = value.parse().ok(),
-        }
-    }
-
-    fn flags(self) -> Flags {
-        Flags { recent: !self.old && !self.flags.seen, ..self.flags }
-    }
+    let marks = line.iter().take_while(|octet| **octet == b'>').count();
+    let quoted = line.get(marks..).is_some_and(|rest| rest.starts_with(b"From "));
+    if quoted { line.get(1..).unwrap_or_default() } else { line }
 }

@@ -1,26 +1,41 @@
-//! Mail in files: single messages, mbox, zip, tar (gzip around it or not) and Maildir folders, taken apart as they
-//! stream in, and written again for a backup. What `backup` writes, `upload` takes. It refuses to use a name in
-//! an archive as a path, to open an archive within an archive, and to unpack without measure.
+//! Mail in files: single messages, mbox, zip, tar (compressed or not), Maildirs and the folders of mail programs, taken
+//! apart as they stream in, and written again for a backup. What `backup` writes, `upload` takes. What is no mail is
+//! passed over and counted; what may be mail and is not taken is told. It refuses to use a name in an archive as a path,
+//! to open an archive within an archive, and to unpack without measure.
 //!
-//! What a file is, its first octets say, never its name.
+//! What a file is, its first bytes say; its name decides only what they leave open.
 
 mod asctime;
+mod codepages;
+mod emlx;
+mod from_line;
 mod input;
+mod kinds;
+mod labels;
 mod letter;
+mod lines;
 mod mbox;
 mod mbox_writer;
+mod meter;
 mod names;
 mod output;
+mod pack;
+mod places;
+mod sort;
+mod status;
 mod tar;
+mod tar_writer;
 mod unpack;
 mod zip;
 mod zip_writer;
 
 pub use input::Input;
+pub use kinds::NoMail;
 pub use letter::{Letter, Take};
 pub use mbox_writer::MboxWriter;
 pub use output::Output;
-pub use tar::{TarWriter, pack_maildir};
+pub use pack::{is_single_message, pack_directory, pack_files};
+pub use tar_writer::TarWriter;
 pub use unpack::{Bounds, unpack};
 pub use zip_writer::ZipWriter;
 

@@ -66,10 +66,16 @@ pub(super) fn divided(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
-/// The folder of a Maildir++ whose directory for messages a path is.
-pub(super) fn of_maildir(path: &str) -> Option<FolderPath> {
-    let (directory, last) = divided(path);
-    (last == "cur").then(|| folder_of(directory))
+/// The levels of a path, without those that are steps.
+pub(super) fn levels(path: &str) -> Vec<&str> {
+    let is_name = |level: &&str| !level.is_empty() && *level != "." && *level != "..";
+    path.split('/').filter(is_name).take(DEEPEST).collect()
+}
+
+/// A level of an archive that need not be one of our backups: what a backup never writes is no escape.
+pub(super) fn foreign(level: &str) -> String {
+    let plain = unescaped(level);
+    if escaped(&plain) == level { plain } else { level.to_owned() }
 }
 
 /// Where a path says that a message is in a Maildir.
@@ -77,7 +83,6 @@ pub(super) fn of_maildir(path: &str) -> Option<FolderPath> {
 pub(super) struct InMaildir<'p> {
     /// The directory of its folder.
     pub(super) directory: &'p str,
-    pub(super) folder: FolderPath,
     /// In `new`.
     pub(super) is_new: bool,
     /// After `:2,`.
@@ -86,7 +91,7 @@ pub(super) struct InMaildir<'p> {
     pub(super) time: Option<i64>,
 }
 
-/// Reads a path as a Maildir++ has them; `None`: it is no message of one.
+/// Reads a path as a Maildir has them; `None`: it is no message of one.
 pub(super) fn in_maildir(path: &str) -> Option<InMaildir<'_>> {
     let (above, name) = divided(path);
     let (directory, part) = divided(above);
@@ -95,23 +100,22 @@ pub(super) fn in_maildir(path: &str) -> Option<InMaildir<'_>> {
         "cur" => false,
         _ => return None,
     };
-    let info = name.rsplit_once(":2,").or_else(|| name.rsplit_once(";2,")).map_or("", |(_, info)| info);
+    // Where a colon cannot be in a name, programs write one of the others.
+    let info = [":2,", ";2,", "!2,", "_2,", "-2,"].iter().find_map(|mark| name.rsplit_once(mark));
+    let info = info.map_or("", |(_, info)| info);
     let time = name.split('.').next().and_then(|time| time.parse().ok());
-    Some(InMaildir { directory, folder: folder_of(directory), is_new, info, time })
+    Some(InMaildir { directory, is_new, info, time })
 }
 
-fn folder_of(directory: &str) -> FolderPath {
-    let (_, last) = divided(directory);
-    match last.strip_prefix('.').filter(|rest| !rest.is_empty() && !rest.starts_with('.')) {
-        Some(levels) => FolderPath(
-            levels
-                .split('.')
-                .take(DEEPEST)
-                .map(|level| mutf7::decode(level.as_bytes()).unwrap_or_else(|| level.to_owned()))
-                .collect(),
-        ),
-        None => FolderPath::inbox(),
-    }
+/// The levels of a directory of a Maildir++: `.Sent.2024`; `None`: it is none.
+pub(super) fn dotted(name: &str) -> Option<Vec<String>> {
+    let rest = name.strip_prefix('.').filter(|rest| !rest.is_empty() && !rest.starts_with('.'))?;
+    Some(rest.split('.').take(DEEPEST).map(decoded).collect())
+}
+
+/// A level in modified UTF-7, if it is that.
+pub(super) fn decoded(level: &str) -> String {
+    mutf7::decode(level.as_bytes()).unwrap_or_else(|| level.to_owned())
 }
 
 /// A folder's directory in a Maildir++.
@@ -184,14 +188,17 @@ mod tests {
     fn steps_are_no_folders() {
         assert_eq!(read("../../etc/./x").unwrap().0, ["etc", "x"]);
         assert_eq!(read("/../."), None);
-        assert_eq!(in_maildir("../../.Sent.2024/cur/5.x:2,FS").unwrap().folder.0, ["Sent", "2024"]);
-        assert_eq!(in_maildir("cur/5.x:2,FSb").unwrap().folder, FolderPath::inbox());
-        assert_eq!(in_maildir("x/../cur/5.x").unwrap().folder, FolderPath::inbox());
+        assert_eq!(levels("../../etc/./x"), ["etc", "x"]);
+        let found = in_maildir("../.Sent.2024/cur/5.x:2,FS").unwrap();
+        assert_eq!((found.directory, found.info, found.time), ("../.Sent.2024", "FS", Some(5)));
+        assert_eq!(in_maildir("cur/5.x:2,FSb").unwrap().directory, "");
         assert_eq!(in_maildir("a.eml"), None);
-        assert_eq!(in_maildir(".a\\b/cur/5.x").unwrap().folder.0, ["a\\b"]);
-        assert_eq!(of_maildir("x/.a\\b.c/cur/").unwrap().0, ["a\\b", "c"]);
-        assert_eq!(of_maildir("cur/"), Some(FolderPath::inbox()));
-        assert_eq!(of_maildir(".Sent/new/"), None);
+        assert_eq!(dotted(".a\\b.c").unwrap(), ["a\\b", "c"]);
+        assert_eq!((dotted("a"), dotted("."), dotted("..a")), (None, None, None));
+        assert_eq!(
+            (foreign("50%25"), foreign("a%41"), foreign("50%")),
+            ("50%".into(), "a%41".into(), "50%".into())
+        );
     }
 
     proptest! {

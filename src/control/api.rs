@@ -14,7 +14,7 @@ mod transfers;
 pub use super::plan::{Planned, PlannedFolder};
 pub use consent::Authorized;
 pub use looks::{Checked, Looked};
-pub use transfers::{BackedUp, LeftOut, Uploaded};
+pub use transfers::{BackedUp, LeftOut, PassedOver, Uploaded};
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.mailhaul.Manager";

@@ -88,7 +88,11 @@ pub(super) fn upload(
                     reason: out.reason.clone(),
                 });
                 let left_out = left_out.collect();
-                api::Uploaded { ok: Some(sum.broken == 0), left_out, ..uploaded(&log.member, &sum) }
+                api::Uploaded {
+                    ok: Some(sum.broken == 0 && sum.skipped == 0),
+                    left_out,
+                    ..uploaded(&log.member, &sum)
+                }
             }
             Err(failure) => {
                 log.note(Some(&failure), so_far.lock().as_deref().map_or("", String::as_str));
@@ -115,6 +119,12 @@ fn uploaded(member: &str, sum: &engine::Uploaded) -> api::Uploaded {
         already_there: sum.already_there,
         skipped: sum.skipped,
         bytes: sum.bytes,
+        folders: sum.folders,
+        passed_over: sum
+            .passed
+            .iter()
+            .map(|(kind, count)| api::PassedOver { kind: kind.words().to_owned(), count: *count })
+            .collect(),
         ..api::Uploaded::default()
     }
 }

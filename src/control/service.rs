@@ -11,8 +11,8 @@ use zlink::Reply;
 
 use super::api::{
     Account, Accounts, Arrived, Authorized, BackedUp, Checked, Defined, Done, Error, Finding, Folder, Ledger,
-    LeftOut, Looked, Migration, Migrations, Planned, PollProgress, Polled, Progress, Reloaded, Run, Shown,
-    Skipped, Status, Uploaded, Verified, Wrong,
+    LeftOut, Looked, Migration, Migrations, PassedOver, Planned, PollProgress, Polled, Progress, Reloaded,
+    Run, Shown, Skipped, Status, Uploaded, Verified, Wrong,
 };
 use super::gate::Standing;
 use super::{convert, ends, files, passed, streams};
@@ -224,7 +224,7 @@ fn in_words(error: &Error) -> String {
 
 #[zlink::service(
     interface = "io.mailhaul.Manager",
-    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding, Wrong, LeftOut],
+    types = [Account, Run, Ledger, Migration, Arrived, Folder, Skipped, PollProgress, Finding, Wrong, LeftOut, PassedOver],
     vendor = "Mailhaul",
     product = "mailhauld",
     version = env!("CARGO_PKG_VERSION"),

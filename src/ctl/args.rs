@@ -120,13 +120,13 @@ pub(super) struct UploadArgs {
     /// Whose mailbox
     #[arg(long, value_name = "ADDRESS")]
     pub(super) member: String,
-    /// The folder for everything; else as the files have it, and INBOX
+    /// The folder for everything; else as the files have it or are called, and INBOX
     #[arg(long, value_name = "FOLDER")]
     pub(super) mailbox: Option<String>,
     /// The destination, if the member has more than one
     #[arg(long, value_name = "NAME")]
     pub(super) destination: Option<String>,
-    /// Messages, mboxes, zip and tar archives, Maildirs; - is standard input
+    /// Messages, mboxes, zip and tar archives, directories; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub(super) files: Vec<PathBuf>,
 }

@@ -27,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod upload;
 mod verify;
 mod watch;
 
@@ -127,7 +128,7 @@ async fn call(verb: Verb, socket: &std::path::Path, screen: &mut Screen) -> Outc
             }
             Ok(good)
         }
-        Verb::Upload(args) => files::upload(connection, screen, &args).await,
+        Verb::Upload(args) => upload::upload(connection, screen, &args).await,
         Verb::Backup(args) => files::backup(connection, screen, &args).await,
         Verb::Reload => reload::run(connection, screen).await,
         Verb::Completions { .. } => Ok(true),

@@ -61,6 +61,8 @@ pub struct Opening {
     /// Whether to look which of them are here already: then what is recorded as found under other names, with
     /// its size on the wire.
     pub look: Option<Vec<(MessageRef, u64)>>,
+    /// Only this folder is looked at: the same message in another folder of the mailbox is another one.
+    pub only_here: bool,
     /// What may go again.
     pub unsettled: Unsettled,
     /// Copies whose message the source has elsewhere now.
@@ -86,6 +88,7 @@ impl Opening {
             directory: directory.to_owned(),
             origin,
             look: None,
+            only_here: false,
             unsettled: Unsettled::default(),
             orphans: None,
             strays: None,

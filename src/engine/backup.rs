@@ -13,6 +13,7 @@ use super::maildrop::directory_of;
 use super::{Means, Place, backup_there, make_private};
 use crate::account::Member;
 use crate::archive::{Letter, MboxWriter, Output, Pack, TarWriter, ZipWriter};
+use crate::compressed::Message;
 use crate::destination::Home;
 use crate::destination::maildir::{Folder, Mailbox, directories, inventory};
 use crate::destination::nameless;
@@ -172,7 +173,7 @@ pub(super) fn failed(cancel: &CancellationToken, e: &io::Error) -> Failure {
 }
 
 /// A message that a reader gave other flags, and so another name, since it was listed.
-fn moved(mailbox: &Mailbox, folder: &Folder, file: &[u8]) -> Option<File> {
+fn moved(mailbox: &Mailbox, folder: &Folder, file: &[u8]) -> Option<Message> {
     let base = |name: &[u8]| memchr::memmem::find(name, b":2,").unwrap_or(name.len());
     let wanted = file.get(..base(file))?;
     let now = inventory(mailbox, folder).ok()?;

@@ -1,8 +1,8 @@
 //! Files into a member's mailbox. Each message is known by its octets: what is in its folder already, brought by an
-//! upload or by anything else, is not brought again; two alike in one file are two. It refuses to record progress:
-//! whoever uploads again after a break is asked to, and what came is recognised.
+//! upload or by anything else, is not brought again; in another folder it is another message, and two alike in one file
+//! are two. It refuses to record progress: whoever uploads again after a break is asked to, and what came is recognised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -13,14 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::identity::Copies;
-use super::maildrop::directory_of;
 use super::unsettled::unsettled;
 use super::{Means, blocking, make_private};
 use crate::account::Member;
-use crate::archive::{Bounds, Input, Letter, Take, unpack};
+use crate::archive::{Bounds, Input, Letter, NoMail, Take, unpack};
 use crate::destination::landing::{Landing, Opening, Order, Placement};
 use crate::destination::maildir::Origin;
-use crate::destination::place::Naming;
+use crate::destination::place::{Naming, place};
 use crate::destination::{Home, nameless};
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
@@ -33,6 +32,9 @@ const BATCH_OCTETS: u64 = 32 << 20;
 const FOLDERS: usize = 5000;
 /// Exceptions that are listed; all are counted.
 const LISTED: usize = 1000;
+/// Messages of one file that are remembered where the next file may go on in the same folder; if there are more, the
+/// folder is looked at again.
+const REMEMBERED: usize = 20_000;
 /// Octets of a parcel.
 const PIECE: usize = 64 * 1024;
 
@@ -43,8 +45,12 @@ pub struct Uploaded {
     pub imported: u64,
     /// Messages that were there.
     pub already_there: u64,
-    /// What was left out.
+    /// What may be mail and was left out.
     pub skipped: u64,
+    /// Folders that something came into, or that a file says are there.
+    pub folders: u64,
+    /// What is no mail and was passed over, by kind.
+    pub passed: BTreeMap<NoMail, u64>,
     /// Octets of the messages brought.
     pub bytes: u64,
     /// Files that could not be read to their end.
@@ -122,10 +128,14 @@ pub(super) async fn run(
         naming,
         origin,
         mailbox: errand.mailbox,
+        places: BTreeMap::new(),
         open: None,
+        stale: false,
         seen: BTreeSet::new(),
         holds: BTreeSet::new(),
-        copies: Copies::default(),
+        placed: Vec::new(),
+        found: BTreeMap::new(),
+        copies: BTreeMap::new(),
         piece: 0,
         digest: Context::new(&SHA256),
         octets: 0,
@@ -136,8 +146,9 @@ pub(super) async fn run(
         told: Box::new(told),
     };
     let files = errand.files;
+    let bounds = Bounds { message: limit, one_folder: carrier.mailbox.is_some() };
     let sum = tasks
-        .spawn_blocking(move || carrier.all(files, Bounds { message: limit }, spool))
+        .spawn_blocking(move || carrier.all(files, bounds, spool))
         .await
         .unwrap_or_else(|e| Err(Failure::new(Kind::Destination, format!("it ended unexpectedly: {e}"), "")));
     landings.wait().await;
@@ -154,12 +165,22 @@ struct Carrier {
     naming: Naming,
     origin: Origin,
     mailbox: Option<Vec<String>>,
+    /// The directories that folders were given.
+    places: BTreeMap<FolderPath, String>,
     /// The folder that is open.
     open: Option<String>,
+    /// It has to be looked at again.
+    stale: bool,
     /// Folders so far.
     seen: BTreeSet<String>,
+    /// What the open folder holds of earlier files and uploads.
     holds: BTreeSet<MessageRef>,
-    copies: Copies,
+    /// What this file brought into the open folder since it was opened.
+    placed: Vec<MessageRef>,
+    /// What was found in a folder under another name, with its size on the wire.
+    found: BTreeMap<String, Vec<(MessageRef, u64)>>,
+    /// The messages of this file, by folders.
+    copies: BTreeMap<String, Copies>,
     piece: u64,
     digest: Context,
     octets: u64,
@@ -192,8 +213,10 @@ impl Carrier {
                 let rest = "it cannot be read to its end, what came before was taken";
                 self.sum.leave(&shown, None, &format!("{rest}: {e}"));
             }
-            self.finish()?;
+            self.commit()?;
+            self.file_ends();
         }
+        self.sum.folders = self.seen.len() as u64;
         Ok(self.sum)
     }
 
@@ -209,12 +232,11 @@ impl Carrier {
         }
     }
 
-    /// A file is over: what comes next may have the same messages again.
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.commit()?;
-        self.copies = Copies::default();
-        self.open = None;
-        Ok(())
+    /// A file is over: what comes next may have the same messages again, and those are there then.
+    fn file_ends(&mut self) {
+        self.stale |= self.placed.len() > REMEMBERED;
+        self.holds.extend(self.placed.drain(..));
+        self.copies.clear();
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
@@ -228,8 +250,11 @@ impl Carrier {
             if let Some(words) = &receipt.refused {
                 let reason = format!("the destination does not take it: {words}");
                 self.sum.leave("a message", Some(receipt.octets), &reason);
+                self.holds.remove(&receipt.message);
             } else if receipt.adopted {
                 self.sum.already_there += 1;
+                let folder = self.open.clone().unwrap_or_default();
+                self.found.entry(folder).or_default().push((receipt.message, receipt.octets));
             } else {
                 self.sum.imported += 1;
                 self.sum.bytes += receipt.octets;
@@ -246,8 +271,8 @@ impl Carrier {
             (None, Some(folder)) => folder.clone(),
             (None, None) => FolderPath::inbox(),
         };
-        let directory = directory_of(&self.naming, &path.0);
-        if self.open.as_ref() == Some(&directory) {
+        let directory = self.directory(path);
+        if self.open.as_ref() == Some(&directory) && !self.stale {
             return Ok(true);
         }
         if self.seen.len() >= FOLDERS && !self.seen.contains(&directory) {
@@ -258,15 +283,31 @@ impl Carrier {
         let unsettled = unsettled(&self.journal, &self.member, self.origin.account, &directory)?;
         let opening = Opening {
             unsettled,
-            look: Some(Vec::new()),
+            look: Some(self.found.get(&directory).cloned().unwrap_or_default()),
+            only_here: true,
             subscribe: true,
             ..Opening::new(&directory, self.origin)
         };
         let opened = self.handle.block_on(self.landing.open(opening))?;
         self.holds = opened.holds;
-        self.copies = Copies::default();
-        self.open = Some(directory);
+        self.holds.extend(self.found.get(&directory).into_iter().flatten().map(|(message, _)| *message));
+        self.placed.clear();
+        (self.open, self.stale) = (Some(directory), false);
         Ok(true)
+    }
+
+    /// Where a folder goes: no two of one upload to the same place.
+    fn directory(&mut self, path: FolderPath) -> String {
+        let path = if path.is_inbox() { FolderPath::inbox() } else { path };
+        if let Some(directory) = self.places.get(&path) {
+            return directory.clone();
+        }
+        let placed = place(&self.naming, &[(path.clone(), path.clone())], &self.places).remove(&path);
+        let directory = placed.map(|placed| placed.directory).unwrap_or_default();
+        if self.places.len() <= FOLDERS {
+            self.places.insert(path, directory.clone());
+        }
+        directory
     }
 
     fn land(&mut self, letter: Letter, shown: &str) -> Result<(), Failure> {
@@ -277,7 +318,8 @@ impl Carrier {
             self.sum.leave(shown, Some(self.octets), &too_many());
             return self.handle.block_on(self.landing.discard(piece));
         }
-        let message = MessageRef::Pop3(self.copies.identity(digest));
+        let folder = self.open.clone().unwrap_or_default();
+        let message = MessageRef::Pop3(self.copies.entry(folder).or_default().identity(digest));
         if self.holds.contains(&message) {
             self.sum.already_there += 1;
             return self.handle.block_on(self.landing.discard(piece));
@@ -290,6 +332,9 @@ impl Carrier {
             flags: letter.flags,
             received: letter.received,
         }))?;
+        if self.placed.len() <= REMEMBERED {
+            self.placed.push(message);
+        }
         self.waiting = (self.waiting.0 + 1, self.waiting.1 + self.octets);
         if self.waiting.0 >= BATCH || self.waiting.1 >= BATCH_OCTETS {
             self.commit()?;
@@ -361,5 +406,13 @@ impl Take for Carrier {
 
     fn skip(&mut self, shown: &str, size: Option<u64>, reason: &str) {
         self.sum.leave(shown, size, reason);
+    }
+
+    fn pass(&mut self, kind: NoMail) {
+        *self.sum.passed.entry(kind).or_default() += 1;
+    }
+
+    fn next_file(&mut self) {
+        self.file_ends();
     }
 }

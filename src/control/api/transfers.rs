@@ -9,7 +9,7 @@ use zlink::introspect::{CustomType, Type};
 pub struct Uploaded {
     /// The member.
     pub member: String,
-    /// Whether every file could be read to its end; null until the end.
+    /// Whether everything that may be mail came; null until the end.
     pub ok: Option<bool>,
     /// Why it was broken off.
     pub error: Option<String>,
@@ -17,13 +17,28 @@ pub struct Uploaded {
     pub imported: u64,
     /// Messages that were there.
     pub already_there: u64,
-    /// Messages and files left out.
+    /// Messages and files that may be mail and were left out.
     pub skipped: u64,
+    /// Folders that something came into, or that a file says are there.
+    #[serde(default)]
+    pub folders: u64,
     /// Octets of the messages brought.
     pub bytes: u64,
     /// What was left out; at most 1,000 are listed.
     #[serde(serialize_with = "crate::control::aside::list")]
     pub left_out: Vec<LeftOut>,
+    /// What is no mail and was passed over, by kind.
+    #[serde(default)]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// Files and entries of one kind that are no mail.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct PassedOver {
+    /// Such as `contacts`.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Something that was left out of an upload or a backup.

@@ -20,12 +20,12 @@ use super::folder::{Folder, entries};
 use super::keywords::{Keywords, taken};
 use super::links::{Linked, Links};
 use super::mailbox::Mailbox;
-use super::name::{FileName, Origin};
+use super::name::FileName;
 use super::quota;
 use super::subscriptions::subscribe;
 use super::twins::{Orphans, Staged as Candidate, Twins, held_by_folder};
 use crate::destination::fingerprint::Head;
-use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt, Unsettled};
+use crate::destination::landing::{Landing, Opened, Opening, Order, Placement, Receipt};
 use crate::destination::lines::{Lines, expand};
 use crate::destination::received::{LONGEST_HEAD, arrival};
 use crate::destination::sorting::Sorting;
@@ -144,13 +144,7 @@ impl Ground {
             match order {
                 Order::Parcel(parcel) => self.take(parcel)?,
                 Order::Open(opening, reply) => {
-                    let Opening { directory, origin, look, unsettled, orphans, sorting, subscribe, .. } =
-                        *opening;
-                    (self.orphans, self.sorting) = (orphans, sorting);
-                    if subscribe {
-                        subscribe_new(&self.mailbox, &directory)?;
-                    }
-                    let opened = self.open(&directory, origin, look.as_deref(), &unsettled)?;
+                    let opened = self.open(*opening)?;
                     let _ = reply.send(Ok(opened));
                 }
                 Order::Copy { piece, directory, from, reply } => {
@@ -172,18 +166,18 @@ impl Ground {
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        directory: &str,
-        origin: Origin,
-        look: Option<&[(MessageRef, u64)]>,
-        unsettled: &Unsettled,
-    ) -> Result<Opened, Failure> {
-        let folder = Folder::open(&self.mailbox, directory)?;
+    fn open(&mut self, opening: Opening) -> Result<Opened, Failure> {
+        let Opening { directory, origin, look, only_here, unsettled, orphans, sorting, subscribe, .. } =
+            opening;
+        (self.orphans, self.sorting) = (orphans, sorting);
+        if subscribe {
+            subscribe_new(&self.mailbox, &directory)?;
+        }
+        let folder = Folder::open(&self.mailbox, &directory)?;
         let made = folder.made();
         let mut holds = BTreeSet::new();
         self.twins = Twins::default();
-        if look.is_some() {
+        if look.is_some() && !only_here {
             // Rules may have filed it elsewhere, and the member may have moved it.
             let held = match &mut self.held {
                 Some(held) => held,
@@ -191,11 +185,11 @@ impl Ground {
             };
             holds.extend(held.get(&origin.folder).into_iter().flatten());
         }
-        if let Some(recorded) = look.filter(|_| !made) {
+        if let Some(recorded) = look.as_deref().filter(|_| !made) {
             holds.extend(folder.holds(&self.mailbox, origin)?);
             // What is recorded and not here under its own name may have been adopted.
             let adopted = recorded.iter().filter(|(m, _)| !holds.contains(m)).map(|(_, size)| *size);
-            self.twins = Twins::of(&self.mailbox, &folder, (origin, unsettled), adopted)?;
+            self.twins = Twins::of(&self.mailbox, &folder, (origin, &unsettled), adopted)?;
         }
         let letters = taken(&self.mailbox, &folder)?;
         self.folder = Some((Arc::new(folder), Keywords::default()));

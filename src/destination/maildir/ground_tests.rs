@@ -1,5 +1,6 @@
 //! The landing, tried on a directory. It refuses to look inside of it.
 
+use super::super::name::Origin;
 use super::*;
 use crate::message::Flags;
 

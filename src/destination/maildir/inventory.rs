@@ -13,6 +13,7 @@ use super::keywords::words;
 use super::mailbox::Mailbox;
 use super::name::FileName;
 use super::uidlist::copies;
+use crate::compressed::Message;
 use crate::failure::Failure;
 use crate::message::Flags;
 
@@ -25,7 +26,7 @@ pub struct Held {
     pub in_new: bool,
     /// What its name, or the name it was copied from, says of its source.
     pub name: Option<FileName>,
-    /// Octets of the file.
+    /// Octets of the file, as it is stored: fewer than the message has if it is compressed.
     pub size: u64,
     /// `,S=` of its name: the octets that it had when it came.
     pub told: Option<u64>,
@@ -38,15 +39,23 @@ pub struct Held {
 }
 
 impl Held {
-    /// Opens it for reading.
+    /// Opens it for reading, as it was before Dovecot compressed it.
     ///
     /// # Errors
     /// It is gone, or cannot be read.
-    pub fn open(&self, folder: &Folder) -> std::io::Result<File> {
-        let directory = if self.in_new { &folder.new } else { &folder.cur };
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        Ok(File::from(openat(directory.as_fd(), self.file.as_slice(), flags, Mode::empty())?))
+    pub fn open(&self, folder: &Folder) -> std::io::Result<Message> {
+        open(folder, self.in_new, &self.file)
     }
+}
+
+/// Opens a message's file for reading: the one way to a message's octets, whether Dovecot compressed them or not.
+///
+/// # Errors
+/// It is gone, or cannot be read.
+pub(super) fn open(folder: &Folder, in_new: bool, file: &[u8]) -> std::io::Result<Message> {
+    let directory = if in_new { &folder.new } else { &folder.cur };
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    Message::open(File::from(openat(directory.as_fd(), file, flags, Mode::empty())?))
 }
 
 /// The directories of a mailbox's folders, the inbox (empty) first.

@@ -9,13 +9,14 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 
 use super::folder::{Folder, entries};
-use super::inventory::{directories, told_size, wire_size};
+use super::inventory::{directories, open, told_size, wire_size};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
+use crate::compressed::Message;
 use crate::destination::landing::Unsettled;
 use crate::failure::Failure;
 use crate::message::MessageRef;
@@ -97,6 +98,12 @@ impl Twins {
                     let status = fstatat(directory.as_fd(), file.as_slice(), AtFlags::AT_SYMLINK_NOFOLLOW);
                     status.ok().and_then(|status| u64::try_from(status.st_size).ok())
                 });
+                // Dovecot tells the size of what it compresses; what it does not tell, its octets do.
+                let told = told_size(&file).is_some();
+                let size = match size.filter(|_| !told).and_then(|_| unpacked(folder, in_new, &file)) {
+                    Some(unpacked) => Some(unpacked),
+                    None => size,
+                };
                 if let Some(size) = size {
                     twins.by_file.entry(size).or_default().push(Twin { in_new, file });
                 }
@@ -115,6 +122,12 @@ impl Twins {
             || take(&mut self.by_file, staged.stored, used, same)
             || take(&mut self.by_file, staged.wire, used, same)
     }
+}
+
+/// The octets of a compressed message whose name does not tell them; `None`: it is not compressed.
+fn unpacked(folder: &Folder, in_new: bool, file: &[u8]) -> Option<u64> {
+    let mut message = open(folder, in_new, file).ok().filter(Message::is_compressed)?;
+    message.length().ok()
 }
 
 /// Whether a file's flags say that it is deleted.
@@ -262,9 +275,7 @@ fn each(
 }
 
 fn is_same(folder: &Folder, twin: &Twin, staged: &File) -> std::io::Result<bool> {
-    let directory = if twin.in_new { &folder.new } else { &folder.cur };
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = File::from(openat(directory.as_fd(), twin.file.as_slice(), flags, Mode::empty())?);
+    let file = open(folder, twin.in_new, &twin.file)?;
     let mut staged = staged.try_clone()?;
     staged.seek(SeekFrom::Start(0))?;
     let (mut one, mut other) = (Octets::new(file), Octets::new(staged));
@@ -278,13 +289,13 @@ fn is_same(folder: &Folder, twin: &Twin, staged: &File) -> std::io::Result<bool>
 }
 
 /// The octets of a stored message with every line end reduced to a line feed, as two stores may differ there.
-struct Octets {
-    bytes: std::io::Bytes<BufReader<File>>,
+struct Octets<R> {
+    bytes: std::io::Bytes<BufReader<R>>,
     held: Option<u8>,
 }
 
-impl Octets {
-    fn new(file: File) -> Self {
+impl<R: Read> Octets<R> {
+    fn new(file: R) -> Self {
         Octets { bytes: BufReader::with_capacity(64 * 1024, file).bytes(), held: None }
     }
 

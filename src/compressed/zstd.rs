@@ -1,0 +1,90 @@
+//! Frames of zstd (RFC 8878), one behind the other, each with its checksum, and those that are to be skipped. The crate
+//! reads one frame and compares no checksum. It refuses dictionaries, as the crate does.
+
+use std::io::{self, BufRead, Read};
+
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+pub(super) struct Frames<R> {
+    input: R,
+    /// The frame that is being read.
+    frame: Option<FrameDecoder>,
+    window: u64,
+    begun: bool,
+}
+
+impl<R: BufRead> Frames<R> {
+    /// Reads from `input`; `window`: more octets are not kept for one frame.
+    pub(super) fn new(input: R, window: u64) -> Frames<R> {
+        Frames { input, frame: None, window, begun: false }
+    }
+
+    /// The next frame that has content; `None`: there is no more.
+    fn next_frame(&mut self) -> io::Result<Option<FrameDecoder>> {
+        loop {
+            if self.input.fill_buf()?.is_empty() {
+                return if self.begun { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            self.begun = true;
+            let mut frame = FrameDecoder::new();
+            frame.set_max_window_size(self.window);
+            match frame.init(&mut self.input) {
+                Ok(()) => return Ok(Some(frame)),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let mut rest = self.input.by_ref().take(u64::from(length));
+                    if io::copy(&mut rest, &mut io::sink())? < u64::from(length) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                Err(e) => return Err(broken(e)),
+            }
+        }
+    }
+}
+
+fn broken(error: FrameDecoderError) -> io::Error {
+    // The crate says of a read that failed only in words.
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>()
+            && cause.kind() == io::ErrorKind::UnexpectedEof
+        {
+            return io::ErrorKind::UnexpectedEof.into();
+        }
+        source = cause.source();
+    }
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if self.frame.is_none() {
+                self.frame = self.next_frame()?;
+            }
+            let Some(frame) = &mut self.frame else { return Ok(0) };
+            while frame.can_collect() == 0 && !frame.is_finished() {
+                frame.decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBlocks(1)).map_err(broken)?;
+            }
+            let count = frame.read(buffer)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let told = frame.get_checksum_from_data();
+            if told.is_some() && told != frame.get_calculated_checksum() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a checksum is wrong"));
+            }
+            self.frame = None;
+        }
+    }
+}
