@@ -47,7 +47,10 @@ impl Judge {
         let korean = self.wide(EUC_KR, is_hangul) && self.is_common_korean();
         let japanese = self.wide(SHIFT_JIS, is_japanese);
         let alone = |encoding| self.names.iter().all(|name| stands_alone(name, encoding));
-        if (korean && alone(EUC_KR)) || (japanese && alone(SHIFT_JIS)) || ((korean || japanese) && !self.is_latin()) {
+        if (korean && alone(EUC_KR))
+            || (japanese && alone(SHIFT_JIS))
+            || ((korean || japanese) && !self.is_latin())
+        {
             return if korean { CodePage::Cp949 } else { CodePage::ShiftJis };
         }
         // Where both give letters they give the same ones; lines and Greek between letters are the wrong page.
@@ -142,7 +145,8 @@ fn stands_alone(name: &[u8], encoding: &'static Encoding) -> bool {
     let text = encoding.decode_without_bom_handling(name).0;
     let mut before = ' ';
     text.chars().all(|c| {
-        let mixed = (before.is_ascii_alphabetic() && !c.is_ascii()) || (!before.is_ascii() && c.is_ascii_alphabetic());
+        let mixed = (before.is_ascii_alphabetic() && !c.is_ascii())
+            || (!before.is_ascii() && c.is_ascii_alphabetic());
         before = c;
         !mixed
     })

@@ -13,6 +13,8 @@ const LONGEST_NAME: usize = 200;
 const BANNER: usize = 3;
 const BANNER_OCTETS: usize = 1024;
 
+const NEITHER: &str = "it is neither a message nor an archive that is known";
+
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sort {
@@ -64,18 +66,14 @@ pub(super) fn sort(head: &[u8], name: &str) -> Sort {
         return sort;
     }
     if let Some(kind) = by_content(head) {
-        return if mail {
-            Sort::Unreadable("it is no message, whatever its name says")
-        } else {
-            Sort::NoMail(kind)
-        };
+        return if mail { Sort::Unreadable(NEITHER) } else { Sort::NoMail(kind) };
     }
     if let Some(why) = of_others(head, name) {
         return Sort::Unreadable(why);
     }
     match by_ending(name) {
         Some(kind) => Sort::NoMail(kind),
-        None => Sort::Unreadable("it is neither a message nor an archive that is known"),
+        None => Sort::Unreadable(NEITHER),
     }
 }
 

@@ -111,7 +111,9 @@ fn walk(
         let mut entry = entry.map_err(|e| if ration.ended.get() { cut_off() } else { broken(e) })?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let mut modified = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok());
-        if let Ok(Some(records)) = entry.pax_extensions() {
+        // Of a global header, the crate would take its bytes for that.
+        let global = entry.header().entry_type().is_pax_global_extensions();
+        if !global && let Ok(Some(records)) = entry.pax_extensions() {
             let mut times = records.flatten().filter(|record| record.key_bytes() == b"mtime");
             let time = times.next().and_then(|record| record.value().ok()?.split('.').next()?.parse().ok());
             modified = time.or(modified);
