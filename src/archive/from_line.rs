@@ -34,8 +34,8 @@ impl Style {
         match form(line) {
             Form::Bare if self.undated => empty || known,
             Form::Bare => known,
-            Form::Sender if self.undated => known || empty && header.is_some(),
-            Form::Sender => empty && known,
+            Form::Sender(_) if self.undated => known || empty && header.is_some(),
+            Form::Sender(is_address) => known && (empty || is_address),
             Form::Day => known,
             Form::Sentence => false,
         }
@@ -56,8 +56,8 @@ fn has_clock(line: &[u8]) -> bool {
 enum Form {
     /// `From `, `From -`.
     Bare,
-    /// One word: `From alice@example.com`, `From -83`.
-    Sender,
+    /// One word: `From alice@example.com`, `From -83`; whether it is an address or a number.
+    Sender(bool),
     /// Words with a day of the month in them: `From alice Thu Jan 1 2015`.
     Day,
     /// Anything else.
@@ -70,7 +70,11 @@ fn form(line: &[u8]) -> Form {
     match words.as_slice() {
         [] | ["-"] => Form::Bare,
         // A word with a colon is a header that lost its own.
-        [word] if field_name(word.as_bytes()).is_none() => Form::Sender,
+        [word] if field_name(word.as_bytes()).is_none() => {
+            let number = word.trim_start_matches('-');
+            let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            Form::Sender(is_number || word.contains('@'))
+        }
         words if super::asctime::has_day(words) => Form::Day,
         _ => Form::Sentence,
     }
@@ -97,6 +101,8 @@ mod tests {
             (dated, "From \n", true, MAIL, true),
             (dated, "From \n", false, MAIL, true),
             (dated, "From a@b\n", true, MAIL, true),
+            (dated, "From a@b\n", false, MAIL, true),
+            (dated, "From home\n", false, MAIL, false),
             (dated, "From home\n", true, OWN, false),
             (dated, "From here on\n", true, MAIL, false),
             (dated, "From: a@b\n", true, MAIL, false),

@@ -77,3 +77,7 @@ fn damaged(words: impl Into<String>) -> io::Error {
 fn low16(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+#[path = "roundtrip_tests.rs"]
+mod roundtrip;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use tar::{Archive, EntryType};
 
 use super::damaged;
+use super::input::At;
 use super::names;
 use super::places::{Maildirs, is_plain};
 use super::unpack::{Facts, Unpacking};
@@ -22,6 +23,8 @@ const BETWEEN: u64 = 2 << 20;
 pub(super) const KEYWORDS: u64 = 64 * 1024;
 /// Folders whose keywords are kept.
 pub(super) const FOLDERS: usize = 10_000;
+/// Files that have second names.
+const LINKS: usize = 100_000;
 /// Bytes of a name that are believed.
 const LONGEST_PATH: usize = 8 * 1024;
 /// Where Dovecot has the names of keywords.
@@ -182,10 +185,18 @@ pub(super) fn read<'a>(
     shown: &'a str,
     work: &mut Unpacking<'_>,
 ) -> io::Result<()> {
-    let mut reading =
-        Reading { shown, again, keywords: BTreeMap::new(), surveyed: false, waiting: None, files: false };
+    let mut reading = Reading {
+        shown,
+        again,
+        keywords: BTreeMap::new(),
+        surveyed: false,
+        waiting: None,
+        links: BTreeMap::new(),
+        files: false,
+    };
     walk(source, &mut |known, body| reading.entry(&known, body, work))?;
-    reading.make_folders(work)
+    reading.make_folders(work)?;
+    reading.follow(work)
 }
 
 struct Reading<'r> {
@@ -197,6 +208,8 @@ struct Reading<'r> {
     surveyed: bool,
     /// Directories that have come, where all of them come first.
     waiting: Option<Vec<String>>,
+    /// Second names of files, by the first ones: Dovecot copies a message by making one.
+    links: BTreeMap<String, Vec<String>>,
     /// Each entry is a file that somebody named.
     files: bool,
 }
@@ -224,6 +237,10 @@ impl Reading<'_> {
             }
             EntryType::Regular | EntryType::Continuous => {
                 self.file(&what, path, *size, *modified, body, work)?;
+            }
+            EntryType::Link if self.again.is_some() && self.links.len() < LINKS => {
+                let first = names::levels(known.link.as_deref().unwrap_or_default()).join("/");
+                self.links.entry(first).or_default().push(path.clone());
             }
             EntryType::Link | EntryType::Symlink => {
                 work.count()?;
@@ -295,6 +312,28 @@ impl Reading<'_> {
         let known = known.map_or(&[][..], Vec::as_slice);
         let facts = Facts { path, size: Some(size), modified, flags: None, keywords: known };
         work.entry(self.shown, &facts, body)
+    }
+
+    /// Reads the archive once more for the files that have second names.
+    fn follow(&mut self, work: &mut Unpacking<'_>) -> io::Result<()> {
+        let mut links = std::mem::take(&mut self.links);
+        let Some(again) = self.again.filter(|_| !links.is_empty()) else { return Ok(()) };
+        walk(again()?, &mut |known, body| {
+            let own = names::levels(&known.path).join("/");
+            let Some(paths) = links.remove(&own).filter(|_| known.sort.is_file()) else { return Ok(()) };
+            let file = work.spooled(body)?;
+            for path in paths {
+                let what = format!("{}: {path}", self.shown);
+                self.file(&what, &path, known.size, known.modified, &mut At::new(&file, 0), work)?;
+            }
+            Ok(())
+        })?;
+        for path in links.into_values().flatten() {
+            work.count()?;
+            let why = "it is a link to what is not in the archive";
+            work.leave(&format!("{}: {path}", self.shown), &path, None, why);
+        }
+        Ok(())
     }
 
     /// Knows all directories and keywords of the archive from now on.

@@ -442,7 +442,7 @@ impl Unpacking<'_> {
     }
 
     /// Everything in a file without a name.
-    fn spooled(&mut self, mut whole: impl Read) -> io::Result<File> {
+    pub(super) fn spooled(&mut self, mut whole: impl Read) -> io::Result<File> {
         let mut file = (self.spool)()?;
         let mut buffer = vec![0; CHUNK];
         loop {

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-use super::lines::{Field, Line, lines, text};
+use super::lines::{Field, Line, lines, text, told_separator};
 use super::{Cell, Mistake, ROWS, Row};
 
 /// Octets that a password may have.
@@ -44,7 +44,7 @@ pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> (Vec<Row>, V
         Err(mistake) => return alone(mistake),
     };
     let mut mistakes = Vec::new();
-    let mut lines = lines(text, separator(format, first(text)), &mut mistakes);
+    let mut lines = lines(text, separator(format, text), &mut mistakes);
     let headless = |first: &Line| mistakes.iter().any(|mistake| mistake.at.0 < first.number);
     if format == Format::Mailhaul && lines.first().is_none_or(headless) && !mistakes.is_empty() {
         // Without its keys a value means nothing.
@@ -90,22 +90,28 @@ pub fn read(octets: &[u8], format: Format, domain: Option<&str>) -> (Vec<Row>, V
 /// list cannot either.
 pub fn columns(octets: &[u8], format: Format) -> Vec<String> {
     let (Format::Mailhaul, Ok(text)) = (format, text(octets)) else { return Vec::new() };
-    let first = first(text);
     let mut mistakes = Vec::new();
-    let mut lines = lines(first, separator(format, first), &mut mistakes);
+    let mut lines = lines(first(text), separator(format, text), &mut mistakes);
     header(format, &mut lines, &mut mistakes)
 }
 
-/// The first line that is not blank.
+/// The first line that has something in it, behind the one that Excel adds.
 fn first(text: &str) -> &str {
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
+    let mut lines =
+        text.lines().filter(|line| !line.trim_matches([';', ',', '"', ' ', '\t', '\r']).is_empty());
+    match lines.next() {
+        Some(line) if told_separator(line).is_some() => lines.next().unwrap_or_default(),
+        line => line.unwrap_or_default(),
+    }
 }
 
-fn separator(format: Format, first: &str) -> char {
-    match format {
-        Format::Konsoleh => ';',
-        Format::Mailhaul if first.contains(';') => ';',
-        Format::Yandex | Format::Mailhaul => ',',
+fn separator(format: Format, text: &str) -> char {
+    let told = text.lines().find(|line| !line.trim().is_empty()).and_then(told_separator);
+    match (told, format) {
+        (Some(told), _) => told,
+        (None, Format::Konsoleh) => ';',
+        (None, Format::Mailhaul) if first(text).contains(';') => ';',
+        (None, Format::Yandex | Format::Mailhaul) => ',',
     }
 }
 
@@ -121,7 +127,12 @@ fn header(format: Format, lines: &mut Vec<Line>, mistakes: &mut Vec<Mistake>) ->
     if !is_header {
         return Vec::new();
     }
-    let line = lines.remove(0);
+    let mut line = lines.remove(0);
+    // Columns that a table has at its end, with nothing in them.
+    while words.len() > 1 && words.last().is_some_and(String::is_empty) {
+        words.pop();
+        line.fields.pop();
+    }
     if format == Format::Mailhaul {
         for (at, field) in line.fields.iter().enumerate() {
             let (before, rest) = words.split_at_mut(at);
@@ -159,23 +170,32 @@ impl Sheet<'_> {
         self.wrong(at, what, mend);
     }
 
-    fn counted(&mut self, line: &Line, allowed: &[usize], mend: &str) -> bool {
+    /// Whether the row has as many fields as are allowed; empty ones at its end do not count.
+    fn counted(&mut self, line: &mut Line, allowed: &[usize], mend: &str) -> bool {
+        let least = allowed.iter().min().copied().unwrap_or_default();
+        while !allowed.contains(&line.fields.len())
+            && line.fields.len() > least
+            && line.fields.last().is_some_and(|field| field.text.trim().is_empty())
+        {
+            line.fields.pop();
+        }
         let count = line.fields.len();
         if allowed.contains(&count) {
             return true;
         }
         let most = allowed.iter().max().copied().unwrap_or_default();
-        let at = line.fields.get(most).map_or((line.number, line.end), |field| field.at);
+        let beyond = line.fields.iter().skip(most).find(|field| !field.text.trim().is_empty());
+        let at = beyond.or(line.fields.get(most)).map_or((line.number, line.end), |field| field.at);
         let words: Vec<String> = allowed.iter().map(ToString::to_string).collect();
         self.wrong(at, &format!("the row has {count} fields, not {}", words.join(" or ")), mend);
         false
     }
 
     /// Whether the row has the right shape; this and the next two.
-    fn konsoleh(&mut self, line: Line) -> bool {
+    fn konsoleh(&mut self, mut line: Line) -> bool {
         let mend =
             "write server;user;password;mailbox;mailbox password, and put what holds a ';' into quotes";
-        if !self.counted(&line, &[4, 5], mend) {
+        if !self.counted(&mut line, &[4, 5], mend) {
             return false;
         }
         let mut fields = line.fields.into_iter();
@@ -189,10 +209,10 @@ impl Sheet<'_> {
         true
     }
 
-    fn yandex(&mut self, line: Line) -> bool {
+    fn yandex(&mut self, mut line: Line) -> bool {
         let mend = "write \"login\",\"password\", or six columns with first name, last name, new login and new \
                     password, and put what holds a ',' into quotes";
-        if !self.counted(&line, &[2, 6], mend) {
+        if !self.counted(&mut line, &[2, 6], mend) {
             return false;
         }
         let mut fields = line.fields.into_iter();
@@ -218,8 +238,12 @@ impl Sheet<'_> {
         true
     }
 
-    fn own(&mut self, line: Line, keys: &[String]) -> bool {
-        if !self.counted(&line, &[keys.len()], "write a value, or nothing, for each key of the first line") {
+    fn own(&mut self, mut line: Line, keys: &[String]) -> bool {
+        if !self.counted(
+            &mut line,
+            &[keys.len()],
+            "write a value, or nothing, for each key of the first line",
+        ) {
             return false;
         }
         for (key, field) in keys.iter().zip(line.fields) {
@@ -365,6 +389,27 @@ mod tests {
         let list = b"\n\"Member\"; \"password.file\" ;member;-\r\na@b.c;/etc/passwd;;\n";
         assert_eq!(columns(list, Format::Mailhaul), ["member", "password.file", "", ""]);
         assert_eq!(columns(list, Format::Konsoleh), [""; 0]);
+    }
+
+    #[test]
+    fn tables_out_of_excel() {
+        let list = "sep=;\r\nserver;user;password;mailbox;mailbox password;;\r\n;;;;;;\r\ngmail;eve;x;eve@a.b;;;\r\n;;;;;;\r\n";
+        let rows = good(list, Format::Konsoleh, None);
+        assert_eq!((rows.len(), rows[0].line), (1, 4));
+        let list = "\u{feff}member;server;username;password;;;\r\na@b.c;gmail;a;hunter2;;;\r\n;;;;;;\r\n";
+        let rows = good(list, Format::Mailhaul, None);
+        assert_eq!((rows.len(), rows[0].value("member")), (1, Some("a@b.c")));
+        assert_eq!(columns(list.as_bytes(), Format::Mailhaul), ["member", "server", "username", "password"]);
+        assert_eq!(good("sep=,\na@b.c,secret,,,\n,,,,\n", Format::Yandex, None).len(), 1);
+        assert_eq!(columns(b"sep=;\nmember;server\n", Format::Mailhaul), ["member", "server"]);
+        // What is really wrong has its place.
+        let list =
+            "sep=;\nmember;server;username;password;;\n;;;;;\na@b.c;gmail;a;hunter2;;more\nd@e.f;gmail\n";
+        let (_, mistakes) = read(list.as_bytes(), Format::Mailhaul, None);
+        let told: Vec<_> = mistakes.iter().map(|mistake| mistake.at).collect();
+        assert_eq!(told, [(4, 24), (5, 12)], "{mistakes:?}");
+        let (rows, mistakes) = read(b"sep=;\n;;;;\n", Format::Konsoleh, None);
+        assert!(rows.is_empty() && mistakes[0].what.contains("no row"));
     }
 
     #[test]

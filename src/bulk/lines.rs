@@ -51,11 +51,24 @@ pub(super) fn text(octets: &[u8]) -> Result<&str, Mistake> {
     Ok(text)
 }
 
-/// Every line that is not blank.
+/// The separator that a first line `sep=;` tells, as Excel writes it for itself.
+pub(super) fn told_separator(line: &str) -> Option<char> {
+    let line = line.trim_end_matches(['\r', '\n']).trim_matches('"');
+    let rest =
+        line.get(..4).filter(|start| start.eq_ignore_ascii_case("sep=")).and_then(|_| line.get(4..))?;
+    let mut characters = rest.chars();
+    let separator = characters.next().filter(|c| ";,\t|".contains(*c))?;
+    characters.all(|c| c == separator).then_some(separator)
+}
+
+/// Every line that has something in it. What a table's empty rows and its first line for Excel say is nothing.
 pub(super) fn lines(text: &str, separator: char, mistakes: &mut Vec<Mistake>) -> Vec<Line> {
     let numbered = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).zip(1..);
+    let is_empty = |line: &str| line.chars().all(|c| c == separator || c == '"' || c.is_whitespace());
+    let mut first = true;
     numbered
-        .filter(|(line, _)| !line.trim().is_empty())
+        .filter(|(line, _)| !is_empty(line))
+        .filter(|(line, _)| !(std::mem::take(&mut first) && told_separator(line).is_some()))
         .filter_map(|(line, number)| match fields(line, number, separator) {
             Ok(fields) => Some(Line { number, fields, end: line.chars().count() + 1 }),
             Err(mistake) => {
@@ -148,7 +161,23 @@ mod tests {
         assert_eq!(all, ["a", "b;\"c", "d", "é", "x\"y", ""]);
         let columns: Vec<usize> = lines[0].iter().map(|(_, column)| *column).collect();
         assert_eq!(columns, [1, 3, 12, 17, 19, 23]);
-        assert_eq!(lines[1].len(), 2);
+        assert_eq!(lines.len(), 1, "an empty row is none");
+    }
+
+    #[test]
+    fn what_excel_adds_says_nothing() {
+        let (lines, mistakes) = read("sep=;\r\n;;;;\r\n\"\";\"\" ;\r\na;b\r\n");
+        assert_eq!((lines.len(), mistakes), (1, Vec::new()));
+        for (line, expected) in [
+            ("sep=;", Some(';')),
+            ("\"SEP=,\"", Some(',')),
+            ("sep=\t\r", Some('\t')),
+            ("sep=x", None),
+            ("s", None),
+            ("sep=", None),
+        ] {
+            assert_eq!(told_separator(line), expected, "{line:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::folder::{Folder, entries};
-use super::inventory::wire_size;
+use super::inventory::{told_size, wire_size};
 use super::mailbox::Mailbox;
 use super::name::{FileName, Origin};
 use crate::failure::Failure;
@@ -82,7 +82,11 @@ impl Links {
             openat(mailbox.tmp(), to, flags, Mode::empty()).map_err(|e| mailbox.trouble("tmp", e))?,
         );
         match file.metadata() {
-            Ok(metadata) if metadata.is_file() => Ok(Some(Linked { file, written: metadata.len(), wire })),
+            // If Dovecot compressed it, its name tells how long it is, as Dovecot wants it.
+            Ok(metadata) if metadata.is_file() => {
+                let written = told_size(name).unwrap_or(metadata.len());
+                Ok(Some(Linked { file, written, wire }))
+            }
             _ => {
                 let _ = unlinkat(mailbox.tmp(), to, UnlinkatFlags::NoRemoveDir);
                 Ok(None)

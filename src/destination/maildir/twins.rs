@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -276,8 +276,7 @@ fn each(
 
 fn is_same(folder: &Folder, twin: &Twin, staged: &File) -> std::io::Result<bool> {
     let file = open(folder, twin.in_new, &twin.file)?;
-    let mut staged = staged.try_clone()?;
-    staged.seek(SeekFrom::Start(0))?;
+    let staged = Message::open(staged.try_clone()?)?;
     let (mut one, mut other) = (Octets::new(file), Octets::new(staged));
     loop {
         match (one.next()?, other.next()?) {

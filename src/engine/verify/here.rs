@@ -1,6 +1,6 @@
 //! The destination's side of a comparison: every copy of the account's messages, wherever in the mailbox it
 //! is now, and what else lies in the account's folders. It reads a message only where its name does not tell its
-//! size; memory grows by about 300 octets a message. It refuses to make anything.
+//! size, or another one than its file has; memory grows by about 300 octets a message. It refuses to make anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,6 +47,13 @@ impl Here {
             let directory: Arc<str> = name.as_str().into();
             for mut held in inventory(&mailbox, &folder)? {
                 let directory = Arc::clone(&directory);
+                // What Dovecot compressed is as long as its octets are; what cannot be read stays in doubt.
+                if held.told.is_some_and(|told| told != held.size)
+                    && let Ok(mut message) = held.open(&folder)
+                    && message.is_compressed()
+                {
+                    held.size = message.length().unwrap_or(held.size);
+                }
                 match held.name.as_ref().filter(|n| n.origin.account == account) {
                     Some(whose) => {
                         let key = (whose.origin.folder, whose.message);
