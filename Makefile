@@ -13,8 +13,8 @@ ETC     = $(DESTDIR)/etc/mailhaul
 BUILT   = $(or $(CARGO_TARGET_DIR),target)/release
 
 # What the tests and the demonstration use besides Rust.
-PACKAGES = courier-imap cyrus-imapd dnsmasq-base dovecot-imapd dovecot-lmtpd dovecot-pop3d \
-	dovecot-sieve exim4-daemon-light logrotate openssl rspamd systemd
+PACKAGES = bsdutils bzip2 courier-imap cyrus-imapd dnsmasq-base dovecot-imapd dovecot-lmtpd dovecot-pop3d \
+	dovecot-sieve exim4-daemon-light logrotate mutt openssl python3 rspamd systemd unzip xz-utils zip zstd
 
 help:
 	@echo 'make demo       builds, starts a private Dovecot with real messages, and brings them home'

@@ -14,7 +14,9 @@ mod targets;
 const LARGEST: u64 = 1 << 20;
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 14] = [
+    ("archive", targets::archive::run),
+    ("compressed", targets::compressed::run),
     ("control", targets::control::run),
     ("csv", targets::csv::run),
     ("dates", targets::dates::run),
@@ -22,6 +24,7 @@ const TARGETS: [Target; 11] = [
     ("imap", targets::imap::run),
     ("lines", targets::lines::run),
     ("lmtp", targets::lmtp::run),
+    ("mbox", targets::mbox::run),
     ("mutf7", targets::mutf7::run),
     ("pop3", targets::pop3::run),
     ("toml", targets::toml::run),

@@ -1,3 +1,5 @@
+//! What real programs compress, whole, damaged and cut off.
+
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};

@@ -41,6 +41,7 @@ one() {
     case $1 in
         dates | lines | mutf7 | uidset) longest=128 ;;
         control | folders | toml) longest=256 ;;
+        archive) longest=1536 ;;
         *) longest=512 ;;
     esac
     # What is found goes into the work directory; the stored corpus is only read.

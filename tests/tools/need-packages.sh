@@ -18,6 +18,8 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
         systemd) program=systemd-analyze ;;
         systemd-container) program=systemd-nspawn ;;
         dbus) program=dbus-daemon ;;
+        bsdutils) program=script ;;
+        xz-utils) program=xz ;;
         *) program=$package ;;
         esac
         command -v "$program" >/dev/null 2>&1 || missing="$missing $program"

@@ -9,6 +9,8 @@
     reason = "a panic is what is looked for"
 )]
 
+pub mod archive;
+pub mod compressed;
 #[allow(dead_code, reason = "tests/control_socket.rs asks it, too")]
 pub mod control;
 pub mod csv;
@@ -17,6 +19,7 @@ pub mod folders;
 pub mod imap;
 pub mod lines;
 pub mod lmtp;
+pub mod mbox;
 pub mod mutf7;
 pub mod pop3;
 pub mod toml;

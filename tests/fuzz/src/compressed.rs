@@ -1,0 +1,31 @@
+//! Compressed bytes of any kind: what comes of them is bounded in memory, and ends.
+
+use std::io::{BufReader, Read};
+
+use mailhaul::compressed::{Method, decoder, method};
+
+/// What is read of one input; bytes.
+const MOST: u64 = 1 << 20;
+
+/// The first byte chooses how it is read, whatever the others say.
+pub fn run(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else { return };
+    let how = match first % 5 {
+        0 => Method::Gzip,
+        1 => Method::Bzip2,
+        2 => Method::Xz,
+        3 => Method::Zstd,
+        _ => match method(rest) {
+            Some(method) => method,
+            None => return,
+        },
+    };
+    let mut came = Vec::new();
+    let done = decoder(how, BufReader::with_capacity(64, rest)).take(MOST).read_to_end(&mut came);
+    if let Err(e) = done {
+        assert!(!e.to_string().is_empty());
+    }
+    let mut again = Vec::new();
+    let _ = decoder(how, rest).take(MOST).read_to_end(&mut again);
+    assert_eq!(came, again, "how it is cut into reads makes no difference");
+}
