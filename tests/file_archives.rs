@@ -183,6 +183,9 @@ fn archives_of_real_programs() {
         let tree = Tree::read(&daemon.maildir(program));
         assert!(tree.folders[""].iter().any(|m| m.sha == sha(eml(5).as_bytes())), "{program}");
     }
+    // zip has other ways, too.
+    run(&root, "zip", &["-qZ", "bzip2", "packed.zip", "5.eml"]);
+    assert_eq!(numbers(&upload(&daemon, "packed", &[&root.join("packed.zip")]).code(0)), (1, 0, 0));
     run(&root, "tar", &["-cf", "nested.tar", "5.eml.gzip", "5.eml.xz", "Work.mbox.zstd"]);
     assert_eq!(numbers(&upload(&daemon, "nested", &[&root.join("nested.tar")]).code(0)), (3, 0, 0));
 }

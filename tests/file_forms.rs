@@ -61,6 +61,12 @@ fn from_lines_of_every_kind() {
             same(&local, &contents(&three), &Tree::read(&daemon.maildir(&local)).contents());
         }
     }
+    // What may be two messages is told.
+    let text = "Subject: x\n\nfirst\nFrom all of us\nSubject: y\n\nsecond\n";
+    let file = put(daemon.path(), "doubt", format!("From a@b {date}\n{text}\n"));
+    let came = upload(&daemon, "doubt", &[&file]).code(1);
+    assert_eq!(numbers(&came), (1, 0, 1));
+    assert!(reasons(&came).contains("message 1\": \"it is taken as one message"), "{}", reasons(&came));
     // Sentences are none.
     let text = "Subject: x\n\nfirst\n\nFrom here on\nall is well: yes\n\nFrom 10:30 to 11:30\nwe meet\n\nFrom home\nTel: 5\n";
     let file = put(daemon.path(), "talk", format!("From a@b {date}\n{text}\nFrom c@d {date}\n{}\n", eml(2)));
@@ -311,6 +317,7 @@ fn single_messages_with_something_before_them() {
         ("text.eml", b"nothing of a message\n".to_vec(), "it is neither"),
         ("mail.pst", b"!BDN0000".to_vec(), "Outlook"),
         ("empty.eml", Vec::new(), "it is empty"),
+        ("headless.mbox", format!("{}\n{}", eml(8), eml(9)).into_bytes(), "does not begin with a From line"),
         ("mail.rar", b"Rar!\x1a\x07\x01\x00".to_vec(), "RAR"),
         ("unknown", vec![1, 2, 3, 4], "it is neither"),
     ] {

@@ -18,6 +18,11 @@ impl Style {
         Style { undated: !is_dated(line) }
     }
 
+    /// Whether a line that begins no message resembles one that does: a header that mail has follows it.
+    pub(super) fn is_doubtful(line: &[u8], behind: &[u8]) -> bool {
+        line.starts_with(b"From ") && Header::of(behind).is_some_and(|header| header.known)
+    }
+
     /// Whether a message begins with `line`: `empty`: an empty line stands before it; `behind`: what follows it.
     pub(super) fn begins(self, line: &[u8], empty: bool, behind: &[u8]) -> bool {
         if !line.starts_with(b"From ") {
@@ -29,7 +34,7 @@ impl Style {
             return empty || header.is_some();
         }
         if has_clock(line) {
-            return empty && (known || !self.undated && header.is_some());
+            return known || (empty && !self.undated && header.is_some());
         }
         match form(line) {
             Form::Bare if self.undated => empty || known,
@@ -37,7 +42,7 @@ impl Style {
             Form::Sender(_) if self.undated => known || empty && header.is_some(),
             Form::Sender(is_address) => known && (empty || is_address),
             Form::Day => known,
-            Form::Sentence => false,
+            Form::Sentence(has_address) => empty && known && (self.undated || has_address),
         }
     }
 }
@@ -60,8 +65,8 @@ enum Form {
     Sender(bool),
     /// Words with a day of the month in them: `From alice Thu Jan 1 2015`.
     Day,
-    /// Anything else.
-    Sentence,
+    /// Anything else; whether one of its words is an address.
+    Sentence(bool),
 }
 
 fn form(line: &[u8]) -> Form {
@@ -76,7 +81,7 @@ fn form(line: &[u8]) -> Form {
             Form::Sender(is_number || word.contains('@'))
         }
         words if super::asctime::has_day(words) => Form::Day,
-        _ => Form::Sentence,
+        words => Form::Sentence(words.iter().any(|word| word.contains('@'))),
     }
 }
 
@@ -114,7 +119,10 @@ mod tests {
             (undated, "From -8349\n", true, MAIL, true),
             (undated, "From home\n", true, TEXT, false),
             (undated, "From a@b Thu Jan 1 2015\n", true, MAIL, true),
-            (undated, "From here to there\n", true, MAIL, false),
+            (undated, "From Alice Smith\n", true, MAIL, true),
+            (undated, "From here to there\n", true, TEXT, false),
+            (dated, "From Alice <a@b>\n", true, MAIL, true),
+            (dated, "From a@b 2015-01-01 10:00:00\n", false, MAIL, true),
         ] {
             assert_eq!(style.begins(line.as_bytes(), empty, behind), expected, "{style:?} {line:?} {empty}");
         }

@@ -33,6 +33,8 @@ const BLOCK: usize = 64 * 1024;
 const BEHIND: usize = 4096;
 /// Messages whose places are known at once: 16 bytes each.
 const SEGMENT: usize = 1_000_000;
+/// Doubtful messages of one segment that are told.
+const DOUBTS: usize = 1000;
 /// Folders of one file whose names are kept; further ones are as the first.
 const FOLDERS: usize = 5_000;
 
@@ -56,6 +58,10 @@ pub(super) fn read(
         }
         for (kind, count) in std::mem::take(&mut plan.passed) {
             (0..count).for_each(|_| work.pass(kind));
+        }
+        for number in std::mem::take(&mut plan.doubts) {
+            let why = "it is taken as one message, and a From line in it may begin another one";
+            work.skip(&format!("{shown}: message {number}"), None, why);
         }
         deliver(&mut walk, plan, shown, work)?;
     }
@@ -100,6 +106,8 @@ struct Plan {
     numbers: BTreeMap<Option<FolderPath>, u32>,
     places: Vec<Place>,
     passed: BTreeMap<NoMail, u64>,
+    /// Messages that may be two, by their numbers.
+    doubts: Vec<u32>,
     /// All of them go into one folder, whatever they say.
     one: bool,
 }
@@ -134,6 +142,9 @@ impl Plan {
     }
 
     fn add(&mut self, found: Found, at: u64, number: u32, folder: Option<&FolderPath>) {
+        if found.doubtful && self.doubts.len() < DOUBTS {
+            self.doubts.push(number);
+        }
         if found.status.is_pseudo() {
             *self.passed.entry(NoMail::PseudoMessages).or_default() += 1;
             return;
@@ -173,6 +184,8 @@ impl Plan {
 struct Found {
     status: Status,
     folder: Option<FolderPath>,
+    /// A line in it resembles the beginning of another message.
+    doubtful: bool,
 }
 
 type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
@@ -222,10 +235,12 @@ impl<'f> Walk<'f> {
         while let Some(line) = self.lines.next()? {
             if starts && line.starts_with(b"From ") {
                 let (line, empty) = (line.to_vec(), held.is_some());
-                if self.style.begins(&line, empty, &self.behind(self.lines.at())) {
+                let behind = self.behind(self.lines.at());
+                if self.style.begins(&line, empty, &behind) {
                     self.lines.back(line.len());
                     return Ok(found);
                 }
+                found.doubtful |= Style::is_doubtful(&line, &behind);
                 if let Some(held) = held.take() {
                     sink(held)?;
                 }

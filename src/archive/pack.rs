@@ -37,15 +37,17 @@ pub fn is_single_message(path: &Path) -> io::Result<bool> {
 /// # Errors
 /// One of them cannot be read, or nobody takes what is written.
 pub fn pack_files(files: &[PathBuf], out: impl Write) -> io::Result<()> {
+    let mut lost = Lost::default();
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(256 * 1024, out));
     tar.mark(FILES)?;
     for path in files {
-        let of_this = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-        let mut file = opened(path).map_err(of_this)?;
-        let metadata = file.metadata().map_err(of_this)?;
-        tar.file(&path.to_string_lossy(), metadata.len(), metadata.mtime(), &mut file).map_err(of_this)?;
+        let opened = opened(path).and_then(|file| Ok((file.metadata()?, file)));
+        let Some((metadata, mut file)) = lost.unless(path, opened) else { continue };
+        tar.file(&path.to_string_lossy(), metadata.len(), metadata.mtime(), &mut file)
+            .map_err(|e| of(path, e))?;
     }
-    tar.end()
+    tar.end()?;
+    lost.finish()
 }
 
 /// Packs the directory at `root`.
@@ -55,6 +57,7 @@ pub fn pack_files(files: &[PathBuf], out: impl Write) -> io::Result<()> {
 pub fn pack_directory(root: &Path, out: impl Write) -> io::Result<()> {
     let mut tar = TarWriter::new(io::BufWriter::with_capacity(256 * 1024, out));
     tar.mark(TREE)?;
+    let mut lost = Lost::default();
     let mut directories = vec![(root.to_owned(), String::new())];
     let mut links = Vec::new();
     let mut at = 0;
@@ -66,10 +69,13 @@ pub fn pack_directory(root: &Path, out: impl Write) -> io::Result<()> {
             )));
         }
         let mut below = Vec::new();
-        for entry in entries(&directory, name.is_empty())? {
+        let names = entries(&directory, name.is_empty());
+        // Without the directory itself there is nothing to pack.
+        let names = if name.is_empty() { Some(names?) } else { lost.unless(&directory, names) };
+        for entry in names.unwrap_or_default() {
             let path = directory.join(&entry);
             let own = format!("{name}{}", shown(&entry));
-            match sort_of(&path)? {
+            match lost.unless(&path, sort_of(&path)).flatten() {
                 Some(b'5') => below.push((path, format!("{own}/"))),
                 Some(LINK) => links.push(own),
                 _ => {}
@@ -85,19 +91,62 @@ pub fn pack_directory(root: &Path, out: impl Write) -> io::Result<()> {
         tar.without_content(&name, LINK)?;
     }
     for (directory, name) in &directories {
-        pack_files_of(&mut tar, directory, name)?;
+        pack_files_of(&mut tar, directory, name, &mut lost)?;
     }
-    tar.end()
+    tar.end()?;
+    lost.finish()
+}
+
+/// What cannot be read: the rest is packed all the same.
+#[derive(Debug, Default)]
+struct Lost {
+    first: Option<io::Error>,
+    more: u64,
+}
+
+impl Lost {
+    fn unless<T>(&mut self, path: &Path, read: io::Result<T>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(e) => {
+                match self.first {
+                    Some(_) => self.more += 1,
+                    None => self.first = Some(of(path, e)),
+                }
+                None
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match (self.first, self.more) {
+            (None, _) => Ok(()),
+            (Some(first), 0) => Err(first),
+            (Some(first), more) => {
+                Err(io::Error::new(first.kind(), format!("{first} (and {more} more like it)")))
+            }
+        }
+    }
+}
+
+fn of(path: &Path, e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
 /// The files of one directory: what names keywords comes before its messages.
-fn pack_files_of(tar: &mut TarWriter<impl Write>, directory: &Path, name: &str) -> io::Result<()> {
+fn pack_files_of(
+    tar: &mut TarWriter<impl Write>,
+    directory: &Path,
+    name: &str,
+    lost: &mut Lost,
+) -> io::Result<()> {
     // Of a Maildir's folder, the keywords are beside cur and new, which come later.
-    let mut names = entries(directory, name.is_empty())?;
+    // Whoever looked for directories has told what cannot be read.
+    let mut names = entries(directory, name.is_empty()).unwrap_or_default();
     names.sort();
     names.sort_by_key(|name| name.as_bytes() != KEYWORDS_FILE.as_bytes());
     for entry in names {
-        pack_file(tar, &directory.join(&entry), &format!("{name}{}", shown(&entry)))?;
+        pack_file(tar, &directory.join(&entry), &format!("{name}{}", shown(&entry)), lost)?;
     }
     Ok(())
 }
@@ -107,7 +156,7 @@ fn entries(directory: &Path, needed: bool) -> io::Result<Vec<OsString>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
         Err(e) if e.kind() == io::ErrorKind::NotFound && !needed => Ok(Vec::new()),
-        Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", directory.display()))),
+        Err(e) => Err(e),
     }
 }
 
@@ -130,7 +179,7 @@ fn sort_of(path: &Path) -> io::Result<Option<u8>> {
         Ok(sort) if sort.is_dir() => Ok(Some(DIRECTORY)),
         Ok(sort) => Ok(Some(if sort.is_symlink() { LINK } else { FIFO })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+        Err(e) => Err(e),
     }
 }
 
@@ -141,8 +190,8 @@ fn opened(path: &Path) -> io::Result<File> {
 }
 
 /// One file, if it is still there; of what is no file, or no mail by its name, the name.
-fn pack_file(tar: &mut TarWriter<impl Write>, path: &Path, name: &str) -> io::Result<()> {
-    match sort_of(path)? {
+fn pack_file(tar: &mut TarWriter<impl Write>, path: &Path, name: &str, lost: &mut Lost) -> io::Result<()> {
+    match sort_of(path).ok().flatten() {
         Some(b'0') => {}
         // Told before.
         Some(DIRECTORY | LINK) | None => return Ok(()),
@@ -158,7 +207,10 @@ fn pack_file(tar: &mut TarWriter<impl Write>, path: &Path, name: &str) -> io::Re
         Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ELOOP) => {
             return Ok(());
         }
-        Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+        Err(e) => {
+            lost.unless::<File>(path, Err(e));
+            return Ok(());
+        }
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {

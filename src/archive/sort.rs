@@ -133,7 +133,10 @@ fn of_text(head: &[u8], name: &str, mail: bool) -> Option<Sort> {
     if let Some(header) = Header::of(text)
         && (mail || header.known)
     {
-        return Some(Sort::Message(start));
+        // Of many messages one behind the other, it would make one.
+        let is_mailbox = matches!(ending(name).as_str(), "mbox" | "mbx");
+        let why = "it is called a mailbox, and does not begin with a From line";
+        return Some(if is_mailbox { Sort::Unreadable(why) } else { Sort::Message(start) });
     }
     let mut at = start;
     for _ in 0..BANNER {
@@ -291,6 +294,7 @@ mod tests {
             (b"hello\n", "a.eml"),
             (b"hello\n", "unknown"),
             (b"!BDN", "a.pst"),
+            (b"Subject: a\n\nb", "a.mbox"),
             (b"7z\xbc\xaf\x27\x1c", "a"),
             (&wide, "a.txt"),
             (&wide, "a.eml"),

@@ -1,5 +1,5 @@
 //! zip (PKWARE's APPNOTE 6.3), by its table of contents, one entry after the other; what stands before the archive is
-//! passed over. Entries are stored or deflated; an entry that is encrypted, damaged or packed in another way is told,
+//! passed over. Entries are stored, deflated, or compressed with bzip2, xz or zstd; an entry that is encrypted, damaged or packed in another way is told,
 //! and the next one is read. It refuses to keep the table in memory.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use super::names;
 use super::places::Maildirs;
 use super::tar::{FOLDERS, KEYWORDS, KEYWORDS_FILE, words};
 use super::unpack::{Facts, Unpacking};
+use crate::compressed::{Method, decoder};
 
 pub(super) const LOCAL: u32 = 0x0403_4b50;
 pub(super) const CENTRAL: u32 = 0x0201_4b50;
@@ -228,16 +229,21 @@ fn entry(
         return leave(work, "it is a link, which is not followed");
     }
     let method = record.compression_method();
-    if method != CompressionMethod::STORE && method != CompressionMethod::DEFLATE {
-        return leave(work, "it is packed in a way that is not known");
-    }
+    let other = match method {
+        CompressionMethod::STORE | CompressionMethod::DEFLATE => None,
+        CompressionMethod::BZIP2 => Some(Method::Bzip2),
+        CompressionMethod::XZ => Some(Method::Xz),
+        CompressionMethod::ZSTD => Some(Method::Zstd),
+        _ => return leave(work, "it is packed in a way that is not known"),
+    };
     let found = archive
         .get_entry(record.wayfinder())
         .map_err(|_| damaged("its header is not where the table of contents says"))?;
     let section = BufReader::new(found.reader());
-    let body: Box<dyn Read> = match method {
-        CompressionMethod::DEFLATE => Box::new(flate2::bufread::DeflateDecoder::new(section)),
-        _ => Box::new(section),
+    let body: Box<dyn Read> = match (method, other) {
+        (CompressionMethod::DEFLATE, _) => Box::new(flate2::bufread::DeflateDecoder::new(section)),
+        (_, Some(other)) => decoder(other, section),
+        (_, None) => Box::new(section),
     };
     let body = Checked { body, size, told: record.crc32(), crc: Crc32::new(), came: 0 };
     let Times { extended, ours } = Times::of(record);
