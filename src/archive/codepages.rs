@@ -226,7 +226,7 @@ mod tests {
         ] {
             let table = if page == CodePage::Cp437 { CP437 } else { CP850 };
             let name = written(text, table).unwrap();
-            let found = judged(&[name.clone()]);
+            let found = judged(std::slice::from_ref(&name));
             assert_eq!(read(&name, found), text, "{found:?}");
         }
         for (text, encoding) in [
@@ -241,7 +241,7 @@ mod tests {
         ] {
             let name = encoding.encode(text).0.into_owned();
             let name = [&b"mail/"[..], &name, b"/1.eml"].concat();
-            let found = judged(&[name.clone()]);
+            let found = judged(std::slice::from_ref(&name));
             assert_eq!(read(&name, found), format!("mail/{text}/1.eml"), "{found:?}");
         }
         assert_eq!(judged(&["Entwürfe".as_bytes().to_vec()]), CodePage::Utf8);

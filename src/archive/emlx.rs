@@ -8,17 +8,19 @@ use super::letter::Letter;
 use crate::message::Flags;
 
 /// Bytes of the first line, and of the property list.
-const LINE: u64 = 64;
+const LINE: usize = 64;
 const LIST: u64 = 256 * 1024;
 
 /// Reads the first line: the bytes of the message.
 pub(super) fn length(source: &mut dyn Read) -> io::Result<u64> {
-    let mut line = Vec::new();
-    for octet in source.take(LINE).bytes() {
-        match octet? {
-            b'\n' => break,
-            octet => line.push(octet),
+    let (mut line, mut octet) = (Vec::new(), [0; 1]);
+    // Octet by octet: the message begins right behind it.
+    while line.len() < LINE {
+        source.read_exact(&mut octet)?;
+        if octet == *b"\n" {
+            break;
         }
+        line.extend(octet);
     }
     let text = String::from_utf8_lossy(&line);
     text.trim().parse().map_err(|_| damaged("its first line does not say how long the message is"))

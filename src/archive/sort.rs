@@ -248,7 +248,7 @@ const KNOWN: [&str; 34] = [
 
 fn is_known(name: &[u8]) -> bool {
     let known = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
-    KNOWN.iter().any(|word| known(&word))
+    KNOWN.iter().any(known)
         || ["resent-", "list-", "arc-", "x-mailhaul-"].iter().any(|with| {
             name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
         })
