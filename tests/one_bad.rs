@@ -510,3 +510,31 @@ fn an_honest_server_is_not_bothered() {
     assert!(!server.said().iter().any(|line| line.contains("NOOP")), "{:?}", server.said());
     daemon.stop();
 }
+
+/// A UIDVALIDITY that does not fit into its 32 bits is compared with itself, and changes as others do.
+#[test]
+fn a_uidvalidity_beyond_its_bits() {
+    let more = std::sync::Arc::new(AtomicUsize::new(0));
+    let now = std::sync::Arc::clone(&more);
+    let server = FakeImap::start(twenty(), move |_, reply| {
+        let long = format!("UIDVALIDITY {}7294967", 430 + now.load(Ordering::SeqCst));
+        for line in &mut reply.untagged {
+            let text = String::from_utf8_lossy(line).into_owned();
+            if let Some((before, after)) = text.split_once("UIDVALIDITY ") {
+                let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+                *line = format!("{before}{long}{rest}").into_bytes();
+            }
+        }
+    });
+    let mut daemon = daemon(&server);
+    let imported = |shown: &Value| shown["migration"]["ledger"]["imported"].as_u64();
+    let shown = migrated(&daemon, &server, 0);
+    assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 20, "{shown:#}");
+    for turn in 0..2 {
+        let again = migrated(&daemon, &server, 0);
+        assert_eq!(imported(&again), Some(0), "{again:#}");
+        assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 20, "{turn}");
+        more.fetch_add(1, Ordering::SeqCst);
+    }
+    daemon.stop();
+}

@@ -177,7 +177,8 @@ impl Kept {
         let (journal, rebuilt) = open_journal(settings)?;
         let state = &settings.daemon.state_directory;
         let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
-        let (tokens, quirks, audit, ways) = (Arc::default(), Arc::default(), Audit::new(state), Ways::default());
+        let (tokens, quirks, audit, ways) =
+            (Arc::default(), Arc::default(), Audit::new(state), Ways::default());
         let definitions = own_definitions(settings);
         Ok((Kept { environment, journal, vault, tokens, quirks, audit, ways, definitions }, rebuilt))
     }

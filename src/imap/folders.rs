@@ -8,6 +8,7 @@ use super::answers::{self, ListLine};
 use super::command::quoted;
 use super::layout::Software;
 use super::refusal::refusal;
+use super::response;
 use super::session::Session;
 use crate::failure::{Failure, Kind};
 use crate::message::{FolderPath, Parcel};
@@ -168,7 +169,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                             Some(Standing {
                                 messages,
                                 uidnext: uidnext.try_into().ok()?,
-                                uidvalidity: uidvalidity.try_into().ok()?,
+                                uidvalidity: response::uidvalidity(uidvalidity),
                             })
                         })
                         .or(standing);

@@ -125,7 +125,24 @@ fn said(outcome: &Outcome<'_>) -> Said {
         Some(ResponseCode::HighestModSeq(value)) => said.modseq = Some(*value),
         _ => {}
     }
+    said.uidvalidity = said.uidvalidity.or_else(|| long_uidvalidity(&said.text));
     said
+}
+
+/// Some servers give UIDVALIDITY more than the 32 bits that it has (RFC 3501, 9: nz-number). It is only ever compared with itself.
+pub(super) fn uidvalidity(value: u64) -> u32 {
+    let folded = (value ^ (value >> 32)) & u64::from(u32::MAX);
+    u32::try_from(folded).ok().filter(|folded| *folded > 0 || value == 0).unwrap_or(u32::MAX)
+}
+
+/// A UIDVALIDITY that the parser does not know for one.
+fn long_uidvalidity(text: &str) -> Option<u32> {
+    let code = text.strip_prefix('[')?.split(']').next()?;
+    let (name, value) = code.split_once(' ')?;
+    if !name.eq_ignore_ascii_case("UIDVALIDITY") {
+        return None;
+    }
+    value.trim().parse().ok().map(uidvalidity)
 }
 
 fn ranges(set: &[UidSetMember]) -> Ranges {

@@ -280,7 +280,13 @@ impl Session {
         let mut digest = Context::new(&SHA256);
         while let Some(data) = self.wire.data().await? {
             // No header begins so (RFC 5322, 2.2): a line came that nobody asked for, and was taken for the reply.
-            look.misplaced |= look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR"));
+            let misplaced = look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR"));
+            look.misplaced |= misplaced;
+            if look.misplaced && look.octets <= round.limit {
+                // What follows may be the message: whoever gets that later has a copy.
+                let line = memchr::memchr(b'\n', &data).filter(|_| misplaced).map_or(0, |end| end + 1);
+                digest.update(data.get(line..).unwrap_or_default());
+            }
             look.octets += data.len() as u64;
             look.lines += memchr::memchr_iter(b'\n', &data).count() as u64;
             if look.octets > round.limit.saturating_mul(2) {
