@@ -136,8 +136,9 @@ async fn serve(socket: UnixStream, source: Arc<Mutex<Source>>) {
             let (head, body) = source.answer(&line, &mut deleted);
             let spoiled = source.spoil(&line, &head, body.clone());
             // One that was given as another message's is not that message's again.
-            let own =
-                body.filter(|body| line.starts_with("RETR") && spoiled.0 == written(&head, Some(body), true));
+            let whole =
+                |body: &Vec<u8>| spoiled.1 == Ends::No && spoiled.0 == written(&head, Some(body), true);
+            let own = body.filter(|body| line.starts_with("RETR") && whole(body));
             source.sent = own.or(source.sent.take());
             spoiled
         };

@@ -369,6 +369,14 @@ fn log(account: &Account, outcome: &Outcome, took: i64) {
         Some(failure) if failure.kind == Kind::Stopped => {
             tracing::debug!(ACCOUNT = name, MEMBER = member, "poll stopped");
         }
+        Some(failure) if ledger.imported > 0 && passes(failure) => {
+            tracing::warn!(
+                ACCOUNT = name,
+                MEMBER = member,
+                "polled: {} imported, and the poll ended early: {failure}",
+                ledger.imported
+            );
+        }
         Some(failure) => {
             tracing::warn!(
                 ACCOUNT = name,
