@@ -466,6 +466,8 @@ async fn a_server_that_names_nothing() {
     let steps = vec![
         expect("LIST 1\r\n"),
         send("-ERR no arguments\r\n"),
+        expect("LIST 2\r\n"),
+        send("-ERR no arguments\r\n"),
         expect("RETR 1\r\n"),
         send("+OK\r\none\r\n.\r\n"),
         expect("NOOP\r\n"),

@@ -8,6 +8,7 @@
 
 mod database;
 mod export;
+mod identities;
 mod member;
 mod records;
 mod sets;
@@ -16,10 +17,11 @@ mod standing;
 mod store;
 mod strikes;
 
+pub use identities::{IdMark, Uidls};
 pub use member::{Belonging, Proof};
 pub use records::{
-    Arrived, Changes, Finish, FolderRecord, FolderState, IdMark, MigrationRecord, PollRecord, RunRecord,
-    SkippedRecord, SourceRecord, Uidls,
+    Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,
+    SkippedRecord, SourceRecord,
 };
 pub use side::{Side, Turn};
 pub use standing::Standing;
