@@ -110,6 +110,8 @@ pub struct Source {
     pub security: Security,
     /// A private CA, in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    /// How long the server may be silent.
+    pub patience: Patience,
     /// The login, after the server entry's `login` rule was applied.
     pub username: String,
     /// Whose mailbox it is, if the login is another one's: the authorization identity (RFC 4616).
@@ -126,6 +128,33 @@ pub struct Source {
     pub rounds: bool,
     /// What helps when the login is refused, from the server entry; may be empty.
     pub login_hint: String,
+}
+
+/// How long a server may be silent before the connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// In the middle of the work.
+    pub work: Duration,
+    /// Before it greets, and until it is known what it can.
+    pub greeting: Duration,
+    /// When it looks at a login: servers make whoever tries wait, and some ask others first.
+    pub login: Duration,
+}
+
+impl Patience {
+    /// What a server entry says: `work` is 60 s without a word, `login` 3 min, and never less than `work`. A greeting is
+    /// waited for like anything else, unless `login` is written.
+    pub fn new(work: Option<Duration>, login: Option<Duration>) -> Patience {
+        let written = work.unwrap_or(Duration::from_secs(60));
+        let usual = Duration::from_secs(180).max(written);
+        Patience { work: written, greeting: login.unwrap_or(written), login: login.unwrap_or(usual) }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::new(None, None)
+    }
 }
 
 /// The language of a source.

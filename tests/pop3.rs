@@ -10,7 +10,7 @@ mod scripted;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mailhaul::account::{Protocol, Security, Source};
+use mailhaul::account::{Patience, Protocol, Security, Source};
 use mailhaul::failure::{Again, Failure, Kind};
 use mailhaul::message::Parcel;
 use mailhaul::net::Connector;
@@ -29,6 +29,7 @@ fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
         port,
         security,
         ca_file,
+        patience: Patience::default(),
         username: "alice".to_owned(),
         authorize_as: None,
         password: SecretPlace::Credential("unused".to_owned()),

@@ -376,6 +376,8 @@ fn invented(key: &Key) -> &'static str {
     match key.name.as_str() {
         "icon" => "\"gmail\"",
         "delta" => "\"1h\"",
+        "timeout" => "\"60s\"",
+        "login_timeout" => "\"3min\"",
         "imap_daily" | "pop3_daily" => "\"2500MB\"",
         "first_name" | "last_name" => "\"Alice\"",
         "passwd_file" => "{ path = \"/etc/dovecot/users\" }",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::account::{Protocol, Security};
+use crate::account::{Patience, Protocol, Security};
 use crate::settings::Listener;
 
 use super::accounts::good;
@@ -48,6 +48,7 @@ pub(super) struct Endpoint {
 pub(super) struct Manner {
     pub(super) local_part: bool,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) patience: Patience,
     pub(super) max_connections: Option<usize>,
     pub(super) min_interval: Option<Duration>,
     pub(super) imap_daily: Option<u64>,
@@ -141,6 +142,8 @@ fn template(table: &Table<'_>) -> Template {
         "pop3_daily",
         "pop3_rounds",
         "oauth2",
+        "timeout",
+        "login_timeout",
         "login_hint",
         "checked",
     ]);
@@ -247,6 +250,7 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
     Manner {
         local_part: login == Some("local-part"),
         ca_file: table.get("ca_file").and_then(|value| ca_file(&value)),
+        patience: Patience::new(silence(table, "timeout"), silence(table, "login_timeout")),
         max_connections: table.get("max_connections").and_then(|value| value.count(1, 1000)),
         min_interval: table.get("min_interval").and_then(|value| value.duration()),
         imap_daily: table.get("imap_daily").and_then(|value| value.size()).flatten(),
@@ -255,6 +259,18 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
         login_hint: hint.unwrap_or_default().to_owned(),
         oauth2: table.get("oauth2").and_then(|value| oauth2::read(&value)),
     }
+}
+
+/// How long a server may be silent.
+fn silence(table: &Table<'_>, name: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(60 * 60);
+    let value = table.get(name)?;
+    let duration = value.duration()?;
+    if duration > LONGEST {
+        value.complain("is longer than anybody should wait for a server", "write at most \"1h\"");
+        return None;
+    }
+    Some(duration)
 }
 
 pub(super) fn ca_file(value: &Value<'_>) -> Option<PathBuf> {

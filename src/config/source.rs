@@ -53,6 +53,7 @@ pub(super) fn read(
         port: endpoint.port,
         security: endpoint.security,
         ca_file: manner.ca_file,
+        patience: manner.patience,
         username: username.to_owned(),
         authorize_as: None,
         password: password?,
@@ -80,6 +81,8 @@ fn written_in(table: &Table<'_>, protocol: Option<Protocol>) -> Option<(Endpoint
         "pop3_daily",
         "pop3_rounds",
         "oauth2",
+        "timeout",
+        "login_timeout",
     ]);
     // Without a protocol the port's default does not matter: the definition is refused anyway.
     let endpoint = servers::endpoint(table, protocol.unwrap_or(Protocol::Imap));

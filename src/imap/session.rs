@@ -111,6 +111,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// Each with its cause and what to do.
     pub async fn open(connector: &Connector, source: &Source, secret: &Secret) -> Result<Self, Failure> {
         let (host, port) = (source.host.as_str(), source.port);
+        let connector = &connector.toward(source);
         let mut stream = connector.connect(host, port).await?;
         if source.security == Security::Tls {
             stream = connector.secure(stream, host, source.ca_file.as_deref()).await?;
@@ -135,8 +136,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             session.ask_capabilities().await?;
         }
         if !authenticated {
+            session.transport().stream().set_stall(source.patience.login);
             session.login(source, secret).await?;
         }
+        session.transport().stream().set_stall(source.patience.work);
         session.introduce().await?;
         Ok(session)
     }

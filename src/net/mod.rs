@@ -12,11 +12,12 @@ mod tls;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use quirks::{Quirk, Quirks};
 pub use stream::{STALL, Stream};
 
-use crate::account::Security;
+use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
 use crate::settings::Listener;
 
@@ -27,6 +28,7 @@ pub struct Connector {
     allow_private_hosts: bool,
     tls: Arc<tls::Configs>,
     quirks: Arc<Quirks>,
+    silence: Duration,
 }
 
 impl Connector {
@@ -34,13 +36,19 @@ impl Connector {
     /// without any is not an error before a certificate has to be verified by them.
     pub fn new(allow_private_hosts: bool) -> Result<Connector, Failure> {
         let tls = Arc::new(tls::Configs::from_system()?);
-        Ok(Connector { allow_private_hosts, tls, quirks: Arc::default() })
+        Ok(Connector { allow_private_hosts, tls, quirks: Arc::default(), silence: STALL })
     }
 
     /// The same for servers that the administrator has named, which may be anywhere.
     #[must_use]
     pub fn anywhere(&self) -> Connector {
         Connector { allow_private_hosts: true, ..self.clone() }
+    }
+
+    /// The same for the server of one account: as its entry says, silence is borne before the greeting.
+    #[must_use]
+    pub fn toward(&self, source: &Source) -> Connector {
+        Connector { silence: source.patience.greeting, ..self.clone() }
     }
 
     /// The same with what was learned of servers before: a reload forgets none of it.
@@ -59,7 +67,9 @@ impl Connector {
     /// turn, 20 s each at most and 30 s in all. The address that is connected to is the one that was
     /// judged: nothing is resolved twice.
     pub async fn connect(&self, host: &str, port: u16) -> Result<Stream, Failure> {
-        dial::dial(host, port, self.allow_private_hosts).await.map(Stream::plain)
+        let mut stream = dial::dial(host, port, self.allow_private_hosts).await.map(Stream::plain)?;
+        stream.set_stall(self.silence);
+        Ok(stream)
     }
 
     /// A connection to a socket of this machine, 20 s at most.

@@ -34,6 +34,7 @@ pub(super) async fn open(
     source: &Source,
     secret: &Secret,
 ) -> Result<(Wire, Capabilities), Failure> {
+    let connector = &connector.toward(source);
     let mut digest = true;
     // Each way that is closed is tried once: first without CAPA, then without the digest, or the other way round.
     loop {
@@ -99,6 +100,7 @@ async fn attempt(
         // changes nothing.
         wire.command("UTF8", Expect::Line).await?;
     }
+    wire.set_stall(source.patience.login);
     let scrub = Scrub::default();
     let mut login =
         Login { wire: &mut wire, source, capabilities: &capabilities, scrub, digest, digest_refused: false };
@@ -106,6 +108,7 @@ async fn attempt(
         let again = login.digest_refused && matches!(failure.kind, Kind::Credentials | Kind::Refused);
         return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
     }
+    wire.set_stall(source.patience.work);
     if capabilities.by_user {
         capabilities = ask(&mut wire, asks).await?;
     }

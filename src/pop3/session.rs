@@ -13,7 +13,7 @@ use super::refusal::{self, Scrub, Step};
 use super::wire::{Wire, is_ok};
 use crate::account::Source;
 use crate::failure::{Failure, Kind};
-use crate::net::{Connector, Quirk, Quirks, STALL};
+use crate::net::{Connector, Quirk, Quirks};
 use crate::secret::Secret;
 
 /// Short commands that may wait for their answers, if the server allows it (RFC 2449, 6.6). They and their
@@ -67,7 +67,7 @@ impl Session {
 
     /// From now on silence is borne a third as long: for messages over which sessions broke before.
     pub fn hurry(&mut self) {
-        self.wire.set_stall(STALL / 3);
+        self.wire.set_stall(self.wire.stall() / 3);
     }
 
     /// From now on each command waits for the answer to the one before.

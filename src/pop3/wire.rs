@@ -81,6 +81,11 @@ impl Wire {
         self.stream.set_stall(stall);
     }
 
+    /// How long silence is borne.
+    pub(super) fn stall(&self) -> Duration {
+        self.stream.stall()
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -312,7 +317,8 @@ struct Pace {
 
 impl Pace {
     fn keeps(&mut self, waited: Duration, octets: usize) -> bool {
-        self.waited += waited;
+        // One long wait is for the stall limit to judge.
+        self.waited += waited.min(PACE_TIME / 5);
         self.octets = self.octets.saturating_add(octets);
         if self.waited < PACE_TIME {
             return true;

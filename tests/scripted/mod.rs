@@ -25,6 +25,8 @@ pub enum Step {
     Take(usize),
     /// Becomes a TLS server.
     StartTls,
+    /// Says nothing for so long.
+    Wait(Duration),
     /// Closes the connection at once.
     Close,
     /// Says nothing any more, until the client has gone.
@@ -116,6 +118,7 @@ async fn connection(tcp: TcpStream, acceptor: &TlsAcceptor, script: Vec<Step>) -
                     Err(_) => return Ok(()),
                 }
             }
+            Step::Wait(silence) => tokio::time::sleep(silence).await,
             Step::Close => return Ok(()),
             Step::Hang => {
                 buffered.read_to_end(&mut Vec::new()).await.ok();
