@@ -110,6 +110,8 @@ pub struct Source {
     pub security: Security,
     /// A private CA, in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    /// The very certificate of the server; no other counts then.
+    pub fingerprint: Option<Fingerprint>,
     /// How long the server may be silent.
     pub patience: Patience,
     /// The login, after the server entry's `login` rule was applied.
@@ -128,6 +130,32 @@ pub struct Source {
     pub rounds: bool,
     /// What helps when the login is refused, from the server entry; may be empty.
     pub login_hint: String,
+}
+
+/// SHA-256 of a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// `sha256:` and 64 hexadecimal digits, which may have colons between them, as other programs show it.
+    pub fn read(written: &str) -> Option<Fingerprint> {
+        let digits: String = written.strip_prefix("sha256:")?.chars().filter(|c| *c != ':').collect();
+        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut octets = [0; 32];
+        for (at, octet) in octets.iter_mut().enumerate() {
+            *octet = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Fingerprint(octets))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
 }
 
 /// How long a server may be silent before the connection is given up.

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::account::{Member, Patience, Protocol, Security, Source};
+use crate::account::{Fingerprint, Member, Patience, Protocol, Security, Source};
 use crate::secret::SecretPlace;
 
 /// Everything in `mailhaul.toml`.
@@ -390,6 +390,8 @@ pub struct ImapDestination {
     pub security: Security,
     /// A private CA, in addition to the system's.
     pub ca_file: Option<PathBuf>,
+    /// The very certificate of the server; no other counts then.
+    pub fingerprint: Option<Fingerprint>,
     /// How long the server may be silent.
     pub patience: Patience,
     /// Connections that one account may have there.
@@ -418,6 +420,7 @@ impl ImapDestination {
             port: self.port,
             security: self.security,
             ca_file: self.ca_file.clone(),
+            fingerprint: self.fingerprint,
             patience: self.patience,
             username: member.fill(&self.login),
             authorize_as: self.authorize_as.as_ref().map(|whom| member.fill(whom)),

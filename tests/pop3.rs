@@ -29,6 +29,7 @@ fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
         port,
         security,
         ca_file,
+        fingerprint: None,
         patience: Patience::default(),
         username: "alice".to_owned(),
         authorize_as: None,

@@ -376,6 +376,7 @@ fn invented(key: &Key) -> &'static str {
     match key.name.as_str() {
         "icon" => "\"gmail\"",
         "delta" => "\"1h\"",
+        "fingerprint" => "\"sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"",
         "timeout" => "\"60s\"",
         "login_timeout" => "\"3min\"",
         "imap_daily" | "pop3_daily" => "\"2500MB\"",

@@ -74,6 +74,28 @@ fn a_server_entry_says_how_long_silence_is_borne() {
     }
 }
 
+#[test]
+fn a_server_entry_pins_a_certificate() {
+    let digits = "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff";
+    let pairs: Vec<&str> = (0..32).map(|at| &digits[2 * at..2 * at + 2]).collect();
+    for written in [format!("sha256:{digits}"), format!("sha256:{}", pairs.join(":"))] {
+        let entry =
+            format!("[server.old]\nimap = {{ host = \"imap.example\" }}\nfingerprint = \"{written}\"\n");
+        let named = defined(&entry, "protocol = \"imap\"\nserver = \"old\"").unwrap();
+        let inline =
+            format!("protocol = \"pop3\"\nserver = {{ host = \"h.example\", fingerprint = \"{written}\" }}");
+        for source in [named, defined("", &inline).unwrap()] {
+            let pin = source.fingerprint.unwrap().to_string();
+            assert_eq!(pin, format!("sha256:{}", digits.to_lowercase()));
+        }
+    }
+    for bad in ["sha256:00", "00112233", "sha1:00112233445566778899aabbccddeeff00112233", "sha256:+1"] {
+        let entry = format!("[server.old]\nimap = {{ host = \"imap.example\" }}\nfingerprint = \"{bad}\"\n");
+        let said = defined(&entry, "protocol = \"imap\"\nserver = \"old\"").unwrap_err();
+        assert!(said.contains("s.toml:3:") && said.contains("fingerprint: "), "{said}");
+    }
+}
+
 fn source(protocol: Protocol, port: u16, patience: Patience) -> Source {
     Source {
         protocol,
@@ -81,6 +103,7 @@ fn source(protocol: Protocol, port: u16, patience: Patience) -> Source {
         port,
         security: Security::None,
         ca_file: None,
+        fingerprint: None,
         patience,
         username: "alice".to_owned(),
         authorize_as: None,

@@ -60,7 +60,16 @@ fn imap(table: &Table<'_>, env: &Environment) -> Option<ImapDestination> {
     table.only(&["server", "login", "authorize_as", "password"]);
     let server = table.require("server", "write server = { host = \"localhost\", port = 143 }");
     let server = server.and_then(|value| value.table()).and_then(|table| {
-        table.only(&["host", "port", "security", "ca_file", "max_connections", "timeout", "login_timeout"]);
+        table.only(&[
+            "host",
+            "port",
+            "security",
+            "ca_file",
+            "fingerprint",
+            "max_connections",
+            "timeout",
+            "login_timeout",
+        ]);
         let manner = servers::manner(&table);
         servers::endpoint(&table, Protocol::Imap).map(|endpoint| (endpoint, manner))
     });
@@ -79,6 +88,7 @@ fn imap(table: &Table<'_>, env: &Environment) -> Option<ImapDestination> {
         port: endpoint.port,
         security: endpoint.security,
         ca_file: manner.ca_file,
+        fingerprint: manner.fingerprint,
         patience: manner.patience,
         max_connections: manner.max_connections,
         login: login?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use crate::account::{Patience, Protocol, Security};
+use crate::account::{Fingerprint, Patience, Protocol, Security};
 use crate::settings::Listener;
 
 use super::accounts::good;
@@ -48,6 +48,7 @@ pub(super) struct Endpoint {
 pub(super) struct Manner {
     pub(super) local_part: bool,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) patience: Patience,
     pub(super) max_connections: Option<usize>,
     pub(super) min_interval: Option<Duration>,
@@ -142,6 +143,7 @@ fn template(table: &Table<'_>) -> Template {
         "pop3_daily",
         "pop3_rounds",
         "oauth2",
+        "fingerprint",
         "timeout",
         "login_timeout",
         "login_hint",
@@ -250,6 +252,7 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
     Manner {
         local_part: login == Some("local-part"),
         ca_file: table.get("ca_file").and_then(|value| ca_file(&value)),
+        fingerprint: table.get("fingerprint").and_then(|value| fingerprint(&value)),
         patience: Patience::new(silence(table, "timeout"), silence(table, "login_timeout")),
         max_connections: table.get("max_connections").and_then(|value| value.count(1, 1000)),
         min_interval: table.get("min_interval").and_then(|value| value.duration()),
@@ -259,6 +262,17 @@ pub(super) fn manner(table: &Table<'_>) -> Manner {
         login_hint: hint.unwrap_or_default().to_owned(),
         oauth2: table.get("oauth2").and_then(|value| oauth2::read(&value)),
     }
+}
+
+fn fingerprint(value: &Value<'_>) -> Option<Fingerprint> {
+    let read = Fingerprint::read(value.string()?);
+    if read.is_none() {
+        value.complain(
+            "is not the SHA-256 fingerprint of a certificate",
+            "write \"sha256:\" and 64 hexadecimal digits, as openssl x509 -noout -fingerprint -sha256 shows them",
+        );
+    }
+    read
 }
 
 /// How long a server may be silent.

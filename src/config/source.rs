@@ -53,6 +53,7 @@ pub(super) fn read(
         port: endpoint.port,
         security: endpoint.security,
         ca_file: manner.ca_file,
+        fingerprint: manner.fingerprint,
         patience: manner.patience,
         username: username.to_owned(),
         authorize_as: None,
@@ -81,6 +82,7 @@ fn written_in(table: &Table<'_>, protocol: Option<Protocol>) -> Option<(Endpoint
         "pop3_daily",
         "pop3_rounds",
         "oauth2",
+        "fingerprint",
         "timeout",
         "login_timeout",
     ]);

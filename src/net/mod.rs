@@ -5,6 +5,7 @@
 
 mod address;
 mod dial;
+mod pin;
 mod quirks;
 mod stream;
 mod tls;
@@ -17,7 +18,7 @@ use std::time::Duration;
 pub use quirks::{Quirk, Quirks};
 pub use stream::{STALL, Stream};
 
-use crate::account::{Security, Source};
+use crate::account::{Fingerprint, Security, Source};
 use crate::failure::{Failure, Kind};
 use crate::settings::Listener;
 
@@ -29,6 +30,17 @@ pub struct Connector {
     tls: Arc<tls::Configs>,
     quirks: Arc<Quirks>,
     silence: Duration,
+    /// For the server of one account: what its entry has in place of authorities.
+    own: Own,
+}
+
+/// Whose certificate is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Own {
+    /// Of a server that has no entry.
+    No,
+    /// Of one that has an entry, and perhaps a pin in it.
+    Entry(Option<Fingerprint>),
 }
 
 impl Connector {
@@ -36,7 +48,7 @@ impl Connector {
     /// without any is not an error before a certificate has to be verified by them.
     pub fn new(allow_private_hosts: bool) -> Result<Connector, Failure> {
         let tls = Arc::new(tls::Configs::from_system()?);
-        Ok(Connector { allow_private_hosts, tls, quirks: Arc::default(), silence: STALL })
+        Ok(Connector { allow_private_hosts, tls, quirks: Arc::default(), silence: STALL, own: Own::No })
     }
 
     /// The same for servers that the administrator has named, which may be anywhere.
@@ -45,10 +57,12 @@ impl Connector {
         Connector { allow_private_hosts: true, ..self.clone() }
     }
 
-    /// The same for the server of one account: as its entry says, silence is borne before the greeting.
+    /// The same for the server of one account: as its entry says, silence is borne before the greeting, and one
+    /// certificate counts.
     #[must_use]
     pub fn toward(&self, source: &Source) -> Connector {
-        Connector { silence: source.patience.greeting, ..self.clone() }
+        let own = Own::Entry(source.fingerprint);
+        Connector { silence: source.patience.greeting, own, ..self.clone() }
     }
 
     /// The same with what was learned of servers before: a reload forgets none of it.
@@ -78,14 +92,15 @@ impl Connector {
     }
 
     /// TLS 1.2 or later over `stream`, 30 s at most. The certificate must be valid now, for `host`, and
-    /// signed by the system's authorities or one in `ca_file` (PEM, 1 MiB at most).
+    /// signed by the system's authorities or one in `ca_file` (PEM, 1 MiB at most), or be itself in that; or it is the
+    /// one that the server's entry has pinned.
     pub async fn secure(
         &self,
         stream: Stream,
         host: &str,
         ca_file: Option<&Path>,
     ) -> Result<Stream, Failure> {
-        self.tls.handshake(stream, host, ca_file).await
+        self.tls.handshake(stream, host, ca_file, self.own).await
     }
 
     /// A connection to a server of the house, over TLS if it begins with that.
@@ -106,7 +121,7 @@ impl Connector {
 /// What an error on an open connection means.
 pub fn io_failure(host: &str, port: u16, error: &io::Error) -> Failure {
     if let Some(error) = tls::inside(error) {
-        return tls::failure(host, error, false);
+        return tls::failure(host, error, false, Own::No);
     }
     if dial::our_own(error) {
         return dial::our_network(host, port, error);

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 
-use super::{Stream, dial};
+use super::pin::{Judge, Refused, Trust};
+use super::{Own, Stream, dial};
+use crate::account::Fingerprint;
 use crate::failure::{Failure, Kind};
 
 /// For the handshake.
@@ -26,8 +29,9 @@ const CA_FILE: u64 = 1 << 20;
 /// The system's authorities, and a configuration for each `ca_file` seen so far.
 pub(super) struct Configs {
     roots: RootCertStore,
-    system: Arc<ClientConfig>,
+    system: Option<Arc<ClientConfig>>,
     with_file: Mutex<HashMap<PathBuf, Arc<ClientConfig>>>,
+    pinned: Mutex<HashMap<Fingerprint, Arc<ClientConfig>>>,
 }
 
 impl fmt::Debug for Configs {
@@ -44,8 +48,11 @@ impl Configs {
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(found.certs);
-        let system = config(roots.clone())?;
-        Ok(Configs { roots, system, with_file: Mutex::default() })
+        let system = match roots.is_empty() {
+            true => None,
+            false => Some(by_authorities(roots.clone(), Vec::new())?),
+        };
+        Ok(Configs { roots, system, with_file: Mutex::default(), pinned: Mutex::default() })
     }
 
     pub(super) async fn handshake(
@@ -53,14 +60,16 @@ impl Configs {
         stream: Stream,
         host: &str,
         ca_file: Option<&Path>,
+        own: Own,
     ) -> Result<Stream, Failure> {
-        let config = match ca_file {
-            Some(path) => self.with_file(path).await?,
-            None if self.roots.is_empty() => {
+        let config = match (own, ca_file, &self.system) {
+            (Own::Entry(Some(pin)), _, _) => self.pinned(pin)?,
+            (_, Some(path), _) => self.with_file(path).await?,
+            (_, None, Some(system)) => Arc::clone(system),
+            (_, None, None) => {
                 let words = "this machine has no certificate authorities to verify by";
                 return Err(Failure::new(Kind::Tls, words, "install ca-certificates, or set ca_file"));
             }
-            None => Arc::clone(&self.system),
         };
         let Some(wire) = stream.into_plain() else {
             return Err(Failure::new(Kind::Tls, "this connection has TLS already", ""));
@@ -72,9 +81,19 @@ impl Configs {
         })?;
         match timeout(HANDSHAKE, TlsConnector::from(config).connect(name, wire)).await {
             Ok(Ok(tls)) => Ok(Stream::tls(tls)),
-            Ok(Err(error)) => Err(handshake_failure(host, &error, ca_file.is_some())),
+            Ok(Err(error)) => Err(handshake_failure(host, &error, ca_file.is_some(), own)),
             Err(_) => Err(stalled(host)),
         }
+    }
+
+    fn pinned(&self, pin: Fingerprint) -> Result<Arc<ClientConfig>, Failure> {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = pinned.get(&pin) {
+            return Ok(Arc::clone(config));
+        }
+        let config = config(Trust::Pinned(pin))?;
+        pinned.insert(pin, Arc::clone(&config));
+        Ok(config)
     }
 
     async fn with_file(&self, path: &Path) -> Result<Arc<ClientConfig>, Failure> {
@@ -83,21 +102,37 @@ impl Configs {
             return Ok(config);
         }
         let mut roots = self.roots.clone();
-        for certificate in read_pem(path).await? {
-            roots.add(certificate).map_err(|error| ca_file_failure(path, &error.to_string()))?;
+        let certificates = read_pem(path).await?;
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|error| ca_file_failure(path, &error.to_string()))?;
         }
-        let config = config(roots)?;
+        let config = by_authorities(roots, certificates)?;
         let mut files = self.with_file.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(files.entry(path.to_owned()).or_insert(config)))
     }
 }
 
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, Failure> {
+/// One of `own` counts by itself.
+fn by_authorities(
+    roots: RootCertStore,
+    own: Vec<CertificateDer<'static>>,
+) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    config(Trust::Authorities(built.map_err(|error| set_up(&error))?, own))
+}
+
+fn config(trust: Trust) -> Result<Arc<ClientConfig>, Failure> {
+    let provider = Arc::new(ring::default_provider());
+    let judge = Arc::new(Judge { trust, provider: Arc::clone(&provider) });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::new(Kind::Tls, format!("TLS cannot be set up: {error}"), ""))?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+        .map_err(|error| set_up(&error))?;
+    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(judge).with_no_client_auth()))
+}
+
+fn set_up(error: &dyn fmt::Display) -> Failure {
+    Failure::new(Kind::Tls, format!("TLS cannot be set up: {error}"), "")
 }
 
 async fn read_pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
@@ -129,9 +164,9 @@ pub(super) fn inside(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn handshake_failure(host: &str, error: &io::Error, ca_file: bool) -> Failure {
+fn handshake_failure(host: &str, error: &io::Error, ca_file: bool, own: Own) -> Failure {
     if let Some(error) = inside(error) {
-        return failure(host, error, ca_file);
+        return failure(host, error, ca_file, own);
     }
     if error.kind() == io::ErrorKind::TimedOut {
         return stalled(host);
@@ -140,9 +175,9 @@ fn handshake_failure(host: &str, error: &io::Error, ca_file: bool) -> Failure {
     Failure::new(Kind::Disconnected, words, "check port and security")
 }
 
-pub(super) fn failure(host: &str, error: &Error, ca_file: bool) -> Failure {
+pub(super) fn failure(host: &str, error: &Error, ca_file: bool, own: Own) -> Failure {
     let (words, mend) = match error {
-        Error::InvalidCertificate(error) => certificate_words(host, error, ca_file),
+        Error::InvalidCertificate(error) => return refused(host, error, ca_file, own),
         Error::InvalidMessage(_) => {
             (format!("{host} does not speak TLS at this port"), "check port and security")
         }
@@ -153,6 +188,31 @@ pub(super) fn failure(host: &str, error: &Error, ca_file: bool) -> Failure {
         ),
         other => (format!("TLS with {host} failed: {other}"), ""),
     };
+    Failure::new(Kind::Tls, words, mend)
+}
+
+/// A certificate that was refused: which it was, and how it is pinned.
+fn refused(host: &str, error: &CertificateError, ca_file: bool, own: Own) -> Failure {
+    let Some(Refused { why, shown }) = Refused::of(error) else {
+        let (words, mend) = certificate_words(host, error, ca_file);
+        return Failure::new(Kind::Tls, words, mend);
+    };
+    let Some(why) = why else {
+        let words = format!("{host} shows another certificate than the pinned one: {shown}");
+        let mend =
+            "ask its operator whether the certificate was renewed; only then set fingerprint to the new one";
+        return Failure::new(Kind::Tls, words, mend);
+    };
+    let (words, mut mend) = match certificate_words(host, why, ca_file) {
+        (words, "") => (words, String::new()),
+        (words, mend) => (words, format!("{mend}; ")),
+    };
+    mend.push_str(&match own {
+        Own::Entry(_) => format!(
+            "or, if its operator says that {shown} is its fingerprint, write fingerprint = \"{shown}\" in its server entry"
+        ),
+        Own::No => format!("or, if its operator says that {shown} is its fingerprint, put it into a ca_file"),
+    });
     Failure::new(Kind::Tls, words, mend)
 }
 
@@ -189,7 +249,7 @@ fn certificate_words(host: &str, error: &CertificateError, ca_file: bool) -> (St
         // What `openssl req -x509` makes: an authority that signed itself and is shown as a server's.
         C::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => (
             format!("{host} shows the certificate of an authority as its own"),
-            "the server needs a certificate that is no authority's (basicConstraints CA:FALSE)",
+            "put that very certificate into ca_file",
         ),
         other => {
             // The crate has no words for the rest, only its own names.
