@@ -120,6 +120,8 @@ pub struct Source {
     pub authorize_as: Option<String>,
     /// Where the password is found.
     pub password: SecretPlace,
+    /// How it is proved.
+    pub auth: Auth,
     /// Connections to this server that one account may hold.
     pub max_connections: Option<usize>,
     /// The server does not want to be polled more often.
@@ -130,6 +132,26 @@ pub struct Source {
     pub rounds: bool,
     /// What helps when the login is refused, from the server entry; may be empty.
     pub login_hint: String,
+}
+
+/// How a password is proved; a token has ways of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// By what the server offers, one way after the other where it fails at one.
+    #[default]
+    Auto,
+    /// The same, and never by a token.
+    Password,
+    /// SASL PLAIN
+    Plain,
+    /// SASL LOGIN; without it LOGIN, or USER and PASS.
+    Login,
+    /// SASL CRAM-MD5
+    CramMd5,
+    /// SASL SCRAM-SHA-256
+    Scram,
+    /// APOP, at POP3 servers.
+    Apop,
 }
 
 /// SHA-256 of a server's certificate.

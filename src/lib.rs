@@ -5,7 +5,7 @@
 //! roof      daemon (wires the rooms, signals, reload, order of stopping)   ctl (verbs, tables, progress)
 //! work      engine: poll, migrate, rollback      schedule      control      definitions
 //! outside   pop3  imap  lmtp  destination  archive  compressed  journal  config  bulk  sealed  provision  audit  notice  oauth  spam  discover  http  net  telemetry  systemd
-//! values    account  filter  settings  message  migration  failure  secret  bearer
+//! values    account  filter  settings  message  migration  failure  secret  bearer  sasl
 //! ```
 //!
 //! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
@@ -46,6 +46,7 @@ pub mod notice;
 pub mod oauth;
 pub mod pop3;
 pub mod provision;
+pub mod sasl;
 pub mod schedule;
 pub mod sealed;
 pub mod secret;

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::account::{Fingerprint, Member, Patience, Protocol, Security, Source};
+use crate::account::{Auth, Fingerprint, Member, Patience, Protocol, Security, Source};
 use crate::secret::SecretPlace;
 
 /// Everything in `mailhaul.toml`.
@@ -425,6 +425,7 @@ impl ImapDestination {
             username: member.fill(&self.login),
             authorize_as: self.authorize_as.as_ref().map(|whom| member.fill(whom)),
             password: place,
+            auth: Auth::Auto,
             max_connections: self.max_connections,
             min_interval: None,
             daily: None,

@@ -10,7 +10,7 @@ mod scripted;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mailhaul::account::{Patience, Protocol, Security, Source};
+use mailhaul::account::{Auth, Patience, Protocol, Security, Source};
 use mailhaul::failure::{Again, Failure, Kind};
 use mailhaul::message::Parcel;
 use mailhaul::net::Connector;
@@ -34,6 +34,7 @@ fn source(port: u16, security: Security, ca_file: Option<PathBuf>) -> Source {
         username: "alice".to_owned(),
         authorize_as: None,
         password: SecretPlace::Credential("unused".to_owned()),
+        auth: Auth::Auto,
         max_connections: None,
         min_interval: None,
         daily: None,

@@ -53,6 +53,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "failure",
             "secret",
             "bearer",
+            "sasl",
             "policy",
         ],
     ),
@@ -94,6 +95,9 @@ const NEIGHBOURS: [(&str, &str); 27] = [
     ("account", "filter"),
     // A token is a secret.
     ("bearer", "secret"),
+    // So is a password that is proved.
+    ("sasl", "secret"),
+    ("sasl", "account"),
     // A login at a destination is that of an account there.
     ("settings", "account"),
     ("settings", "secret"),
@@ -117,7 +121,7 @@ const DOORS: [(&str, &[&str]); 33] = [
     ("mail_parser", &["destination", "notice"]),
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
-    ("md5", &["pop3"]),
+    ("md5", &["pop3", "sasl"]),
     ("argon2", &["provision"]),
     ("sha_crypt", &["provision"]),
     ("bcrypt", &["provision"]),

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use mailhaul::account::{Patience, Protocol, Security, Source};
+use mailhaul::account::{Auth, Patience, Protocol, Security, Source};
 use mailhaul::config::{Environment, load};
 use mailhaul::failure::Kind;
 use mailhaul::message::Parcel;
@@ -96,6 +96,32 @@ fn a_server_entry_pins_a_certificate() {
     }
 }
 
+#[test]
+fn a_definition_says_how_a_login_is_proved() {
+    let written = |protocol: &str, auth: &str| {
+        let server = "server = { host = \"h.example\" }";
+        defined("", &format!("protocol = \"{protocol}\"\n{server}\nauth = \"{auth}\""))
+    };
+    for (word, auth) in [
+        ("auto", Auth::Auto),
+        ("password", Auth::Password),
+        ("plain", Auth::Plain),
+        ("login", Auth::Login),
+        ("cram-md5", Auth::CramMd5),
+        ("scram", Auth::Scram),
+        ("apop", Auth::Apop),
+    ] {
+        assert_eq!(written("pop3", word).unwrap().auth, auth);
+    }
+    for (protocol, word) in [("imap", "apop"), ("pop3", "digest-md5"), ("imap", "PLAIN"), ("imap", "oauth2")]
+    {
+        let said = written(protocol, word).unwrap_err();
+        assert!(said.contains("a.toml:10:8: "), "{said}");
+        assert!(said.contains("auth: "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
 fn source(protocol: Protocol, port: u16, patience: Patience) -> Source {
     Source {
         protocol,
@@ -108,6 +134,7 @@ fn source(protocol: Protocol, port: u16, patience: Patience) -> Source {
         username: "alice".to_owned(),
         authorize_as: None,
         password: SecretPlace::Credential("unused".to_owned()),
+        auth: Auth::Auto,
         max_connections: None,
         min_interval: None,
         daily: None,

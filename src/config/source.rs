@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::account::{Protocol, Source};
+use crate::account::{Auth, Protocol, Source};
 use crate::secret::{Secret, SecretPlace};
 
 use super::Environment;
@@ -41,6 +41,7 @@ pub(super) fn read(
         good(&value, names::username(written)).map(|()| written)
     });
     let oauth2 = server.as_ref().and_then(|(_, manner)| manner.oauth2.as_ref());
+    let auth = auth(table, *protocol);
     let password = proof(table, against, *protocol, oauth2, server.is_some());
     let (endpoint, manner) = server?;
     let username = match username?.rsplit_once('@') {
@@ -58,6 +59,7 @@ pub(super) fn read(
         username: username.to_owned(),
         authorize_as: None,
         password: password?,
+        auth: auth?,
         max_connections: manner.max_connections,
         min_interval: manner.min_interval,
         daily: match (*protocol)? {
@@ -134,6 +136,32 @@ fn by_name(
     Some((endpoint.clone(), template.manner.clone()))
 }
 
+/// In the order of [`WAYS`].
+const AUTHS: [Auth; 8] = [
+    Auth::Auto,
+    Auth::Password,
+    Auth::Plain,
+    Auth::Login,
+    Auth::CramMd5,
+    Auth::Scram,
+    Auth::Apop,
+    // A token has its own ways.
+    Auth::Auto,
+];
+const WAYS: [&str; 8] = ["auto", "password", "plain", "login", "cram-md5", "scram", "apop", "oauth2"];
+
+/// How a password is proved.
+fn auth(table: &Table<'_>, protocol: Option<Protocol>) -> Option<Auth> {
+    let Some(value) = table.get("auth") else { return Some(Auth::Auto) };
+    let written = value.choice(&WAYS)?;
+    let auth = AUTHS.into_iter().zip(WAYS).find(|(_, way)| *way == written).map(|(auth, _)| auth)?;
+    if auth == Auth::Apop && protocol == Some(Protocol::Imap) {
+        value.complain("\"apop\" is a way of POP3", "write \"cram-md5\", \"scram\" or \"auto\"");
+        return None;
+    }
+    Some(auth)
+}
+
 /// How the login is proved: by a token if that is asked for, or if the server hands them out and no password
 /// is written.
 fn proof(
@@ -144,7 +172,8 @@ fn proof(
     known: bool,
 ) -> Option<SecretPlace> {
     let auth = match table.get("auth") {
-        Some(value) => value.choice(&["auto", "password", "oauth2"])?,
+        // What it cannot be is complained about elsewhere.
+        Some(value) => value.if_string().filter(|written| WAYS.contains(written))?,
         None => "auto",
     };
     let written = table.get("password").map(|value| password(&value.table()?, &For::Account(against)));

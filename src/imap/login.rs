@@ -1,4 +1,4 @@
-//! Proving who we are: by a password (PLAIN, LOGIN) or by an access token (XOAUTH2, OAUTHBEARER). It refuses to
+//! Proving who we are: by a password or by an access token (XOAUTH2, OAUTHBEARER). It refuses to
 //! quote a token that a server sends back.
 
 use base64::Engine;
@@ -9,17 +9,25 @@ use super::command::quoted;
 use super::refusal::refusal;
 use super::response::Response;
 use super::session::{Done, Session};
-use crate::account::Source;
+use super::ways::{self, Path};
+use crate::account::{Auth, Source};
 use crate::bearer;
 use crate::failure::{Failure, Kind};
 use crate::message::Parcel;
+use crate::net::{Quirk, Quirks};
+use crate::sasl::Mechanism;
 use crate::secret::Secret;
 
 /// A command line with a longer token than this is sent in two steps: some servers have no room for it.
 const LINE: usize = 4096;
 
 impl<T: From<Parcel> + Send + 'static> Session<T> {
-    pub(super) async fn login(&mut self, source: &Source, secret: &Secret) -> Result<(), Failure> {
+    pub(super) async fn login(
+        &mut self,
+        source: &Source,
+        secret: &Secret,
+        quirks: &Quirks,
+    ) -> Result<(), Failure> {
         if source.password.oauth2().is_some() {
             return self.show_token(source, secret).await;
         }
@@ -27,56 +35,65 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if password.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
             return Err(Failure::new(Kind::Secret, "the password has a line end in it", "mend the secret"));
         }
-        let user = source.username.as_bytes();
         let before = std::mem::take(&mut self.capabilities);
-        let done = if before.contains("AUTH=PLAIN") {
-            let whom = source.authorize_as.as_deref().unwrap_or_default().as_bytes();
-            let room = whom.len() + user.len() + password.len() + 2;
-            let mut plain = Zeroizing::new(Vec::with_capacity(room));
-            plain.extend_from_slice(whom);
-            plain.push(0);
-            plain.extend_from_slice(user);
-            plain.push(0);
-            plain.extend_from_slice(password);
-            let coded = Zeroizing::new(STANDARD.encode(plain.as_slice()));
-            if before.contains("SASL-IR") {
-                let command = Zeroizing::new(format!("AUTHENTICATE PLAIN {}", coded.as_str()));
-                let tag = self.send(command.as_bytes()).await?;
-                self.finish_login(&tag).await?
-            } else {
-                let tag = self.send(b"AUTHENTICATE PLAIN").await?;
-                match self.continuation(&tag).await? {
-                    None => {
-                        let line = Zeroizing::new(format!("{}\r\n", coded.as_str()));
-                        self.write(line.as_bytes()).await?;
-                        self.finish_login(&tag).await?
-                    }
-                    Some(done) => done,
+        let (host, port) = (source.host.as_str(), source.port);
+        let mut ways = ways::paths(source, secret, &before, quirks.has(host, port, Quirk::NoPlain));
+        if ways.is_empty() {
+            // Nothing is left without it.
+            ways = ways::paths(source, secret, &before, false);
+        }
+        let (mut closed, mut no_plain) = (None, false);
+        for path in ways {
+            let done = match path {
+                Path::Sasl(mechanism) => {
+                    self.authenticate(mechanism, source, secret, before.contains("SASL-IR")).await?
                 }
+                Path::Command => self.login_command(source.username.as_bytes(), password).await?,
+            };
+            if done.ok {
+                if no_plain {
+                    quirks.learn(host, port, Quirk::NoPlain);
+                }
+                if self.capabilities.is_empty() {
+                    self.ask_capabilities().await?;
+                }
+                return Ok(());
             }
-        } else if source.authorize_as.is_some() {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                format!("{}:{} offers no AUTH=PLAIN, so nobody can log in for another", self.host, self.port),
+            let refused = self.login_refused(source, secret, &done);
+            let scram = path == Path::Sasl(Mechanism::Scram) && source.auth != Auth::Scram;
+            // A server may offer SCRAM and have no secret for it.
+            let goes_on = ways::is_closed(&done) || (scram && refused.kind == Kind::Credentials);
+            if !goes_on {
+                return Err(refused);
+            }
+            no_plain |= path == Path::Sasl(Mechanism::Plain);
+            closed = Some(match scram && refused.kind == Kind::Credentials {
+                true => refused,
+                false => Failure { kind: Kind::Unsupported, mend: self.hint.clone(), ..refused },
+            });
+        }
+        Err(closed.unwrap_or_else(|| self.no_way(source)))
+    }
+
+    fn login_refused(&self, source: &Source, secret: &Secret, done: &Done) -> Failure {
+        let step = format!("{}:{} refuses the login of {}", self.host, self.port, source.username);
+        let coded = STANDARD.encode(secret.expose());
+        let text = bearer::without(&done.text, secret, &coded);
+        refusal(&step, &text, Kind::Credentials, &self.hint)
+    }
+
+    /// The server offers no way that may be gone.
+    fn no_way(&self, source: &Source) -> Failure {
+        let (words, mend) = match source.authorize_as {
+            Some(_) => (
+                "offers no AUTH=PLAIN, so nobody can log in for another",
                 "use security = \"tls\" or \"starttls\", or a login that names the member",
-            ));
-        } else if before.contains("LOGINDISABLED") {
-            return Err(Failure::new(
-                Kind::Unsupported,
-                format!("{}:{} allows no login by password on this connection", self.host, self.port),
-                "use security = \"tls\" or \"starttls\"",
-            ));
-        } else {
-            self.login_command(user, password).await?
+            ),
+            None => {
+                ("allows no login by password on this connection", "use security = \"tls\" or \"starttls\"")
+            }
         };
-        if !done.ok {
-            let step = format!("{}:{} refuses the login of {}", self.host, self.port, source.username);
-            return Err(refusal(&step, &done.text, Kind::Credentials, &self.hint));
-        }
-        if self.capabilities.is_empty() {
-            self.ask_capabilities().await?;
-        }
-        Ok(())
+        Failure::new(Kind::Unsupported, format!("{}:{} {words}", self.host, self.port), mend)
     }
 
     async fn login_command(&mut self, user: &[u8], password: &[u8]) -> Result<Done, Failure> {

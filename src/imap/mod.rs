@@ -36,6 +36,7 @@ mod session;
 mod shelf;
 mod spoken;
 mod transport;
+mod ways;
 
 pub use append::{Appended, Appends, Letter, Manner, written_flags};
 pub use belief::Look;

@@ -63,6 +63,8 @@ pub(super) struct Said {
     /// TRYCREATE: there is no such folder.
     pub(super) try_create: bool,
     pub(super) modseq: Option<u64>,
+    /// A command ended in BAD.
+    pub(super) bad: bool,
 }
 
 /// What a FETCH response says of one message.
@@ -86,7 +88,9 @@ impl Response {
     pub(super) fn read(parsed: &Parsed<'_>) -> Response {
         match parsed {
             Parsed::Done { tag, status, outcome } => {
-                Response::Done { tag: tag.0.clone(), ok: *status == ParsedStatus::Ok, said: said(outcome) }
+                let bad = *status == ParsedStatus::Bad;
+                let said = Said { bad, ..said(outcome) };
+                Response::Done { tag: tag.0.clone(), ok: *status == ParsedStatus::Ok, said }
             }
             Parsed::Data { status, outcome } => {
                 let status = match status {

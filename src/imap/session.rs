@@ -137,7 +137,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         if !authenticated {
             session.transport().stream().set_stall(source.patience.login);
-            session.login(source, secret).await?;
+            session.login(source, secret, connector.quirks()).await?;
         }
         session.transport().stream().set_stall(source.patience.work);
         session.introduce().await?;

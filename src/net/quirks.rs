@@ -20,6 +20,8 @@ pub enum Quirk {
     NoListOfOne,
     /// POP3: the sizes of LIST are not those of the messages (RFC 1939, 5).
     WrongSizes,
+    /// AUTH or AUTHENTICATE PLAIN is offered and refused, whatever the credentials are.
+    NoPlain,
     /// POP3: UIDL with a message number answers for that message.
     UidlOfOne,
     /// POP3: LIST with a message number answers for that message.
@@ -41,6 +43,7 @@ impl Quirk {
             Quirk::WrongSizes => {
                 "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
             }
+            Quirk::NoPlain => "it offers PLAIN and refuses it; logins go another way from now on",
             Quirk::UidlOfOne | Quirk::ListOfOne => return None,
         })
     }

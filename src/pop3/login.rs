@@ -17,11 +17,13 @@ use zeroize::Zeroizing;
 use super::capability::Capabilities;
 use super::machine::{Expect, Reply, Status};
 use super::refusal::{self, Scrub, Step};
+use super::ways::{self, Path};
 use super::wire::{Wire, is_ok};
-use crate::account::{Security, Source};
+use crate::account::{Auth, Security, Source};
 use crate::bearer;
 use crate::failure::{Failure, Kind};
-use crate::net::{Connector, Quirk, no_word};
+use crate::net::{Connector, Quirk, Quirks, no_word};
+use crate::sasl::Mechanism;
 use crate::secret::Secret;
 
 /// A list of capabilities may have so many octets.
@@ -102,10 +104,19 @@ async fn attempt(
     }
     wire.set_stall(source.patience.login);
     let scrub = Scrub::default();
-    let mut login =
-        Login { wire: &mut wire, source, capabilities: &capabilities, scrub, digest, digest_refused: false };
+    let mut login = Login {
+        wire: &mut wire,
+        source,
+        capabilities: &capabilities,
+        scrub,
+        quirks: connector.quirks(),
+        digest,
+        digest_refused: false,
+    };
     if let Err(failure) = login.run(&greeting, secret).await {
-        let again = login.digest_refused && matches!(failure.kind, Kind::Credentials | Kind::Refused);
+        let again = login.digest_refused
+            && source.auth != Auth::Apop
+            && matches!(failure.kind, Kind::Credentials | Kind::Refused);
         return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
     }
     wire.set_stall(source.patience.work);
@@ -156,17 +167,18 @@ async fn start_tls(wire: &mut Wire, capabilities: &Capabilities) -> Result<(), F
 }
 
 /// How one way of logging in ended, unless in a failure.
-enum Way {
+pub(super) enum Way {
     Done,
     /// The server does not go this way; what it said.
     Closed(Reply),
 }
 
-struct Login<'a> {
-    wire: &'a mut Wire,
-    source: &'a Source,
+pub(super) struct Login<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) source: &'a Source,
     capabilities: &'a Capabilities,
-    scrub: Scrub,
+    pub(super) scrub: Scrub,
+    quirks: &'a Quirks,
     /// APOP may be tried.
     digest: bool,
     /// APOP was tried and refused.
@@ -176,51 +188,52 @@ struct Login<'a> {
 impl Login<'_> {
     async fn run(&mut self, greeting: &Reply, secret: &Secret) -> Result<(), Failure> {
         self.scrub.add(secret.expose());
-        if self.source.password.oauth2().is_some() {
+        let source = self.source;
+        if source.password.oauth2().is_some() {
             return self.token(secret).await;
         }
-        if self.capabilities.sasl.iter().any(|mechanism| mechanism == "PLAIN")
-            && let Way::Done = self.plain(secret).await?
-        {
-            return Ok(());
+        let (host, port) = (source.host.as_str(), source.port);
+        let digest = self.digest && timestamp(&greeting.text).is_some() && !source.username.contains(' ');
+        let no_plain = self.quirks.has(host, port, Quirk::NoPlain);
+        let ways = ways::paths(source, secret, &self.capabilities.sasl, digest, no_plain);
+        let (mut closed, mut plain_closed) = (None, false);
+        for path in ways {
+            let way = match path {
+                Path::Sasl(mechanism) => self.sasl(mechanism, secret).await,
+                Path::Apop => match timestamp(&greeting.text) {
+                    Some(timestamp) => self.apop(timestamp, secret).await,
+                    None => return Err(self.no_digest()),
+                },
+                Path::User => self.user(secret).await,
+            };
+            match way {
+                Ok(Way::Done) => {
+                    if plain_closed {
+                        self.quirks.learn(host, port, Quirk::NoPlain);
+                    }
+                    return Ok(());
+                }
+                Ok(Way::Closed(reply)) => {
+                    plain_closed |= path == Path::Sasl(Mechanism::Plain);
+                    closed = Some(self.no_way(&reply));
+                }
+                // A server may offer it and have no secret for it.
+                Err(failure)
+                    if path == Path::Sasl(Mechanism::Scram)
+                        && source.auth != Auth::Scram
+                        && matches!(failure.kind, Kind::Credentials | Kind::Refused) =>
+                {
+                    closed = Some(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
         }
-        // Under TLS the digest protects nothing, and the server needs the password in the clear for it.
-        if self.digest
-            && self.source.security == Security::None
-            && let Some(timestamp) = timestamp(&greeting.text)
-            && !self.source.username.contains(' ')
-            && let Way::Done = self.apop(timestamp, secret).await?
-        {
-            return Ok(());
-        }
-        match self.user(secret).await? {
-            Way::Done => Ok(()),
-            Way::Closed(reply) => Err(self.no_way(&reply)),
-        }
+        Err(closed.unwrap_or_else(|| self.no_digest()))
     }
 
-    /// SASL PLAIN (RFC 4616) in two steps: an initial response would save a round trip, but not every
-    /// server that lists SASL takes one (RFC 5034 came later).
-    async fn plain(&mut self, secret: &Secret) -> Result<Way, Failure> {
-        let name = self.source.username.as_bytes();
-        if name.contains(&0) || secret.expose().contains(&0) {
-            return Err(Failure::new(Kind::Secret, "the username or password holds NUL", "write it anew"));
-        }
-        let reply = self.wire.command("AUTH PLAIN", Expect::Line).await?;
-        match reply.status {
-            Status::More => {}
-            Status::Err => return self.refused(reply),
-            Status::Ok => return Err(self.wire.protocol("it did not ask for the credentials")),
-        }
-        let mut clear = Zeroizing::new(Vec::with_capacity(name.len() + secret.expose().len() + 2));
-        clear.push(0);
-        clear.extend_from_slice(name);
-        clear.push(0);
-        clear.extend_from_slice(secret.expose());
-        let coded = Zeroizing::new(BASE64.encode(&*clear));
-        self.scrub.add(coded.as_bytes());
-        let reply = self.wire.command_with("", coded.as_bytes()).await?;
-        self.outcome(reply)
+    fn no_digest(&self) -> Failure {
+        let words = format!("{} greets without a timestamp, so there is no APOP", self.source.host);
+        Failure::new(Kind::Unsupported, words, "write auth = \"auto\"")
     }
 
     /// An access token in two steps: Microsoft takes it in no other way.
@@ -287,7 +300,7 @@ impl Login<'_> {
         self.outcome(reply)
     }
 
-    fn outcome(&mut self, reply: Reply) -> Result<Way, Failure> {
+    pub(super) fn outcome(&mut self, reply: Reply) -> Result<Way, Failure> {
         match reply.status {
             Status::Ok => Ok(Way::Done),
             Status::Err => self.refused(reply),
@@ -295,7 +308,7 @@ impl Login<'_> {
         }
     }
 
-    fn refused(&self, reply: Reply) -> Result<Way, Failure> {
+    pub(super) fn refused(&self, reply: Reply) -> Result<Way, Failure> {
         if refusal::of_mechanism(&reply) { Ok(Way::Closed(reply)) } else { Err(self.failure(&reply)) }
     }
 

@@ -15,6 +15,7 @@ mod refusal;
 mod retrieve;
 mod session;
 mod unstuff;
+mod ways;
 mod wire;
 
 pub use belief::{Seen, Wanted};
