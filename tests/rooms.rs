@@ -60,7 +60,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
 ];
 
 /// On one floor: who may use whom.
-const NEIGHBOURS: [(&str, &str); 27] = [
+const NEIGHBOURS: [(&str, &str); 29] = [
     ("control", "engine"),
     // A wish to change definitions travels from one to the other.
     ("control", "definitions"),
