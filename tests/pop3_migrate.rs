@@ -172,7 +172,8 @@ fn a_server_that_gives_its_mail_in_rounds_gives_all_of_it() {
     let migration = daemon.migrate("old");
     assert_eq!((&migration["messages_total"], &migration["messages_imported"]), (&25.into(), &25.into()));
     assert_eq!(Tree::read(&daemon.maildir("alice")).count(), 25);
-    assert!(server.said().iter().filter(|line| *line == "QUIT").count() >= 4, "{:?}", server.said());
+    // STAT counts the others, too, so that a second round asks for some of them.
+    assert!(server.said().iter().filter(|line| *line == "QUIT").count() >= 3, "{:?}", server.said());
     daemon.stop();
 }
 
