@@ -1,5 +1,5 @@
 //! Messages over which POP3 sessions broke. A server answers in order, so the one that was not answered is
-//! the one; it is asked for after all others from then on, and given up when it broke three sessions, or one of them alone. It
+//! the one; it is asked for after all others from then on, and given up when it breaks a session as its first one. It
 //! refuses to remember more than a record has room for.
 
 use std::collections::BTreeMap;
@@ -16,12 +16,23 @@ fn key(id: u128) -> String {
     format!("{id:032x}")
 }
 
-/// A session broke while this one was awaited; `alone`: and nothing else, which counts twice.
+/// A session broke while this one was awaited; `alone`: and nothing else, which counts twice. It may have been its turn when the
+/// server ends its sessions anyway: the last strike is for [`broke_first`].
 pub(super) fn broke(odd: &mut Odd, id: u128, alone: bool) {
     if odd.len() < MOST || odd.contains_key(&key(id)) {
         let strikes = odd.entry(key(id)).or_default();
-        *strikes = strikes.saturating_add(1 + u8::from(alone));
+        *strikes = strikes.saturating_add(1 + u8::from(alone)).min(STRIKES - 1).max(*strikes);
     }
+}
+
+/// A session broke over the first message that was asked for; `only`: there is no other. Returns whether that counts.
+pub(super) fn broke_first(odd: &mut Odd, id: u128, only: bool) -> bool {
+    let strikes = odd.get(&key(id)).copied().unwrap_or(0);
+    let counts = only || strikes + 1 >= STRIKES;
+    if counts && (odd.len() < MOST || odd.contains_key(&key(id))) {
+        odd.insert(key(id), strikes.saturating_add(1));
+    }
+    counts
 }
 
 /// It is asked for after all others from now on.
@@ -35,7 +46,8 @@ pub(super) fn put_last(odd: &mut Odd, id: u128) {
 /// all the same, that counts.
 pub(super) fn put_off(odd: &mut Odd, id: u128) {
     if is_last(odd, id) {
-        broke(odd, id, false);
+        let strikes = odd.entry(key(id)).or_default();
+        *strikes = strikes.saturating_add(1);
     } else {
         put_last(odd, id);
     }
@@ -69,6 +81,8 @@ mod tests {
             broke(&mut odd, 7, false);
             assert!(is_last(&odd, 7) && !is_last(&odd, 8));
         }
+        assert_eq!(given_up(&odd, 7), None, "others came before it each time");
+        assert!(broke_first(&mut odd, 7, false));
         assert!(given_up(&odd, 7).is_some_and(|words| words.contains("each session")));
         forget(&mut odd, 7);
         assert!(!is_last(&odd, 7));
@@ -83,8 +97,8 @@ mod tests {
         }
         assert_eq!(odd.len(), MOST);
         let mut odd = Odd::new();
-        broke(&mut odd, 7, false);
+        assert!(!broke_first(&mut odd, 7, false), "nothing is known of it");
         broke(&mut odd, 7, true);
-        assert!(given_up(&odd, 7).is_some(), "alone it counts twice");
+        assert!(broke_first(&mut odd, 7, false) && given_up(&odd, 7).is_some(), "alone it counts twice");
     }
 }

@@ -131,10 +131,11 @@ impl Carrier<'_> {
             let slot = slot_of(message);
             if self.this.given > 0 {
                 odd::broke(odd, slot, ended.alone);
-            } else if wanted == 1 && !std::mem::replace(&mut self.this.struck, true) {
-                odd::broke(odd, slot, false);
             } else {
-                odd::put_last(odd, slot);
+                let only = wanted == 1 && !std::mem::replace(&mut self.this.struck, true);
+                if !odd::broke_first(odd, slot, only) {
+                    odd::put_last(odd, slot);
+                }
             }
             self.this.learned = true;
         } else if ended.failure.asks_for_less() {

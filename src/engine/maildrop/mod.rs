@@ -37,7 +37,7 @@ const SESSIONS: u32 = 12;
 /// Sessions in a row that give no message: it is the server, and not a message.
 const BARREN: u32 = 3;
 /// A run that imports nothing begins no further session after so long.
-const FRUITLESS: Duration = Duration::from_secs(100);
+const FRUITLESS: Duration = Duration::from_secs(150);
 /// Before the second session; each further one waits so much longer.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A server that wants more time than this between two logins has one session a run (RFC 2449, 6.5).
