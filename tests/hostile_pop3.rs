@@ -936,3 +936,22 @@ fn a_server_that_hangs_up_over_capa() {
     let log = bench.daemon.log();
     assert_eq!(log.matches("hangs up over CAPA").count(), 1, "{log}");
 }
+
+/// The session breaks, and the next one is not let in: what the first one brought counts all the same.
+#[test]
+fn a_session_that_cannot_be_had_takes_no_number_back() {
+    let bench = Bench::new(ALL, mails(6), |command, reply| {
+        if command.is("RETR 4") && command.connection == 0 {
+            reply.cut(30);
+        }
+        if command.name == "PASS" && command.connection == 1 {
+            reply.only("-ERR [IN-USE] another session has it");
+        }
+    });
+    let first = bench.poll();
+    assert!(first.is_ok() && first.ended_early(), "{first:#?}");
+    assert_eq!((first.number("imported"), first.here.len()), (3, 3), "{first:#?}");
+    assert_eq!(first.shown["account"]["consecutive_failures"], 0, "{first:#?}");
+    let second = bench.poll().has(6, 0);
+    assert_eq!((second.number("imported"), second.number("already_there")), (3, 3), "{second:#?}");
+}

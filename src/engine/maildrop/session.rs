@@ -24,7 +24,7 @@ use crate::engine::recall::{forget, list_skipped, remember};
 use crate::engine::unsettled::unsettled;
 use crate::engine::{Means, blocking};
 use crate::failure::{Failure, Kind};
-use crate::journal::{Changes, SourceRecord};
+use crate::journal::{Changes, SourceRecord, Uidls};
 use crate::message::MessageRef;
 use crate::migration::Ledger;
 use crate::pop3::Session;
@@ -53,7 +53,6 @@ pub(super) async fn run(
     let unsure = first.as_ref().is_none_or(|record| record.open);
     let mut stored = first.clone();
     outcome.record = first.unwrap_or_default();
-    outcome.ledger = Ledger::default();
 
     let mut session = at.means.pop3(at.account).await?;
     if this.one_by_one {
@@ -62,6 +61,7 @@ pub(super) async fn run(
     session.recall(std::mem::take(&mut this.seen));
     outcome.login_delay = session.capabilities().login_delay;
     let mut known = Known::read(journal, name)?;
+    let uidls = outcome.record.uidls;
     let found = identified(&mut session, at.account.era, outcome, &mut known, this).await;
     let (maildrop, ids) = match found {
         Ok(found) => found,
@@ -70,6 +70,14 @@ pub(super) async fn run(
             return Err(failure);
         }
     };
+    if outcome.record.uidls == Uidls::Numbers && uidls != Uidls::Numbers {
+        tracing::info!(
+            ACCOUNT = name,
+            "{name}: the UIDLs of its server are message numbers or sizes, which name nothing; headers do instead"
+        );
+    }
+    // Only now: until here the numbers of the session before are what is known.
+    outcome.ledger = Ledger::default();
     let mut sorted = sort(at.work, maildrop, ids, &known, outcome, this);
     match moving.as_deref_mut() {
         Some(moving) => count_moving(at, &sorted, &known, outcome, moving)?,

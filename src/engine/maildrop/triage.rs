@@ -10,7 +10,7 @@ use crate::engine::listed::{Message, Verdict, judge, key_of, shown};
 use crate::engine::odd;
 use crate::engine::poll::Outcome;
 use crate::failure::{Failure, Kind};
-use crate::journal::{Changes, IdMark, Journal, SkippedRecord, SourceRecord, Uidls};
+use crate::journal::{Changes, IdMark, Journal, SkippedRecord, SourceRecord};
 use crate::message::{FolderPath, MessageRef};
 use crate::pop3::{Listed, Maildrop, Session, Wanted};
 
@@ -159,11 +159,6 @@ pub(super) async fn identified(
             return Err(failure);
         }
     };
-    if outcome.record.uidls != found.uidls && found.uidls == Uidls::Numbers {
-        tracing::info!(
-            "the UIDLs of this server are message numbers or sizes, which name nothing: messages are known by their headers"
-        );
-    }
     outcome.record.uidls = found.uidls;
     for (before, now) in found.renamed {
         let Known { ids, marks, .. } = &mut *known;
