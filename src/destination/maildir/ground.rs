@@ -113,6 +113,8 @@ struct Ground {
     current: Option<(u64, Staged)>,
     complete: BTreeMap<u64, Staged>,
     ready: Vec<Ready>,
+    /// The memory of the message before. Many may wait for their place: each would keep its own.
+    spare: Vec<u8>,
 }
 
 impl Ground {
@@ -136,6 +138,7 @@ impl Ground {
             current: None,
             complete: BTreeMap::new(),
             ready: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -205,7 +208,7 @@ impl Ground {
                 let staged = Staged {
                     name,
                     file: None,
-                    buffer: Vec::new(),
+                    buffer: std::mem::take(&mut self.spare),
                     written: 0,
                     lines: Lines::default(),
                     wire: None,
@@ -230,6 +233,7 @@ impl Ground {
                 let Some((piece, mut staged)) = self.current.take() else { return Ok(()) };
                 staged.lines.finish(&mut staged.buffer);
                 write(&self.mailbox, &mut staged)?;
+                self.spare = std::mem::take(&mut staged.buffer);
                 self.complete.insert(piece, staged);
             }
             Parcel::Abandon => self.abandon(),
