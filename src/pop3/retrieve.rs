@@ -1,6 +1,7 @@
 //! Whole messages, many on their way at once, each believed only by the rule of [`super::belief`]. What is doubtful is fetched
-//! again: together with the other doubtful ones first, then alone. It refuses to hold messages: each piece goes on as it comes, a
-//! slow receiver slows the server down, and the receiver hears of the end of a message only when it is believed.
+//! again: together with the other doubtful ones first, then alone. It refuses to hold more than a short message: the pieces of a
+//! longer one go on as they come, a slow receiver slows the server down, and the receiver hears of the end of a message only when
+//! it is believed.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ use crate::net::Quirk;
 
 /// RETR commands that may wait for their answers, if the server allows it (RFC 2449, 6.6).
 const WINDOW: usize = 32;
+/// A message of at most so many bytes goes on in one piece once it is believed: the receiver wakes up once.
+const SHORT: usize = 64 << 10;
 /// A doubtful message is asked for alone so often.
 const ALONE: usize = 2;
 
@@ -83,11 +86,13 @@ struct Round<'r, T: From<Parcel>> {
     words: BTreeMap<u32, String>,
     over: Option<u32>,
     alone: bool,
+    /// The bytes of a message that the receiver has not heard of yet.
+    held: Option<Vec<u8>>,
 }
 
 impl Session {
     /// Fetches messages by RETR and passes them to `sink` as parcels: `Begin` with the number, the octets, and `End` if it is
-    /// believed to be the message, `Abandon` if not; after `Abandon` it may begin anew. A message with more than `limit` octets is
+    /// believed to be the message, `Abandon` if not; after `Abandon` it may begin anew. Of a short one that is not believed nothing is passed on. A message with more than `limit` octets is
     /// abandoned and read to its end, so that those behind it come; with more than twice the limit the session ends. Dropping the
     /// future ends the session in the middle, without `Abandon`.
     pub async fn retrieve<T: From<Parcel> + Send + 'static>(
@@ -104,6 +109,7 @@ impl Session {
             words: BTreeMap::new(),
             over: None,
             alone: false,
+            held: None,
         };
         self.seen.wrong_sizes = self.has(Quirk::WrongSizes);
         let ended = self.rounds(wanted, &mut round).await;
@@ -227,7 +233,7 @@ impl Session {
         if self.naming().judge(wanted, &reply) == Named::Own && !reply.text.is_empty() {
             return Err(self.wire.protocol("it does not answer RETR"));
         }
-        round.send(self, Parcel::Begin(wanted.number.into())).await?;
+        round.held = Some(Vec::new());
         let came = self.body(wanted, round).await;
         if let Ok(Some(look)) = &came {
             self.seen.came(wanted, look);
@@ -250,8 +256,12 @@ impl Session {
             Err(failure) => Err(failure),
         };
         match &came {
-            Ok(Came::Own { .. }) => round.send(self, Parcel::End).await?,
-            // If nobody receives any more, nobody has to be told.
+            Ok(Came::Own { .. }) => {
+                round.release(self, wanted.number).await?;
+                round.send(self, Parcel::End).await?;
+            }
+            // Nobody has heard of it; or, if nobody receives any more, nobody has to be told.
+            _ if round.held.take().is_some() => {}
             _ => drop(round.sink.send(Parcel::Abandon.into()).await),
         }
         came
@@ -302,7 +312,7 @@ impl Session {
             }
             if look.octets <= round.limit && !look.misplaced {
                 digest.update(&data);
-                round.send(self, Parcel::Data(data)).await?;
+                round.data(self, wanted.number, data).await?;
             }
         }
         if look.octets > round.limit {
@@ -343,6 +353,29 @@ impl<T: From<Parcel>> Round<'_, T> {
             return Ok(());
         }
         Err(session.wire.give_up(Failure::new(Kind::Destination, "delivery stopped", "")))
+    }
+
+    /// The next bytes of a message.
+    async fn data(&mut self, session: &mut Session, number: u32, data: Vec<u8>) -> Result<(), Failure> {
+        match &mut self.held {
+            Some(held) if held.is_empty() => *held = data,
+            Some(held) if held.len() + data.len() <= SHORT => held.extend_from_slice(&data),
+            _ => {
+                self.release(session, number).await?;
+                self.send(session, Parcel::Data(data)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what was held.
+    async fn release(&mut self, session: &mut Session, number: u32) -> Result<(), Failure> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        self.send(session, Parcel::Begin(number.into())).await?;
+        match held.is_empty() {
+            true => Ok(()),
+            false => self.send(session, Parcel::Data(held)).await,
+        }
     }
 
     fn octets_over(&self, number: u32) -> u64 {
