@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::audit::Audit;
 use crate::config::{Complaint, Environment, Loaded, Provider, own_definitions};
 use crate::definitions::settle;
-use crate::engine::{Means, Slots, Tokens, Ways};
+use crate::engine::{Means, Slots, Tokens};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::net::{Connector, Quirks};
@@ -165,8 +165,6 @@ struct Kept {
     tokens: Arc<Tokens>,
     quirks: Arc<Quirks>,
     audit: Audit,
-    /// What destinations announce and cannot do.
-    ways: Ways,
     /// Where definitions that come in are kept.
     definitions: PathBuf,
 }
@@ -177,10 +175,9 @@ impl Kept {
         let (journal, rebuilt) = open_journal(settings)?;
         let state = &settings.daemon.state_directory;
         let vault = Vault::open(state, environment.credentials_directory.as_deref())?;
-        let (tokens, quirks, audit, ways) =
-            (Arc::default(), Arc::default(), Audit::new(state), Ways::default());
+        let (tokens, quirks, audit) = (Arc::default(), Arc::default(), Audit::new(state));
         let definitions = own_definitions(settings);
-        Ok((Kept { environment, journal, vault, tokens, quirks, audit, ways, definitions }, rebuilt))
+        Ok((Kept { environment, journal, vault, tokens, quirks, audit, definitions }, rebuilt))
     }
 
     /// Ends a change of definitions that was broken off; what cannot be ended now is told, and tried again.
@@ -196,9 +193,9 @@ impl Kept {
         providers: Arc<BTreeMap<String, Provider>>,
     ) -> Result<Means, Failure> {
         let connector = Connector::new(settings.daemon.allow_private_hosts)?.with_quirks(&self.quirks);
-        let Kept { environment, journal, vault, tokens, audit, ways, .. } = self.clone();
+        let Kept { environment, journal, vault, tokens, audit, .. } = self.clone();
         let slots = Slots::of(&settings);
-        Ok(Means { settings, providers, environment, connector, journal, vault, tokens, audit, slots, ways })
+        Ok(Means { settings, providers, environment, connector, journal, vault, tokens, audit, slots })
     }
 }
 

@@ -61,7 +61,6 @@ use crate::destination::maildir::{self, Mailbox, Origin, clear_tmp, path_for};
 use crate::destination::place::Naming;
 use crate::destination::screen::{Junk, screen};
 use crate::destination::server::Server;
-pub use crate::destination::server::Ways;
 use crate::failure::{Failure, Kind};
 use crate::journal::Journal;
 use crate::message::Room;
@@ -102,8 +101,6 @@ pub struct Means {
     pub audit: Audit,
     /// Connections to LMTP servers.
     pub slots: Slots,
-    /// What destinations announce and cannot do.
-    pub ways: Ways,
 }
 
 /// How many connections may be open to the LMTP server of each destination, over all accounts.
@@ -192,7 +189,7 @@ impl Means {
                     crate::config::read_secret(&place, &environment)
                 });
                 let secret = secret.await.map_err(ours)?;
-                let server = Server::new(self.connector.anywhere(), *login, secret, self.ways.clone());
+                let server = Server::new(self.connector.anywhere(), *login, secret);
                 Ok(Home::Server(Arc::new(server), spool))
             }
             Place::Delivery(to) => {

@@ -22,6 +22,10 @@ pub enum Quirk {
     WrongSizes,
     /// AUTH or AUTHENTICATE PLAIN is offered and refused, whatever the credentials are.
     NoPlain,
+    /// IMAP: MULTIAPPEND (RFC 3502) is announced and fails.
+    NoMultiAppend,
+    /// IMAP: LITERAL+ (RFC 7888) is announced and fails.
+    NoLiteralPlus,
     /// POP3: UIDL with a message number answers for that message.
     UidlOfOne,
     /// POP3: LIST with a message number answers for that message.
@@ -44,6 +48,10 @@ impl Quirk {
                 "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
             }
             Quirk::NoPlain => "it offers PLAIN and refuses it; logins go another way from now on",
+            Quirk::NoMultiAppend => "it announces MULTIAPPEND and fails at it; each message goes alone",
+            Quirk::NoLiteralPlus => {
+                "it announces LITERAL+ and fails at it; each message waits for its answer"
+            }
             Quirk::UidlOfOne | Quirk::ListOfOne => return None,
         })
     }

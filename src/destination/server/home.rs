@@ -14,14 +14,13 @@ use super::intent::Intent;
 use super::moved::{Gap, take_back};
 use super::prints::{forgiving, prints};
 use super::reflag::{Reflags, change};
-use super::ways::Ways;
 use crate::account::Source;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Care, Holding, Layout, Manner, Session, SourceFolder};
 use crate::message::{FolderPath, Parcel, Room, UidSet};
-use crate::net::Connector;
+use crate::net::{Connector, Quirk};
 use crate::secret::Secret;
 
 /// One member's mailbox.
@@ -36,7 +35,6 @@ pub struct Server {
     /// How many messages it stored since then.
     stored: AtomicU64,
     resigned: AtomicBool,
-    ways: Ways,
 }
 
 /// What is to be undone in one folder.
@@ -71,7 +69,7 @@ pub struct Arrivals {
 
 impl Server {
     /// The mailbox behind `login`.
-    pub fn new(connector: Connector, login: Source, secret: Secret, ways: Ways) -> Server {
+    pub fn new(connector: Connector, login: Source, secret: Secret) -> Server {
         Server {
             connector,
             login,
@@ -80,7 +78,6 @@ impl Server {
             sends: Sends::default(),
             stored: AtomicU64::new(0),
             resigned: AtomicBool::new(false),
-            ways,
         }
     }
 
@@ -103,21 +100,15 @@ impl Server {
         self.stored.fetch_add(messages, Relaxed);
     }
 
-    /// How messages go there; see [`Ways`].
+    /// How messages go there: in the next simpler way where the server fails at what it announces.
     pub(super) fn manner(&self) -> Manner {
-        self.ways.manner(&self.place())
+        let fails = |quirk| self.connector.quirks().has(&self.login.host, self.login.port, quirk);
+        let (groups, ahead) = (!fails(Quirk::NoMultiAppend), !fails(Quirk::NoLiteralPlus));
+        Manner { groups, ahead, ..Manner::FAST }
     }
 
-    pub(super) fn no_groups(&self) {
-        self.ways.no_groups(&self.place());
-    }
-
-    pub(super) fn no_ahead(&self) {
-        self.ways.no_ahead(&self.place());
-    }
-
-    fn place(&self) -> String {
-        format!("{}:{}", self.login.host, self.login.port)
+    pub(super) fn learn(&self, quirk: Quirk) {
+        self.connector.quirks().learn(&self.login.host, self.login.port, quirk);
     }
 
     /// A connection that is logged in as the member.

@@ -19,7 +19,6 @@ mod sending;
 mod strays;
 mod strikes;
 mod suspects;
-mod ways;
 
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server, at_home};
@@ -27,4 +26,3 @@ pub use intent::forget;
 pub use prints::{all_prints, printer};
 pub use reflag::Reflags;
 pub use strays::{Recorded, Strays};
-pub use ways::Ways;

@@ -14,6 +14,7 @@ use crate::destination::landing::Receipt;
 use crate::failure::{Failure, Kind};
 use crate::imap::Manner;
 use crate::message::MessageRef;
+use crate::net::Quirk;
 
 /// Connections in a row that bring nothing.
 const TRIES: u32 = 5;
@@ -233,10 +234,10 @@ impl Carrier {
         if stored > 0 {
             self.broken_groups = 0;
         } else if clean && (refused > 0 || self.broken_groups > 1) {
-            self.server.no_groups();
+            self.server.learn(Quirk::NoMultiAppend);
         }
         if ahead && sending.landed > 1 && sending.ahead == 0 && self.server.manner().ahead {
-            self.server.no_ahead();
+            self.server.learn(Quirk::NoLiteralPlus);
         }
     }
 
