@@ -14,13 +14,14 @@ mod targets;
 const LARGEST: u64 = 1 << 20;
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 15] = [
     ("archive", targets::archive::run),
     ("compressed", targets::compressed::run),
     ("control", targets::control::run),
     ("csv", targets::csv::run),
     ("dates", targets::dates::run),
     ("folders", targets::folders::run),
+    ("http", targets::http::run),
     ("imap", targets::imap::run),
     ("lines", targets::lines::run),
     ("lmtp", targets::lmtp::run),

@@ -104,7 +104,7 @@ const NEIGHBOURS: [(&str, &str); 29] = [
 ];
 
 /// The only places that may name a crate: rooms, or single files.
-const DOORS: [(&str, &[&str]); 33] = [
+const DOORS: [(&str, &[&str]); 37] = [
     ("sled", &["journal"]),
     ("async_imap", &["imap"]),
     ("crc32fast", &["imap"]),
@@ -137,6 +137,10 @@ const DOORS: [(&str, &[&str]); 33] = [
     ("quick_xml", &["discover"]),
     // Descriptors that are sent and received; extended attributes, which nix has not.
     ("rustix", &["control", "ctl", "provision"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
+    ("http_body_util", &["http"]),
+    ("bytes", &["http"]),
     ("listenfd", &["systemd"]),
     ("sd_notify", &["systemd"]),
     ("signal_hook", &["daemon"]),

@@ -1,25 +1,23 @@
 //! What providers publish for mail programs: Thunderbird's `config-v1.1.xml`, over https alone. The address itself
 //! is not sent. It refuses redirects, plain text, and a document above 64 KiB.
 
-use std::io;
 use std::time::Duration;
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::{PLACES, Place, is_host};
 use crate::account::{Protocol, Security};
 use crate::failure::{Failure, Kind};
-use crate::http;
+use crate::http::{self, Request};
 use crate::net::{Connector, io_failure};
 
 /// Of https.
 const PORT: u16 = 443;
 /// For one document.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Octets of an answer.
+/// Bytes of an answer.
 const LONGEST: usize = 64 << 10;
 /// Nesting of elements.
 const DEPTH: usize = 16;
@@ -54,16 +52,11 @@ fn unusable(words: impl Into<String>) -> Failure {
 
 async fn get(connector: &Connector, host: &str, path: &str) -> Result<String, Failure> {
     let stream = connector.connect(host, PORT).await?;
-    let mut stream = connector.secure(stream, host, None).await?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: mailhaul/{}\r\nAccept: text/xml\r\n\
-         Connection: close\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    let broken = |error: io::Error| io_failure(host, PORT, &error);
-    stream.write_all(request.as_bytes()).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)?;
-    let answer = http::answer(stream, LONGEST).await.map_err(broken)?;
+    let stream = connector.secure(stream, host, None).await?;
+    let request = Request::get(host, path).and_then(|request| request.with("accept", b"text/xml"));
+    let request = request.ok_or_else(|| unusable("the name of the host cannot be asked"))?;
+    let answer = http::exchange(stream, request, LONGEST).await;
+    let answer = answer.map_err(|error| io_failure(host, PORT, &error))?;
     let answer = answer.ok_or_else(|| unusable("the answer is none, or too long"))?;
     match answer.status {
         200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),

@@ -2,25 +2,24 @@
 //! (RFC 8252, RFC 7636). It refuses answers without the state that it gave out, and listens on loopback only.
 
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::{Client, Tokens, http};
 use crate::failure::{Failure, Kind};
+use crate::http::serve_one;
 use crate::secret::Secret;
 
 /// The owner has so long.
 pub const PATIENCE: Duration = Duration::from_secs(900);
 /// Whoever connects has so long to ask.
 const ASKING: Duration = Duration::from_secs(10);
-/// A request's head.
-const LONGEST: usize = 16 << 10;
 
 /// A consent that is waited for.
 #[derive(Debug)]
@@ -122,36 +121,28 @@ fn random() -> Result<String, Failure> {
     Ok(URL_SAFE_NO_PAD.encode(octets))
 }
 
-/// Reads one request and answers it; `None`: it is not the one that is waited for.
-async fn take(mut stream: TcpStream, state: &str) -> Option<Brought> {
-    let mut head = Vec::with_capacity(LONGEST);
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        if head.len() >= LONGEST || stream.read_buf(&mut head).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let text = String::from_utf8_lossy(&head);
-    let brought = read(text.lines().next().unwrap_or_default(), state);
-    let (status, words) = match &brought {
-        Some(Brought::Code(_)) => ("200 OK", "Thank you. You may close this window."),
-        Some(Brought::Refused(_)) => ("200 OK", "Consent was not given. You may close this window."),
-        None => ("404 Not Found", "There is nothing here."),
-    };
-    let answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n{words}",
-        words.len()
-    );
-    let _ = stream.write_all(answer.as_bytes()).await;
-    let _ = stream.shutdown().await;
-    brought
+/// Serves one request; `None`: it is not the one that is waited for.
+async fn take(stream: TcpStream, state: &str) -> Option<Brought> {
+    let taken = Mutex::new(None);
+    serve_one(stream, |target| {
+        let brought = target.and_then(|target| read(target, state));
+        let answer = match &brought {
+            Some(Brought::Code(_)) => (true, "Thank you. You may close this window."),
+            Some(Brought::Refused(_)) => (true, "Consent was not given. You may close this window."),
+            None => (false, "There is nothing here."),
+        };
+        *taken.lock().unwrap_or_else(PoisonError::into_inner) = brought;
+        answer
+    })
+    .await;
+    taken.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `GET /?code=...&state=... HTTP/1.1`
-fn read(line: &str, state: &str) -> Option<Brought> {
-    let target = line.strip_prefix("GET /?")?.split(' ').next()?;
+/// `/?code=...&state=...`
+fn read(target: &str, state: &str) -> Option<Brought> {
+    let query = target.strip_prefix("/?")?;
     let field = |name: &str| {
-        let found = target.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
+        let found = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
         found.and_then(|(_, value)| http::decode(value))
     };
     if field("state")? != state.as_bytes() {
@@ -170,23 +161,15 @@ mod tests {
 
     #[test]
     fn only_our_own_answer_counts() {
-        match read("GET /?code=4%2F0A&state=s1 HTTP/1.1", "s1") {
+        match read("/?code=4%2F0A&state=s1", "s1") {
             Some(Brought::Code(code)) => assert_eq!(code.expose(), b"4/0A"),
             _ => panic!("a code"),
         }
-        assert!(matches!(
-            read("GET /?error=access_denied&state=s1 HTTP/1.1", "s1"),
-            Some(Brought::Refused(_))
-        ));
-        for line in [
-            "GET /?code=x&state=s2 HTTP/1.1",
-            "GET /?code=x HTTP/1.1",
-            "GET /favicon.ico HTTP/1.1",
-            "POST /?code=x&state=s1 HTTP/1.1",
-            "GET /?code=%zz&state=s1 HTTP/1.1",
-            "",
-        ] {
-            assert!(read(line, "s1").is_none(), "{line}");
+        assert!(matches!(read("/?error=access_denied&state=s1", "s1"), Some(Brought::Refused(_))));
+        for target in
+            ["/?code=x&state=s2", "/?code=x", "/favicon.ico", "/a?code=x&state=s1", "/?code=%zz&state=s1", ""]
+        {
+            assert!(read(target, "s1").is_none(), "{target}");
         }
     }
 }

@@ -1,21 +1,20 @@
-//! One HTTPS request that sends a form and takes a JSON answer (RFC 9112). It refuses redirects, answers above
-//! 256 KiB, and to wait longer than a minute; addresses of our own network as [`Connector`] does.
+//! One HTTPS request that sends a form and takes a JSON answer. It refuses redirects, answers above 256 KiB, and to
+//! wait longer than a minute; addresses of our own network as [`Connector`] does.
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Kind};
-use crate::http;
+use crate::http::{self, Body, Request};
 use crate::net::{Connector, io_failure};
 use crate::secret::{Endpoint, endpoint};
 
 /// For the whole exchange.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Head and body together.
+/// Bytes of an answer's body.
 const LONGEST: usize = 256 << 10;
 
 /// A status and what came with it.
@@ -38,10 +37,11 @@ pub(super) async fn post(
     ca_file: Option<&Path>,
     form: &[(&str, &[u8])],
 ) -> Result<Answer, Failure> {
-    let Some(to) = endpoint(url) else {
+    let asked = endpoint(url).and_then(|to| Some((request(&to, form)?, to)));
+    let Some((request, to)) = asked else {
         return Err(Failure::new(Kind::Unsupported, "a token cannot be asked for there", "check token_url"));
     };
-    match tokio::time::timeout(PATIENCE, exchange(connector, to, ca_file, form)).await {
+    match tokio::time::timeout(PATIENCE, exchange(connector, &to, ca_file, request)).await {
         Ok(answer) => answer?.ok_or_else(|| {
             let words = format!("{}:{} does not answer as an authorization server", to.host, to.port);
             Failure::new(Kind::Unavailable, words, "check token_url; it is tried again")
@@ -53,31 +53,27 @@ pub(super) async fn post(
     }
 }
 
+/// `None`: the address cannot stand in a request.
+fn request(to: &Endpoint<'_>, form: &[(&str, &[u8])]) -> Option<Request> {
+    let usual = to.port == if to.tls { 443 } else { 80 };
+    let host = if usual { to.host.to_owned() } else { format!("{}:{}", to.host, to.port) };
+    Request::post(&host, to.path, Body::whole(encode(form)))?
+        .with("accept", b"application/json")?
+        .with("content-type", b"application/x-www-form-urlencoded")
+}
+
 async fn exchange(
     connector: &Connector,
-    to: Endpoint<'_>,
+    to: &Endpoint<'_>,
     ca_file: Option<&Path>,
-    form: &[(&str, &[u8])],
+    request: Request,
 ) -> Result<Option<Answer>, Failure> {
     let mut stream = connector.connect(to.host, to.port).await?;
     if to.tls {
         stream = connector.secure(stream, to.host, ca_file).await?;
     }
-    let body = encode(form);
-    let usual = to.port == if to.tls { 443 } else { 80 };
-    let host = if usual { to.host.to_owned() } else { format!("{}:{}", to.host, to.port) };
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: mailhaul/{}\r\nAccept: application/json\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        to.path,
-        env!("CARGO_PKG_VERSION"),
-        body.len()
-    );
-    let broken = |e: std::io::Error| io_failure(to.host, to.port, &e);
-    stream.write_all(head.as_bytes()).await.map_err(broken)?;
-    stream.write_all(&body).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)?;
-    let answer = http::answer(&mut stream, LONGEST).await.map_err(broken)?;
+    let answer = http::exchange(stream, request, LONGEST).await;
+    let answer = answer.map_err(|error| io_failure(to.host, to.port, &error))?;
     Ok(answer.map(|answer| Answer {
         status: answer.status,
         body: serde_json::from_slice(&answer.body).unwrap_or(Value::Null),

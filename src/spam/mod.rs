@@ -3,15 +3,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::stream;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
 
 use crate::account::Member;
 use crate::failure::{Failure, Kind};
-use crate::http;
-use crate::net::{Connector, Stream, failure_at};
+use crate::http::{Answer, Body, Line, Piece, Request};
+use crate::net::{Connector, failure_at};
 use crate::secret::Secret;
 use crate::settings::{Action, Spam};
 
@@ -49,12 +49,14 @@ pub struct Judge {
     settings: Spam,
     password: Option<Secret>,
     member: Member,
+    /// Connections that wait for the next question: as many as questions were asked at once.
+    kept: Mutex<Vec<Line>>,
 }
 
 impl Judge {
     /// Asks as the settings say.
     pub fn new(connector: Connector, settings: Spam, password: Option<Secret>, member: Member) -> Judge {
-        Judge { connector, settings, password, member }
+        Judge { connector, settings, password, member, kept: Mutex::default() }
     }
 
     /// The settings.
@@ -84,36 +86,45 @@ impl Judge {
     }
 
     async fn ask(&self, letter: Letter) -> Result<Judgement, Failure> {
+        // A server closes a kept connection when it likes: the question is then asked again over a new one.
+        if let Some(mut line) = self.kept()
+            && line.is_open().await
+            && let Ok(Some(answer)) = line.ask(self.question(&letter)?, LONGEST).await
+        {
+            return self.understand(answer, line);
+        }
         let at = &self.settings.rspamd;
-        let mut stream = self.connector.reach(at).await?;
         let broken = |error: std::io::Error| failure_at(at, &error);
-        let mut head = format!(
-            "POST /checkv2 HTTP/1.1\r\nHost: rspamd\r\nUser-Agent: mailhaul/{}\r\nContent-Length: {}\r\n\
-             Connection: close\r\n",
-            env!("CARGO_PKG_VERSION"),
-            letter.octets
-        );
+        let mut line = Line::open(self.connector.reach(at).await?).await.map_err(broken)?;
+        match line.ask(self.question(&letter)?, LONGEST).await.map_err(broken)? {
+            Some(answer) => self.understand(answer, line),
+            None => Err(Failure::new(Kind::Protocol, "its answer is none", "")),
+        }
+    }
+
+    fn kept(&self) -> Option<Line> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn question(&self, letter: &Letter) -> Result<Request, Failure> {
+        let ours = || Failure::new(Kind::Protocol, "the question cannot be written", "");
+        let body = Body::of(letter.octets, pieces(letter.clone()));
+        let mut request = Request::post("rspamd", "/checkv2", body).ok_or_else(ours)?;
         let member = self.member.to_string();
         if member.bytes().all(|octet| octet.is_ascii_graphic()) {
-            head.push_str(&format!("Rcpt: {member}\r\nDeliver-To: {member}\r\n"));
-        }
-        stream.write_all(head.as_bytes()).await.map_err(broken)?;
-        if let Some(password) = &self.password {
-            if password.expose().iter().any(u8::is_ascii_control) {
-                return Err(Failure::new(Kind::Secret, "its password holds a control character", ""));
-            }
-            for part in [b"Password: ".as_slice(), password.expose(), b"\r\n"] {
-                stream.write_all(part).await.map_err(broken)?;
+            for name in ["rcpt", "deliver-to"] {
+                request = request.with(name, member.as_bytes()).ok_or_else(ours)?;
             }
         }
-        // Whoever refuses early does not read to the end; its answer says why.
-        let sent = send(&mut stream, letter).await;
-        let answer = http::answer(&mut stream, LONGEST).await.map_err(broken)?;
-        let answer = match (answer, sent) {
-            (Some(answer), _) => answer,
-            (None, Err(error)) => return Err(failure_at(at, &error)),
-            (None, Ok(())) => return Err(Failure::new(Kind::Protocol, "its answer is none", "")),
-        };
+        match &self.password {
+            Some(password) => request
+                .with("password", password.expose())
+                .ok_or_else(|| Failure::new(Kind::Secret, "its password holds a control character", "")),
+            None => Ok(request),
+        }
+    }
+
+    fn understand(&self, answer: Answer, line: Line) -> Result<Judgement, Failure> {
         if answer.status != 200 {
             let words = format!("it answers with status {}", answer.status);
             // The message is not to its liking (RFC 9110, 15.5), and will not be later.
@@ -123,6 +134,8 @@ impl Judge {
             let mend = if matches!(answer.status, 401 | 403) { "check its password in [spam]" } else { "" };
             return Err(Failure::new(Kind::Unavailable, words, mend));
         }
+        // Whoever judged has read the message whole: the connection is free for the next one.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         let said = serde_json::from_slice::<Value>(&answer.body).ok();
         let action = said.as_ref().and_then(|said| said.get("action")?.as_str()).and_then(action);
         match action {
@@ -135,21 +148,23 @@ impl Judge {
     }
 }
 
-async fn send(stream: &mut Stream, letter: Letter) -> std::io::Result<()> {
-    stream.write_all(b"\r\n").await?;
-    let mut done = 0;
-    while done < letter.octets {
+/// The message, read piece by piece as the connection takes it.
+fn pieces(letter: Letter) -> impl stream::Stream<Item = std::io::Result<Piece>> + Send + 'static {
+    stream::try_unfold((letter, 0), |(letter, done)| async move {
+        let left = letter.octets - done;
+        if left == 0 {
+            return Ok(None);
+        }
         let (file, at) = (Arc::clone(&letter.file), letter.offset + done);
-        let most = usize::try_from(letter.octets - done).unwrap_or(PIECE).min(PIECE);
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = vec![0; most];
             file.read_exact_at(&mut piece, at).map(|()| piece)
         });
         let piece = read.await.map_err(std::io::Error::other)??;
-        stream.write_all(&piece).await?;
-        done += piece.len() as u64;
-    }
-    stream.flush().await
+        let done = done + piece.len() as u64;
+        Ok(Some((Piece::from(piece), (letter, done))))
+    })
 }
 
 /// `Some(None)`: it advises nothing that makes a message spam. A message that is to be tried again later, or

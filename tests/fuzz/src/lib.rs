@@ -16,6 +16,7 @@ pub mod control;
 pub mod csv;
 pub mod dates;
 pub mod folders;
+pub mod http;
 pub mod imap;
 pub mod lines;
 pub mod lmtp;
