@@ -225,6 +225,13 @@ fn habits() -> Vec<(&'static str, Box<Hook>)> {
         ("its answer is none", Box::new(raw(b"+OK POP3 ready\r\n"))),
         ("its answer is none", Box::new(raw(b""))),
         ("its answer is none", Box::new(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"action\":"))),
+        (
+            "its answer is none",
+            Box::new(raw(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\nContent-Length: 21\r\n\r\n{\"action\":\"no action\"}",
+            )),
+        ),
+        ("its answer is none", Box::new(raw(b"HTTP/1.1 100 Continue\r\n\r\n"))),
         ("names no action", Box::new(|_: &Asked| json("not json at all"))),
         ("names no action", Box::new(|_: &Asked| json("{\"action\":7}"))),
         ("names no action", Box::new(|_: &Asked| action("make coffee"))),
@@ -276,6 +283,22 @@ fn or_it_passes_and_is_told() {
         assert_eq!(folder(&tree, ""), shas(all.iter()));
         assert!(!tree.folders.contains_key(".Junk"), "no folder is made for nothing");
     }
+}
+
+/// One connection after the other, each for 25 questions: whichever is closed while it waits costs nothing.
+#[test]
+fn connections_are_kept_for_as_long_as_they_live() {
+    let bench = Bench::new("", mixed(400), |asked| {
+        // What comes first is no answer yet.
+        Some([b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), honest(asked)?].concat())
+    });
+    bench.rspamd.keeps(25);
+    let run = bench.poll();
+    assert_eq!((&run["result"], &run["imported"]), (&"ok".into(), &400.into()), "{run}");
+    let tree = bench.tree();
+    assert_eq!((tree.folders[""].len(), tree.folders[".Junk"].len()), (320, 80));
+    let connections = bench.rspamd.connections();
+    assert!((16..=60).contains(&connections), "{connections} connections for 400 questions");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::wire::{Wire, Wrong};
 use super::{Answer, Body, Request};
 
-/// Bytes of an answer's head.
+/// Bytes of an answer that wait to be read, its head among them; one read may go beyond.
 const HEAD: usize = 64 << 10;
 
 /// An open connection.

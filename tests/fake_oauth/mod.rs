@@ -140,7 +140,8 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, good: &Good) {
     let (first, second) = text.split_at(text.len() / 2);
     let sent = write!(
         stream,
-        "HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+        // What comes first is no answer yet (RFC 9110, 15.2).
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
          {:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
         first.len(),
         second.len()

@@ -125,6 +125,9 @@ pub struct FakeRspamd {
 }
 
 struct Shared {
+    /// Questions that one connection may ask; the server then closes it without a word.
+    each: AtomicUsize,
+    connections: AtomicUsize,
     hook: Mutex<Arc<Hook>>,
     asked: Mutex<Vec<Asked>>,
     count: AtomicUsize,
@@ -136,6 +139,8 @@ impl FakeRspamd {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
+            each: AtomicUsize::new(1),
+            connections: AtomicUsize::new(0),
             hook: Mutex::new(Arc::new(hook)),
             asked: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -148,7 +153,7 @@ impl FakeRspamd {
                     return;
                 }
                 let server = Arc::clone(&server);
-                thread::spawn(move || serve(&server, stream));
+                thread::spawn(move || connection(&server, stream));
             }
         });
         FakeRspamd { port, shared }
@@ -157,6 +162,16 @@ impl FakeRspamd {
     /// Another habit from now on.
     pub fn habit(&self, hook: impl Fn(&Asked) -> Say + Send + Sync + 'static) {
         *self.shared.hook.lock().unwrap() = Arc::new(hook);
+    }
+
+    /// Connections are kept for so many questions.
+    pub fn keeps(&self, each: usize) {
+        self.shared.each.store(each, Ordering::SeqCst);
+    }
+
+    /// Connections that asked something.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Every question so far.
@@ -173,13 +188,28 @@ impl Drop for FakeRspamd {
 }
 
 /// `None`: the client has gone.
-fn serve(shared: &Shared, mut stream: TcpStream) -> Option<()> {
+fn connection(shared: &Shared, stream: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
+    for number in 0..shared.each.load(Ordering::SeqCst) {
+        serve(shared, &stream, &mut reader, number)?;
+    }
+    Some(())
+}
+
+fn serve(
+    shared: &Shared,
+    mut stream: &TcpStream,
+    reader: &mut BufReader<TcpStream>,
+    number: usize,
+) -> Option<()> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if reader.read_line(&mut head).ok()? == 0 {
             return None;
         }
+    }
+    if number == 0 {
+        shared.connections.fetch_add(1, Ordering::SeqCst);
     }
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.parse().ok()?;
     let mut body = vec![0; length];

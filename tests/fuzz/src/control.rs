@@ -44,7 +44,6 @@ impl Stage {
         let means = Means {
             providers: Arc::default(),
             slots: Slots::of(&settings),
-            ways: Default::default(),
             settings,
             environment,
             connector,
