@@ -65,7 +65,7 @@ fn facts(shown: &Shown) -> Vec<(&'static str, String)> {
 
 const FOLDER: [&str; 9] =
     ["FOLDER", "DESTINATION", "STATE", "SEEN", "IMPORTED", "THERE", "SKIPPED", "FAILED", "VANISHED"];
-const SKIPPED: [&str; 4] = ["NOT BROUGHT FROM", "ID", "SIZE", "REASON"];
+const SKIPPED: [&str; 4] = ["EXCEPTION IN", "ID", "SIZE", "REASON"];
 
 fn folder(folder: &Folder) -> [String; 9] {
     let ledger = &folder.ledger;

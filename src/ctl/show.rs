@@ -39,7 +39,7 @@ pub(super) async fn run(connection: &mut Connection, screen: &mut Screen, name: 
     }
     if !skipped.is_empty() {
         screen.line("");
-        let mut table = Table::new(&["SKIPPED IN", "ID", "SIZE", "REASON"]);
+        let mut table = Table::new(&["EXCEPTION IN", "ID", "SIZE", "REASON"]);
         for message in skipped {
             let octets = message.size.map(size).unwrap_or_default();
             table.row(vec![message.folder, message.id, octets, message.reason]);

@@ -4,10 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::journal::SourceRecord;
+
 /// A message is given up after so many broken sessions.
 const STRIKES: u8 = 3;
 /// So many are remembered; a server that breaks over more of them is given up as a whole.
 const MOST: usize = 12;
+/// Characters of what is remembered.
+const LONGEST: usize = 300;
 
 /// How many sessions broke over which message, by identity in hexadecimal.
 pub(super) type Odd = BTreeMap<String, u8>;
@@ -54,8 +58,16 @@ pub(super) fn put_off(odd: &mut Odd, id: u128) {
 }
 
 /// It came, or is gone.
-pub(super) fn forget(odd: &mut Odd, id: u128) {
-    odd.remove(&key(id));
+pub(super) fn forget(record: &mut SourceRecord, id: u128) {
+    record.odd.remove(&key(id));
+    record.odd_words.remove(&key(id));
+}
+
+/// Why it did not come the last time.
+pub(super) fn remember(words: &mut BTreeMap<String, String>, id: u128, said: String) {
+    if words.len() < MOST || words.contains_key(&key(id)) {
+        words.insert(key(id), said.chars().take(LONGEST).collect());
+    }
 }
 
 /// Whether it is asked for after all others.
@@ -64,9 +76,11 @@ pub(super) fn is_last(odd: &Odd, id: u128) -> bool {
 }
 
 /// Why it is not asked for any more, if it is not.
-pub(super) fn given_up(odd: &Odd, id: u128) -> Option<String> {
-    let strikes = *odd.get(&key(id))?;
-    (strikes >= STRIKES).then(|| "each session broke off when it was asked for".to_owned())
+pub(super) fn given_up(record: &SourceRecord, id: u128) -> Option<String> {
+    let strikes = *record.odd.get(&key(id))?;
+    let words = record.odd_words.get(&key(id)).cloned();
+    (strikes >= STRIKES)
+        .then(|| words.unwrap_or_else(|| "each session broke off when it was asked for".to_owned()))
 }
 
 #[cfg(test)]
@@ -75,30 +89,36 @@ mod tests {
 
     #[test]
     fn three_strikes_and_it_is_out() {
-        let mut odd = Odd::new();
+        let mut record = SourceRecord::default();
         for strikes in 1..=3 {
-            assert_eq!(given_up(&odd, 7), None, "{strikes}");
-            broke(&mut odd, 7, false);
-            assert!(is_last(&odd, 7) && !is_last(&odd, 8));
+            assert_eq!(given_up(&record, 7), None, "{strikes}");
+            broke(&mut record.odd, 7, false);
+            assert!(is_last(&record.odd, 7) && !is_last(&record.odd, 8));
         }
-        assert_eq!(given_up(&odd, 7), None, "others came before it each time");
-        assert!(broke_first(&mut odd, 7, false));
-        assert!(given_up(&odd, 7).is_some_and(|words| words.contains("each session")));
-        forget(&mut odd, 7);
-        assert!(!is_last(&odd, 7));
+        assert_eq!(given_up(&record, 7), None, "others came before it each time");
+        remember(&mut record.odd_words, 7, "each session broke off: it said why".to_owned());
+        assert!(broke_first(&mut record.odd, 7, false));
+        assert!(given_up(&record, 7).is_some_and(|words| words.contains("it said why")));
+        forget(&mut record, 7);
+        assert_eq!(record, SourceRecord::default());
         for strikes in 0..=3 {
-            assert_eq!(given_up(&odd, 7), None, "{strikes}");
-            put_off(&mut odd, 7);
+            assert_eq!(given_up(&record, 7), None, "{strikes}");
+            put_off(&mut record.odd, 7);
         }
-        assert!(given_up(&odd, 7).is_some());
-        forget(&mut odd, 7);
+        assert!(given_up(&record, 7).is_some());
+        forget(&mut record, 7);
         for id in 0..100 {
-            broke(&mut odd, id, false);
+            broke(&mut record.odd, id, false);
+            remember(&mut record.odd_words, id, "x".repeat(10_000));
         }
-        assert_eq!(odd.len(), MOST);
-        let mut odd = Odd::new();
-        assert!(!broke_first(&mut odd, 7, false), "nothing is known of it");
-        broke(&mut odd, 7, true);
-        assert!(broke_first(&mut odd, 7, false) && given_up(&odd, 7).is_some(), "alone it counts twice");
+        assert_eq!((record.odd.len(), record.odd_words.len()), (MOST, MOST));
+        assert!(record.odd_words.values().all(|words| words.len() == LONGEST));
+        let mut record = SourceRecord::default();
+        assert!(!broke_first(&mut record.odd, 7, false), "nothing is known of it");
+        broke(&mut record.odd, 7, true);
+        assert!(
+            broke_first(&mut record.odd, 7, false) && given_up(&record, 7).is_some(),
+            "alone it counts twice"
+        );
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Outcome {
     pub(super) record: SourceRecord,
     /// What else is to be told.
     pub(super) note: Option<String>,
+    /// The same, as it is found out.
+    pub(super) notes: Vec<String>,
 }
 
 /// Polls once. Whatever happens, the outcome says how far it came.
@@ -70,7 +72,9 @@ pub(super) async fn poll(
         Protocol::Imap => newmail::run(means, account, work, meter, landings, cares, &mut outcome).await,
     };
     outcome.failure = result.err();
-    let notes: Vec<String> = moved.into_iter().chain(outcome.note.take()).chain(meter.note()).collect();
+    let found = std::mem::take(&mut outcome.notes);
+    let notes: Vec<String> =
+        moved.into_iter().chain(outcome.note.take()).chain(found).chain(meter.note()).collect();
     outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
     if let Some(words) = meter.put_off().filter(|_| outcome.ledger.imported == 0) {
         let words = format!("nothing came: {words}");

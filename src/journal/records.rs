@@ -133,6 +133,8 @@ pub struct SourceRecord {
     pub shrunk_at: Option<i64>,
     /// Messages over which sessions broke, and how many.
     pub odd: BTreeMap<String, u8>,
+    /// What was said at the last one of them.
+    pub odd_words: BTreeMap<String, String>,
     /// At a server: the UIDVALIDITY of the folder that mail goes to.
     pub there: u32,
     /// At a server: from this UID on there may be what was not recorded.

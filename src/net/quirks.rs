@@ -10,7 +10,7 @@ const MOST: usize = 100_000;
 /// Something that was found out about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quirk {
-    /// POP3: the connection ends over CAPA (RFC 2449, 5).
+    /// POP3: the connection ends or falls silent over CAPA (RFC 2449, 5).
     NoCapa,
     /// POP3: of several commands at once only the first is answered, whatever PIPELINING says (RFC 2449, 6.6).
     Lockstep,
@@ -18,6 +18,10 @@ pub enum Quirk {
     NoUidlOfOne,
     /// POP3: LIST with a message number does not answer with that message's line (RFC 1939, 5).
     NoListOfOne,
+    /// POP3: LIST for all messages breaks off or is refused (RFC 1939, 5).
+    NoList,
+    /// POP3: UIDL for all messages breaks off (RFC 1939, 7).
+    NoUidlList,
     /// POP3: the sizes of LIST are not those of the messages (RFC 1939, 5).
     WrongSizes,
     /// AUTH or AUTHENTICATE PLAIN is offered and refused, whatever the credentials are.
@@ -36,7 +40,7 @@ impl Quirk {
     /// What an administrator is told; `None`: nothing is wrong.
     fn words(self) -> Option<&'static str> {
         Some(match self {
-            Quirk::NoCapa => "it hangs up over CAPA; it is not asked for its capabilities any more",
+            Quirk::NoCapa => "it fails at CAPA; it is not asked for its capabilities any more",
             Quirk::Lockstep => {
                 "it answers only the first of several commands; they are sent one by one from now on"
             }
@@ -44,6 +48,8 @@ impl Quirk {
                 "it does not answer UIDL for one message; LIST is used to tell its answers apart"
             }
             Quirk::NoListOfOne => "it does not answer LIST for one message; messages are fetched one by one",
+            Quirk::NoList => "it does not answer LIST for all messages; sizes are asked for one by one",
+            Quirk::NoUidlList => "it does not answer UIDL for all messages; names are asked for one by one",
             Quirk::WrongSizes => {
                 "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
             }

@@ -6,7 +6,7 @@
 //! ```text
 //! named? ──no──► the session is out of step: nothing since the last proof is believed
 //!   │yes
-//! empty, though LIST has a size? ──yes──► asked again; never believed
+//! nothing in it, though LIST has a size? ──yes──► asked again; never believed
 //!   │no
 //! size as listed, no twin in this session? ──yes──► believed
 //!   │no
@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::list::Lists;
 use super::machine::{Reply, Status};
 
 /// A message that is asked for.
@@ -104,13 +105,15 @@ pub(super) struct Look {
     pub(super) lines: u64,
     /// The first 128 bits of SHA-256 over it.
     pub(super) digest: u128,
-    /// It begins like a reply.
+    /// It has nothing but blanks and line ends.
+    pub(super) blank: bool,
+    /// It begins like a reply, and has not the size of a message that does.
     pub(super) misplaced: bool,
 }
 
 impl Look {
     /// How LIST may have meant this body. The line end that POP3 needs at the end may not be counted.
-    fn fit(&self, size: u64) -> Fit {
+    pub(super) fn fit(&self, size: u64) -> Fit {
         let is = |more: u64| size.checked_add(more) == Some(self.octets);
         if is(0) || is(2) {
             Fit::Exact
@@ -127,7 +130,7 @@ const SEVERAL: usize = 3;
 
 /// How a body and its size by LIST fit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     Exact,
     /// If line ends count as one byte, as they do at some servers; it may be chance.
     ShortLineEnds,
@@ -155,9 +158,20 @@ pub struct Seen {
     right: BTreeSet<u32>,
     short: BTreeSet<u32>,
     wrong: BTreeSet<u32>,
+    /// How the lists are had.
+    pub(super) lists: Lists,
+    /// A command was refused that did not wait for the answer to the one before.
+    pub(super) hasty: bool,
+    /// The session that broke has shown how the next one gets further.
+    pub(super) news: bool,
 }
 
 impl Seen {
+    /// Whether the session that broke has shown how the next one gets further; said once.
+    pub fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// Whether sizes are right at this server, as far as the other messages show: `None`: there are none.
     fn is_exact_but_for(&self, number: u32) -> Option<bool> {
         let others = |set: &BTreeSet<u32>| set.len() - usize::from(set.contains(&number));
@@ -177,10 +191,10 @@ impl Seen {
 
     /// Judges a body whose answer was named; `before`: the same message at an earlier look.
     pub(super) fn judge(&mut self, wanted: &Wanted, look: &Look, before: Option<&Look>) -> Belief {
-        if look.misplaced || (look.octets == 0 && wanted.size != Some(0)) {
+        let fit = wanted.size.map_or(Fit::None, |size| look.fit(size));
+        if look.misplaced || (look.blank && fit != Fit::Exact) {
             return Belief::Doubtful;
         }
-        let fit = wanted.size.map_or(Fit::None, |size| look.fit(size));
         let sized = fit == Fit::Exact || (fit == Fit::ShortLineEnds && self.short.len() > self.right.len());
         if before.is_none() {
             let set = match fit {
@@ -241,7 +255,8 @@ mod tests {
 
     #[test]
     fn what_is_believed() {
-        let look = |octets, lines, digest| Look { octets, lines, digest, misplaced: false };
+        let look =
+            |octets, lines, digest| Look { octets, lines, digest, blank: octets == 0, misplaced: false };
         let own = Belief::Own { odd: false };
         let mut seen = Seen::default();
         for (listed, octets, lines) in [(100, 100, 4), (98, 100, 4), (99, 99, 4), (0, 0, 0)] {
@@ -267,11 +282,15 @@ mod tests {
         let nothing = look(0, 0, 9);
         assert_eq!(seen.judge(&message, &nothing, Some(&nothing)), Belief::Doubtful);
         assert_eq!(seen.judge(&wanted(None, None), &nothing, None), Belief::Doubtful);
+        // One line end, where it is announced and where it is not.
+        let line = Look { blank: true, ..look(2, 1, 10) };
+        assert_eq!(seen.judge(&wanted(Some(2), None), &line, None), own);
+        assert_eq!(seen.judge(&message, &line, Some(&line)), Belief::Doubtful);
     }
 
     #[test]
     fn line_ends_of_one_byte_are_the_server_s() {
-        let look = |digest| Look { octets: 100, lines: 4, digest, misplaced: false };
+        let look = |digest| Look { octets: 100, lines: 4, digest, blank: false, misplaced: false };
         let (mut seen, message) = (Seen { wrong_sizes: true, ..Seen::default() }, wanted(Some(96), None));
         assert_eq!(seen.judge(&message, &look(1), None), Belief::Doubtful);
         assert_eq!(seen.judge(&message, &look(1), Some(&look(1))), Belief::Own { odd: false });
@@ -280,7 +299,7 @@ mod tests {
 
     #[test]
     fn at_a_server_whose_sizes_are_wrong_less_is_not_missed() {
-        let look = |digest| Look { octets: 90, lines: 4, digest, misplaced: false };
+        let look = |digest| Look { octets: 90, lines: 4, digest, blank: false, misplaced: false };
         let mut seen = Seen::default();
         for digest in 0..4 {
             let message = numbered(u32::try_from(digest).unwrap(), 100);

@@ -61,14 +61,21 @@ impl Listing {
     }
 
     /// Messages that the lists say too little of, or two things, or nothing though there are so many messages; ascending.
-    pub fn doubtful(&self, count: u64) -> Vec<u32> {
-        let named = self.messages.values().any(|message| message.uidl.is_some());
+    /// Without `sizes`, no size is missed; with `names`, each message has one.
+    pub fn doubtful(&self, count: u64, sizes: bool, names: bool) -> Vec<u32> {
+        let named = names || !self.has_no_names();
         let last = self.messages.keys().next_back().copied().unwrap_or(0);
         let last = u32::try_from(count).unwrap_or(u32::MAX).max(last).min(LISTING_LIMIT as u32);
-        let known = |message: &Listed| message.size.is_some() && (!named || message.uidl.is_some());
+        let known =
+            |message: &Listed| (!sizes || message.size.is_some()) && (!named || message.uidl.is_some());
         (1..=last)
             .filter(|n| self.contradicted.contains(n) || !self.messages.get(n).is_some_and(known))
             .collect()
+    }
+
+    /// Whether no message has a name.
+    pub fn has_no_names(&self) -> bool {
+        self.messages.values().all(|message| message.uidl.is_none())
     }
 
     /// The first message, if none has a name, or each one's name is its size: UIDL may have been answered as LIST is, or not at all.
@@ -189,12 +196,12 @@ mod tests {
             listing
         };
         let mut listing = lists();
-        assert_eq!(listing.doubtful(5), [2, 3, 4, 5]);
-        assert_eq!(listing.doubtful(0), [2, 3, 4]);
+        assert_eq!(listing.doubtful(5, true, false), [2, 3, 4, 5]);
+        assert_eq!(listing.doubtful(0, true, false), [2, 3, 4]);
         listing.settle(2, Some(20), Some(b"b".to_vec()));
         listing.settle(3, Some(31), Some(b"c".to_vec()));
         listing.settle(5, None, None);
-        assert_eq!(listing.doubtful(0), [4]);
+        assert_eq!(listing.doubtful(0, true, false), [4]);
         assert_eq!(listing.len(), 4);
         let unknown = Listed { number: 3, size: None, uidl: None };
         assert_eq!(lists().into_messages()[1], unknown);

@@ -37,38 +37,44 @@ pub(super) async fn open(
     secret: &Secret,
 ) -> Result<(Wire, Capabilities), Failure> {
     let connector = &connector.toward(source);
-    let mut digest = true;
+    let known = connector.quirks().has(&source.host, source.port, Quirk::NoCapa);
+    let mut how = How { digest: true, capa: !known };
     // Each way that is closed is tried once: first without CAPA, then without the digest, or the other way round.
     loop {
-        match attempt(connector, source, secret, digest).await? {
-            Attempt::In(wire, capabilities) => return Ok((*wire, *capabilities)),
-            Attempt::DigestRefused(_) if digest => digest = false,
-            Attempt::CapaRefused(_) if asks_capa(connector, source) => {
-                connector.quirks().learn(&source.host, source.port, Quirk::NoCapa);
+        match attempt(connector, source, secret, how).await? {
+            Attempt::In(wire, capabilities) => {
+                if !how.capa {
+                    connector.quirks().learn(&source.host, source.port, Quirk::NoCapa);
+                }
+                return Ok((*wire, *capabilities));
             }
-            Attempt::DigestRefused(failure) | Attempt::CapaRefused(failure) => return Err(failure),
+            Attempt::DigestRefused(_) if how.digest => how.digest = false,
+            Attempt::CapaFailed(_) if how.capa => how.capa = false,
+            Attempt::DigestRefused(failure) | Attempt::CapaFailed(failure) => return Err(failure),
         }
     }
 }
 
-/// Whether the server can be asked for its capabilities.
-fn asks_capa(connector: &Connector, source: &Source) -> bool {
-    !connector.quirks().has(&source.host, source.port, Quirk::NoCapa)
+/// What a login tries of what not every server can do.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    digest: bool,
+    capa: bool,
 }
 
 /// How a connection began.
 enum Attempt {
     In(Box<Wire>, Box<Capabilities>),
     DigestRefused(Failure),
-    /// The connection ended when it was asked for capabilities.
-    CapaRefused(Failure),
+    /// The connection ended, or fell silent, over CAPA or behind its refusal.
+    CapaFailed(Failure),
 }
 
 async fn attempt(
     connector: &Connector,
     source: &Source,
     secret: &Secret,
-    digest: bool,
+    how: How,
 ) -> Result<Attempt, Failure> {
     let ca_file = source.ca_file.as_deref();
     let mut stream = connector.connect(&source.host, source.port).await?;
@@ -82,18 +88,22 @@ async fn attempt(
         let quote = Scrub::default().quote(&greeting);
         return Err(refusal::failure(Step::Greeting, &greeting, &quote, &source.host, "", None));
     }
-    let asks = asks_capa(connector, source);
-    let mut capabilities = match ask(&mut wire, asks).await {
-        Err(failure) if failure.kind == Kind::Disconnected => return Ok(Attempt::CapaRefused(failure)),
+    let mut capabilities = match ask(&mut wire, how.capa).await {
+        Err(failure) if failure.broke() => return Ok(Attempt::CapaFailed(failure)),
         asked => asked?,
     };
     if source.security == Security::StartTls {
-        start_tls(&mut wire, &capabilities).await?;
+        match start_tls(&mut wire, &capabilities).await {
+            Err(failure) if ends_over_capa(&failure, how, &capabilities) => {
+                return Ok(Attempt::CapaFailed(failure));
+            }
+            started => started?,
+        }
         let stream = connector.secure(wire.into_stream()?, &source.host, ca_file).await?;
         wire = Wire::new(stream, &source.host, source.port);
         // What was said in plain text counts for nothing (RFC 2595, 4).
-        capabilities = match ask(&mut wire, asks).await {
-            Err(failure) if failure.kind == Kind::Disconnected => return Ok(Attempt::CapaRefused(failure)),
+        capabilities = match ask(&mut wire, how.capa).await {
+            Err(failure) if failure.broke() => return Ok(Attempt::CapaFailed(failure)),
             asked => asked?,
         };
     }
@@ -110,20 +120,32 @@ async fn attempt(
         capabilities: &capabilities,
         scrub,
         quirks: connector.quirks(),
-        digest,
+        digest: how.digest,
         digest_refused: false,
     };
     if let Err(failure) = login.run(&greeting, secret).await {
         let again = login.digest_refused
             && source.auth != Auth::Apop
             && matches!(failure.kind, Kind::Credentials | Kind::Refused);
-        return if again { Ok(Attempt::DigestRefused(failure)) } else { Err(failure) };
+        return match again {
+            true => Ok(Attempt::DigestRefused(failure)),
+            false if ends_over_capa(&failure, how, &capabilities) => Ok(Attempt::CapaFailed(failure)),
+            false => Err(failure),
+        };
     }
     wire.set_stall(source.patience.work);
     if capabilities.by_user {
-        capabilities = ask(&mut wire, asks).await?;
+        capabilities = match ask(&mut wire, how.capa).await {
+            Err(failure) if failure.broke() => return Ok(Attempt::CapaFailed(failure)),
+            asked => asked?,
+        };
     }
     Ok(Attempt::In(Box::new(wire), Box::new(capabilities)))
+}
+
+/// Some servers refuse CAPA, as a command that they do not know, and end the connection for it.
+fn ends_over_capa(failure: &Failure, how: How, capabilities: &Capabilities) -> bool {
+    how.capa && !capabilities.known && failure.kind == Kind::Disconnected
 }
 
 /// A connection that ends before the greeting: servers that count connections do so without a word.

@@ -21,6 +21,8 @@ use super::unstuff::Unstuff;
 
 /// A status line may have so many octets, with its end. RFC 2449, 4 allows 512; some servers tell stories.
 pub const LINE_LIMIT: usize = 8 << 10;
+/// So many blank lines between two answers say nothing.
+pub(super) const BLANKS: usize = 4;
 /// [`Event::Data`] carries at most so many octets.
 const DATA_LIMIT: usize = 64 << 10;
 
@@ -83,6 +85,8 @@ pub enum Broken {
 /// One connection's worth of replies.
 #[derive(Debug, Default)]
 pub struct Machine {
+    /// Blank lines before the next status line.
+    blanks: usize,
     expected: VecDeque<Expect>,
     state: State,
 }
@@ -107,6 +111,11 @@ impl Machine {
     /// A command was sent that is answered with `expect`. Answers come in the order of the commands.
     pub fn expect(&mut self, expect: Expect) {
         self.expected.push_back(expect);
+    }
+
+    /// An answer came that nobody asked for, and was taken for the next one, which is one line: that comes still.
+    pub fn expect_first(&mut self) {
+        self.expected.push_front(Expect::Line);
     }
 
     /// Whether every command was answered in full.
@@ -145,8 +154,12 @@ impl Machine {
             return Ok((0, None));
         }
         let Some(&expect) = self.expected.front() else { return Err(Broken::Unasked) };
+        // A blank line between two answers says nothing.
+        let blank = blank_lines(input, BLANKS - self.blanks);
+        self.blanks += memchr::memchr_iter(b'\n', input.get(..blank).unwrap_or_default()).count();
+        let input = input.get(blank..).unwrap_or_default();
         let Some(lf) = memchr(b'\n', input) else {
-            return if input.len() < LINE_LIMIT { Ok((0, None)) } else { Err(Broken::LineTooLong) };
+            return if input.len() < LINE_LIMIT { Ok((blank, None)) } else { Err(Broken::LineTooLong) };
         };
         if lf >= LINE_LIMIT {
             return Err(Broken::LineTooLong);
@@ -155,11 +168,25 @@ impl Machine {
         let bare_lf = !line.ends_with(b"\r");
         let reply = Reply::parse(line.strip_suffix(b"\r").unwrap_or(line)).ok_or(Broken::NotAReply)?;
         self.expected.pop_front();
+        self.blanks = 0;
         if reply.status == Status::Ok && expect == Expect::Lines {
             self.state = State::Body(Unstuff::new(bare_lf));
         }
-        Ok((lf + 1, Some(Event::Reply(reply))))
+        Ok((blank + lf + 1, Some(Event::Reply(reply))))
     }
+}
+
+/// How many bytes the blank lines take that `input` begins with, `most` lines at most.
+pub(super) fn blank_lines(input: &[u8], most: usize) -> usize {
+    let mut used = 0;
+    for _ in 0..most {
+        match input.get(used..) {
+            Some([b'\r', b'\n', ..]) => used += 2,
+            Some([b'\n', ..]) => used += 1,
+            _ => break,
+        }
+    }
+    used
 }
 
 impl Reply {

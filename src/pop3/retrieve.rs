@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc::Sender;
 
-use super::belief::{Belief, Look, Named, Wanted};
+use super::belief::{Belief, Fit, Look, Named, Wanted};
 use super::machine::{Expect, Reply};
 use super::refusal::{Scrub, Step, failure, kind};
 use super::session::{Session, Window};
@@ -286,18 +286,21 @@ impl Session {
         wanted: &Wanted,
         round: &mut Round<'_, T>,
     ) -> Result<Option<Look>, Failure> {
-        let mut look = Look { octets: 0, lines: 0, digest: 0, misplaced: false };
+        let mut look = Look { octets: 0, lines: 0, digest: 0, blank: true, misplaced: false };
         let mut digest = Context::new(&SHA256);
+        // The same without a first line that may be another reply.
+        let mut behind = None;
         while let Some(data) = self.wire.data().await? {
-            // No header begins so (RFC 5322, 2.2): a line came that nobody asked for, and was taken for the reply.
-            let misplaced = look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR"));
-            look.misplaced |= misplaced;
-            if look.misplaced && look.octets <= round.limit {
-                // What follows may be the message: whoever gets that later has a copy.
-                let line = memchr::memchr(b'\n', &data).filter(|_| misplaced).map_or(0, |end| end + 1);
-                digest.update(data.get(line..).unwrap_or_default());
+            if look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR")) {
+                let line = memchr::memchr(b'\n', &data).map_or(data.len(), |end| end + 1);
+                let mut rest = Context::new(&SHA256);
+                rest.update(data.get(line..).unwrap_or_default());
+                behind = Some(rest);
+            } else if let Some(behind) = behind.as_mut().filter(|_| look.octets <= round.limit) {
+                behind.update(&data);
             }
             look.octets += data.len() as u64;
+            look.blank &= data.iter().all(u8::is_ascii_whitespace);
             look.lines += memchr::memchr_iter(b'\n', &data).count() as u64;
             if look.octets > round.limit.saturating_mul(2) {
                 round.done.insert(wanted.number, Retrieved::TooLarge { octets: look.octets });
@@ -310,7 +313,7 @@ impl Session {
                 );
                 return Err(self.wire.give_up(Failure::new(Kind::Protocol, words, "")));
             }
-            if look.octets <= round.limit && !look.misplaced {
+            if look.octets <= round.limit {
                 digest.update(&data);
                 round.data(self, wanted.number, data).await?;
             }
@@ -319,7 +322,15 @@ impl Session {
             round.done.insert(wanted.number, Retrieved::TooLarge { octets: look.octets });
             return Ok(None);
         }
-        let digest = digest.finish();
+        // No header begins so (RFC 5322, 2.2): a line came that nobody asked for, and was taken for the reply. What follows may be
+        // the message: whoever gets that later has a copy.
+        let digest = match behind {
+            Some(behind) if wanted.size.is_none_or(|size| look.fit(size) != Fit::Exact) => {
+                look.misplaced = true;
+                behind.finish()
+            }
+            _ => digest.finish(),
+        };
         look.digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
         Ok(Some(look))
     }
@@ -328,7 +339,7 @@ impl Session {
     fn in_words<T: From<Parcel>>(&self, one: &Wanted, round: &Round<'_, T>) -> String {
         match (round.doubts.get(&one.number), round.words.get(&one.number)) {
             (Some(Some(look)), _) if look.misplaced => "another reply stands before the message".to_owned(),
-            (Some(Some(look)), _) if look.octets == 0 => match one.size {
+            (Some(Some(look)), _) if look.blank => match one.size {
                 Some(size) => format!("the server gives nothing of it, though it lists {size} bytes"),
                 None => "the server gives nothing of it".to_owned(),
             },

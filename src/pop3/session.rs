@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::belief::{Named, Naming, Seen, Wanted};
 use super::capability::Capabilities;
+use super::list::{By, Lists};
 use super::login;
 use super::machine::{Expect, Reply, Status};
 use super::refusal::{self, Scrub, Step};
@@ -29,7 +30,7 @@ pub struct Session {
     pub(super) capabilities: Capabilities,
     quirks: Arc<Quirks>,
     /// Commands are sent one by one, whatever the server says it can.
-    one_by_one: bool,
+    pub(super) one_by_one: bool,
     pub(super) seen: Seen,
 }
 
@@ -46,8 +47,13 @@ impl Session {
     }
 
     pub(super) fn of(wire: Wire, capabilities: Capabilities, quirks: Arc<Quirks>) -> Session {
-        let one_by_one = quirks.has(wire.host(), wire.port(), Quirk::Lockstep);
-        Session { wire, capabilities, quirks, one_by_one, seen: Seen::default() }
+        let has = |quirk| quirks.has(wire.host(), wire.port(), quirk);
+        let one_by_one = has(Quirk::Lockstep);
+        let by = |fails| if fails { By::Each } else { By::Whole };
+        let lists = Lists { sizes: by(has(Quirk::NoList)), names: by(has(Quirk::NoUidlList)) };
+        let mut seen = Seen::default();
+        seen.lists = lists;
+        Session { wire, capabilities, quirks, one_by_one, seen }
     }
 
     /// What the server says it can.
@@ -57,7 +63,10 @@ impl Session {
 
     /// What an earlier session of the same run has shown counts in this one, too.
     pub fn recall(&mut self, seen: Seen) {
+        self.one_by_one |= seen.hasty;
+        let lists = self.seen.lists.worse(seen.lists);
         self.seen = seen;
+        self.seen.lists = lists;
     }
 
     /// What this session has shown, for the next one.
@@ -166,7 +175,11 @@ impl Session {
     /// # Errors
     /// The answers are out of step, and the session is over.
     pub(super) async fn named(&mut self, message: &Wanted) -> Result<bool, Failure> {
-        let reply = self.name_of(message).await?;
+        let mut reply = self.name_of(message).await?;
+        if is_ok(&reply) && self.naming().judge(message, &reply) == Named::Not {
+            // An answer too many stands before it; or one is missing, and then this is not it, either.
+            reply = self.wire.status_instead().await?;
+        }
         match self.naming().judge(message, &reply) {
             Named::Own => Ok(true),
             Named::Otherwise => Ok(false),
@@ -186,7 +199,12 @@ impl Session {
     async fn name_of(&mut self, message: &Wanted) -> Result<Reply, Failure> {
         match self.is_pipelined() {
             true => self.wire.status().await,
-            false => self.wire.command(&self.naming().command(message), Expect::Line).await,
+            false => {
+                if self.naming() != Naming::Nothing {
+                    self.wire.pass_over();
+                }
+                self.wire.command(&self.naming().command(message), Expect::Line).await
+            }
         }
     }
 
@@ -284,7 +302,7 @@ impl Session {
         self.wire.check_idle()?;
         let reply = self.wire.command("QUIT", Expect::Line).await?;
         if !is_ok(&reply) {
-            return Err(self.refused("QUIT, so not everything was deleted", &reply));
+            return Err(self.refused("QUIT", &reply));
         }
         self.wire.close().await;
         Ok(())
@@ -324,15 +342,20 @@ impl Session {
         Ok(())
     }
 
-    fn short_window(&self) -> usize {
+    pub(super) fn short_window(&self) -> usize {
         if self.is_pipelined() { WINDOW } else { 1 }
     }
 
     pub(super) fn refused(&mut self, what: &'static str, reply: &Reply) -> Failure {
+        let failure = self.refusal(what, reply);
+        self.wire.give_up(failure)
+    }
+
+    /// What a refusal means.
+    pub(super) fn refusal(&self, what: &'static str, reply: &Reply) -> Failure {
         let quote = Scrub::default().quote(reply);
         let delay = self.capabilities.login_delay;
-        let failure = refusal::failure(Step::Work(what), reply, &quote, self.wire.host(), "", delay);
-        self.wire.give_up(failure)
+        refusal::failure(Step::Work(what), reply, &quote, self.wire.host(), "", delay)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::machine::{Event, Expect, Machine, Reply, Status};
+use super::machine::{BLANKS, Event, Expect, Machine, Reply, Status, blank_lines};
 use crate::failure::{Failure, Kind};
 use crate::net::{self, Stream};
 
@@ -267,9 +267,30 @@ impl Wire {
         }
     }
 
+    /// One more status line, though no more commands are to be answered: the last one was not asked for.
+    pub(super) async fn status_instead(&mut self) -> Result<Reply, Failure> {
+        self.machine.expect_first();
+        match tokio::time::timeout(SECOND, self.status()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(self.out_of_step()),
+        }
+    }
+
+    /// Whether a status line has come that nobody asked for, where nothing else has: it is read over.
+    pub(super) fn pass_over(&mut self) {
+        let unread = self.buffer.get(self.start..).unwrap_or_default();
+        if self.machine.is_idle() && unread.starts_with(b"+OK") {
+            let line = memchr::memchr(b'\n', unread).map(|end| end + 1);
+            self.start += line.filter(|line| *line == unread.len()).unwrap_or(0);
+        }
+    }
+
     /// Before a command: what came since the last answer would be taken for the answer to this one.
     pub(super) fn check_quiet(&mut self) -> Result<(), Failure> {
         self.check()?;
+        if self.machine.is_idle() {
+            self.start += blank_lines(self.buffer.get(self.start..).unwrap_or_default(), BLANKS);
+        }
         if self.buffer.len() > self.start && self.machine.is_idle() {
             return Err(self.protocol("it sent something that nobody asked for"));
         }

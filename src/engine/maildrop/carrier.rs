@@ -126,7 +126,14 @@ impl Carrier<'_> {
             }
         }
         let Some(message) = batch.iter().find(|message| Some(message.number) == ended.over) else { return };
-        let odd = &mut self.outcome.record.odd;
+        let record = &mut self.outcome.record;
+        let what = if ended.failure.broke() {
+            "each session broke off when it was asked for"
+        } else {
+            "the server puts it off each time"
+        };
+        odd::remember(&mut record.odd_words, slot_of(message), format!("{what}: {}", ended.failure.words));
+        let odd = &mut record.odd;
         if ended.failure.broke() {
             let slot = slot_of(message);
             if self.this.given > 0 {
@@ -140,6 +147,7 @@ impl Carrier<'_> {
             self.this.learned = true;
         } else if ended.failure.asks_for_less() {
             odd::put_off(odd, slot_of(message));
+            self.this.learned = true;
         }
     }
 
@@ -166,7 +174,7 @@ impl Carrier<'_> {
                 return Ok(());
             }
         };
-        odd::forget(&mut self.outcome.record.odd, slot_of(message));
+        odd::forget(&mut self.outcome.record, slot_of(message));
         let id = match message.id {
             Some(id) if self.is_deleted_one(landing, message, id, digest).await? => return Ok(()),
             Some(id) => id,
@@ -188,6 +196,7 @@ impl Carrier<'_> {
         };
         self.sorted.digests.insert(id, digest);
         if odd {
+            self.this.odd += 1;
             self.known.marks.kept.insert(id);
             let listed = message.size.unwrap_or(0);
             let reason = format!(

@@ -3,10 +3,13 @@
 use crate::account::Account;
 use crate::engine::identity::{identify, slot};
 use crate::engine::{Means, odd};
-use crate::failure::Failure;
-use crate::pop3::{Listed, Session};
+use crate::failure::{Failure, Kind};
+use crate::pop3::{Listed, Seen, Session};
 
-/// Opens a session and lists. A server that answers only the first of several commands is asked once more, one by one.
+/// Sessions of one look.
+const SESSIONS: u32 = 4;
+
+/// Opens a session and lists. A server that fails at it in one way is asked in another one.
 ///
 /// # Errors
 /// The session cannot be had, or broke.
@@ -14,18 +17,25 @@ pub(in crate::engine) async fn listed(
     means: &Means,
     account: &Account,
 ) -> Result<(Session, Vec<Listed>), Failure> {
-    let mut session = means.pop3(account).await?;
-    match session.list().await {
-        Ok(maildrop) => Ok((session, maildrop.messages)),
-        Err(_) if session.answered_one_of_many() => {
-            drop(session);
-            let mut session = means.pop3(account).await?;
+    let (mut seen, mut one_by_one) = (Seen::default(), false);
+    for left in (0..SESSIONS).rev() {
+        let mut session = means.pop3(account).await?;
+        if one_by_one {
             session.go_one_by_one();
-            let maildrop = session.list().await?;
-            Ok((session, maildrop.messages))
         }
-        Err(failure) => Err(failure),
+        session.recall(seen);
+        let failure = match session.list().await {
+            Ok(maildrop) => return Ok((session, maildrop.messages)),
+            Err(failure) => failure,
+        };
+        let first_of_many = session.answered_one_of_many() && !one_by_one;
+        one_by_one |= first_of_many;
+        seen = session.seen();
+        if left == 0 || !(seen.has_news() || first_of_many) {
+            return Err(failure);
+        }
     }
+    Err(Failure::new(Kind::Stopped, "no session was begun", ""))
 }
 
 /// The same with the identity of each message, where it is known without fetching the message.

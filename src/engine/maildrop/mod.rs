@@ -79,6 +79,8 @@ struct Run {
     given: usize,
     /// A message has a strike although the server gave no other one: once in a run.
     struck: bool,
+    /// Messages that came with another size than the server lists, though its other sizes are right.
+    odd: u64,
 }
 
 /// Runs sessions until one comes to its end or the next would be like the last; `outcome` says how far they came, whatever happens.
@@ -93,16 +95,33 @@ pub(super) async fn run(
     meter: &Meter,
     landings: &TaskTracker,
     outcome: &mut Outcome,
+    moving: Option<&mut Moving>,
+) -> Result<(), Failure> {
+    let mut this = Run::default();
+    let ended =
+        sessions(&session::At { means, account, work, meter, landings }, outcome, moving, &mut this).await;
+    if this.odd > 0 {
+        outcome.notes.push(format!(
+            "{} with another size than the server lists, each time: mailhaulctl report {} names them; they stay at the source",
+            if this.odd == 1 { "1 message came".to_owned() } else { format!("{} messages came", this.odd) },
+            account.name
+        ));
+    }
+    ended
+}
+
+async fn sessions(
+    at: &session::At<'_>,
+    outcome: &mut Outcome,
     mut moving: Option<&mut Moving>,
+    this: &mut Run,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
-    let mut this = Run::default();
     let (mut broken, mut barren): (Option<Failure>, u32) = (None, 0);
     for session in 1..=SESSIONS {
         let imported = this.imported.len();
         (this.learned, this.listed, this.given) = (false, false, 0);
-        let at = session::At { means, account, work, meter, landings };
-        let failure = match session::run(&at, outcome, moving.as_deref_mut(), &mut this).await {
+        let failure = match session::run(at, outcome, moving.as_deref_mut(), this).await {
             Ok(()) => return Ok(()),
             // Whoever cannot come in again says less than what ended the session before.
             Err(failure) if !this.listed => return Err(broken.unwrap_or(failure)),
@@ -111,7 +130,12 @@ pub(super) async fn run(
         let fruitful = this.imported.len() > imported;
         barren = if this.given > 0 { 0 } else { barren + 1 };
         let delay = outcome.login_delay.unwrap_or_default();
-        let again = failure.broke()
+        // A refusal that ends a session may be one message's, where others came. Whoever asks for less is not asked again without
+        // a gain.
+        let one_message =
+            failure.asks_for_less() && failure.kind != Kind::Throttled && !this.imported.is_empty();
+        let may = failure.broke() || one_message || (failure.kind == Kind::Throttled && fruitful);
+        let again = may
             && (this.learned || fruitful)
             && barren < BARREN
             && (fruitful || begun.elapsed() < FRUITLESS)
@@ -119,7 +143,7 @@ pub(super) async fn run(
         if !again {
             return Err(failure);
         }
-        tracing::debug!(ACCOUNT = account.name, "another session after: {failure}");
+        tracing::debug!(ACCOUNT = at.account.name, "another session after: {failure}");
         broken = Some(failure);
         tokio::time::sleep(delay.max(PAUSE * session)).await;
     }

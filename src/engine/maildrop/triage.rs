@@ -140,7 +140,9 @@ pub(super) async fn identified(
             // An answer that makes no sense may make some the next time.
             let again = failure.kind == Kind::Protocol && !std::mem::replace(&mut this.listed_again, true);
             this.one_by_one |= one_by_one;
-            (this.listed, this.learned) = (one_by_one || again, one_by_one || again);
+            this.seen = session.seen();
+            let again = again || one_by_one || this.seen.has_news();
+            (this.listed, this.learned) = (again, again);
             return Err(failure);
         }
     };
@@ -247,7 +249,7 @@ pub(super) fn slot_of(message: &Message) -> u128 {
 }
 
 fn given_up(record: &SourceRecord, message: &Message) -> Option<String> {
-    odd::given_up(&record.odd, slot_of(message))
+    odd::given_up(record, slot_of(message))
 }
 
 /// What this run imported and the listing does not show any more counts all the same.
