@@ -50,6 +50,21 @@ impl Bench {
         Bench { server, daemon }
     }
 
+    /// Two seconds of silence are enough.
+    fn impatient(
+        capabilities: &str,
+        mails: Vec<Mail>,
+        hook: impl Fn(&Command, &mut Reply) + Send + Sync + 'static,
+    ) -> Bench {
+        let server = FakePop3::start(capabilities, mails, hook);
+        let mut daemon = Daemon::new(SETTINGS);
+        let definition = pop3_poll("alice-old", "alice", server.port, LOGIN, "");
+        let short = "security = \"none\", timeout = \"2s\" }";
+        daemon.define("alice", &definition.replace("security = \"none\" }", short));
+        daemon.start();
+        Bench { server, daemon }
+    }
+
     /// Polls, and holds the daemon to its word.
     #[track_caller]
     fn poll(&self) -> Ran {
@@ -934,7 +949,7 @@ fn a_server_that_hangs_up_over_capa() {
     bench.poll().has(6, 0);
     assert_eq!(bench.server.count("CAPA"), 1, "it is remembered");
     let log = bench.daemon.log();
-    assert_eq!(log.matches("hangs up over CAPA").count(), 1, "{log}");
+    assert_eq!(log.matches("it fails at CAPA").count(), 1, "{log}");
 }
 
 /// The session breaks, and the next one is not let in: what the first one brought counts all the same.
@@ -954,4 +969,185 @@ fn a_session_that_cannot_be_had_takes_no_number_back() {
     assert_eq!(first.shown["account"]["consecutive_failures"], 0, "{first:#?}");
     let second = bench.poll().has(6, 0);
     assert_eq!((second.number("imported"), second.number("already_there")), (3, 3), "{second:#?}");
+}
+
+// ---- one thing that a server cannot do
+
+/// CAPA is refused and the connection ends, or it is never answered, or its list never ends: it is left out.
+#[test]
+fn whatever_fails_at_capa_is_not_asked_for_it() {
+    let shapes: [fn(&mut Reply); 4] = [
+        |reply| {
+            reply.only("-ERR what?");
+            reply.then = Then::Close;
+        },
+        |reply| reply.as_it_stands(""),
+        Reply::unfinished,
+        |reply| reply.only("+OK USER UIDL TOP"),
+    ];
+    for shape in shapes {
+        let bench = Bench::impatient("UIDL TOP USER", mails(6), at("CAPA", shape));
+        bench.poll().has(6, 0);
+        bench.poll().has(6, 0);
+        assert_eq!(bench.server.count("CAPA"), 1, "it is remembered");
+    }
+}
+
+/// A command that does not wait for the answer to the one before is refused, and the connection ends.
+#[test]
+fn a_server_that_refuses_what_does_not_wait() {
+    for ends in [true, false] {
+        let before = std::sync::Mutex::new(false);
+        let strict = move |command: &Command, reply: &mut Reply| {
+            if std::mem::replace(&mut *before.lock().unwrap(), command.more) {
+                reply.only("-ERR synchronization error: pipelining is not allowed");
+                if ends {
+                    reply.then = Then::Close;
+                }
+            }
+        };
+        let bench = Bench::with("keep_original = false", "UIDL TOP USER PIPELINING", mails(12), strict);
+        let all: Vec<String> = mails(12).iter().map(|mail| sha(&mail.body)).collect();
+        bench.poll_of(&all).has(12, 0);
+        let before = bench.server.count("USER alice");
+        bench.poll_of(&all).has(12, 0);
+        assert_eq!(bench.server.count("USER alice"), before + 1, "it is remembered");
+    }
+}
+
+/// One of the two lists breaks off, falls silent, or is refused: it is had message by message, and nothing comes twice.
+#[test]
+fn lists_that_are_not_to_be_had_as_a_whole() {
+    let cut: fn(&mut Reply) = |reply| reply.cut(60);
+    let silent: fn(&mut Reply) = |reply| reply.unfinished();
+    let refused: fn(&mut Reply) = |reply| reply.only("-ERR cannot list");
+    for (list, shape) in [("LIST", cut), ("LIST", silent), ("LIST", refused), ("UIDL", cut), ("UIDL", silent)]
+    {
+        for capabilities in ["UIDL TOP USER", "UIDL TOP USER PIPELINING"] {
+            let bench = Bench::impatient(capabilities, mails(130), move |command, reply| {
+                if command.is(list) {
+                    shape(reply);
+                }
+            });
+            bench.poll().has(130, 0);
+            bench.server.change(|all| all.push(mails(131).remove(130)));
+            let second = bench.poll().has(131, 0);
+            assert_eq!((second.number("imported"), second.number("already_there")), (1, 130), "{second:#?}");
+        }
+    }
+}
+
+/// Not even LIST for one message is answered: sizes are hints.
+#[test]
+fn a_server_that_tells_no_size_at_all() {
+    let bench = Bench::new(ALL, mails(12), |command, reply| {
+        if command.name == "LIST" {
+            reply.cut(20);
+        }
+    });
+    bench.poll().has(12, 0);
+    bench.poll().has(12, 0);
+}
+
+/// What came stays, and a wish that the server does not grant switches nothing off.
+#[test]
+fn a_server_that_deletes_nothing_is_no_failed_run() {
+    for ends in [true, false] {
+        let bench = Bench::with("keep_original = false", ALL, mails(6), move |command, reply| {
+            if command.name == "QUIT" {
+                match ends {
+                    true => reply.cut(0),
+                    false => reply.only("-ERR some deleted messages not removed"),
+                }
+                // Nothing goes.
+                reply.then = Then::Close;
+            }
+        });
+        let all: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+        for _ in 0..2 {
+            let ran = bench.poll_of(&all).has(6, 0);
+            assert!(ran.is_ok() && !ran.ended_early(), "{ran:#?}");
+            let note = ran.run["note"].as_str().unwrap_or_default();
+            assert!(note.contains("not everything was deleted at the source"), "{ran:#?}");
+            assert_eq!(ran.shown["account"]["consecutive_failures"], 0);
+            bench.server.change(|now| *now = mails(6));
+        }
+    }
+}
+
+/// A refusal that is said to the session, over one message: the others come in the same run, and it is named with the words.
+#[test]
+fn a_message_that_is_put_off_costs_no_other() {
+    for (words, ends) in [
+        ("-ERR [SYS/TEMP] disk trouble, try again later", false),
+        ("-ERR internal server error, closing", true),
+        ("-ERR [SYS/PERM] file is gone", true),
+    ] {
+        let bench = Bench::with("keep_original = false", ALL, mails(20), move |command, reply| {
+            if command.is("RETR 5") {
+                reply.only(words);
+                if ends {
+                    reply.then = Then::Close;
+                }
+            }
+        });
+        let all: Vec<String> = mails(20).iter().map(|mail| sha(&mail.body)).collect();
+        let ran = bench.poll_of(&all).has(19, 1);
+        assert_eq!((ran.number("imported"), ran.number("deleted")), (19, 19), "{ran:#?}");
+        assert_eq!(ran.skipped[0]["id"], "uidl-0005");
+        let reason = ran.skipped[0]["reason"].as_str().unwrap();
+        assert!(reason.contains(&words[5..]), "{reason}");
+        assert!(bench.server.count("USER alice") <= 8, "{}", bench.server.count("USER alice"));
+    }
+}
+
+/// A line too many behind each message.
+#[test]
+fn an_answer_too_many_is_passed_over() {
+    for extra in ["\r\n", "+OK\r\n", "+OK done\r\n"] {
+        for capabilities in ["UIDL TOP USER", "UIDL TOP USER PIPELINING"] {
+            let bench = Bench::with(
+                "keep_original = false",
+                capabilities,
+                mails(20),
+                at("RETR", move |reply| {
+                    reply.more = extra.into();
+                }),
+            );
+            let all: Vec<String> = mails(20).iter().map(|mail| sha(&mail.body)).collect();
+            let ran = bench.poll_of(&all).has(20, 0);
+            assert_eq!(ran.number("deleted"), 20, "{ran:#?}");
+        }
+    }
+}
+
+/// A mail may begin as a reply does: its size and its name prove it. One of blanks alone, where a size is listed, is none.
+#[test]
+fn bodies_that_look_like_something_else() {
+    let mut all = mails(6);
+    for (n, line) in [(1, "+OK looks like a reply\r\n"), (2, "-ERR so does this\r\n")] {
+        all[n].body = [line.as_bytes(), &all[n].body].concat();
+    }
+    let bench = Bench::new(ALL, all, at("RETR 5", |reply| reply.body = Some(b"\r\n".to_vec())));
+    let ran = bench.poll().has(5, 1);
+    assert!(ran.skipped[0]["reason"].as_str().unwrap().contains("gives nothing of it"), "{ran:#?}");
+}
+
+/// One that is cut short in the same way each time is taken, told, and never deleted.
+#[test]
+fn a_size_that_never_fits_is_told_by_the_run() {
+    let bench = Bench::with(
+        "keep_original = false",
+        ALL,
+        mails(10),
+        at("RETR 4", |reply| {
+            let body = reply.body.as_mut().unwrap();
+            body.truncate(40);
+        }),
+    );
+    let mut all: Vec<String> = mails(10).iter().map(|mail| sha(&mail.body)).collect();
+    all.push(sha(&[&mails(4)[3].body[..40], b"\r\n"].concat()));
+    let answer = bench.daemon.ctl(&["poll", "alice-old"]);
+    assert!(answer.out.contains("1 message came with another size than the server lists"), "{answer:?}");
+    assert_eq!(bench.server.mails().len(), 1);
 }
