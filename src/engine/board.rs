@@ -46,7 +46,7 @@ impl Part {
             Kind::Unavailable => Failure { kind: Kind::Folder, ..failure },
             _ => failure,
         };
-        let examined = session.examine(&self.folder.wire).await.map_err(own)?;
+        let examined = session.examine_counted(&self.folder.wire, self.counted).await.map_err(own)?;
         let since = match &self.listing {
             Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
             _ => None,

@@ -64,6 +64,9 @@ impl FolderWork<'_> {
         (brought, failure): (Option<usize>, Failure),
     ) -> Result<Brought, Failure> {
         let known = care.differs_from(&self.care(folder)?);
+        if brought.is_none() {
+            care.broke_at_first(&failure);
+        }
         let again = care.again(brought.unwrap_or_default(), failure.clone());
         self.keep_care(folder, care, false).await?;
         match (known, brought) {

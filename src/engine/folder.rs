@@ -151,6 +151,7 @@ impl FolderWork<'_> {
         let origin = Origin::imap(self.account, &folder.wire, self.era);
         let key = origin.folder;
         let mut care = self.care(key)?;
+        session.hurry(care.was_silent_at_first());
         let (examined, since, mut listed) = match part.list(session, record.uidvalidity, &mut care).await {
             Err(failure) if failure.broke() => return self.broke(key, care, (None, failure)).await,
             listed => listed?,

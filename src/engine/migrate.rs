@@ -460,8 +460,10 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
             Ok(Brought::Broke(_, true)) => session = shared.again(&part.folder).await?,
             Ok(Brought::Broke(failure, false)) => {
                 let reason = not_read(&failure.words);
+                // A silence was waited for.
+                let weight = 1 + u32::from(failure.kind == Kind::Stalled);
                 session = shared.another(&part.folder.wire, failure).await?;
-                part.tries += 1;
+                part.tries += weight;
                 if part.tries >= FOLDER_BREAKS {
                     give_up(&shared, part, (Kind::Unavailable, &reason), part.unread()).await?;
                     claim.finish();

@@ -1,6 +1,7 @@
 //! Another connection, after one that broke, and what a folder counts for that cannot be read. It refuses to blame a
 //! folder for a server that is gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::board::Part;
@@ -8,7 +9,7 @@ use super::migrate::Shared;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Reach};
-use crate::imap::{Session, SourceFolder};
+use crate::imap::{Care, Session, SourceFolder};
 use crate::migration::Ledger;
 
 impl Shared {
@@ -21,8 +22,11 @@ impl Shared {
     /// Another connection, after one that broke over a message of this folder. The longer nothing came, the later.
     pub(super) async fn again(&self, folder: &SourceFolder) -> Result<Session<Order>, Failure> {
         let key = Origin::imap(&self.account.name, &folder.wire, self.account.era).folder;
-        let vain =
-            self.cares.lock().ok().and_then(|cares| Some(cares.get(&key)?.in_vain())).unwrap_or_default();
+        // Who waited for a silent server has waited.
+        let vain = |cares: &BTreeMap<u64, Care>| {
+            cares.get(&key).filter(|care| !care.was_silent()).map_or(0, Care::in_vain)
+        };
+        let vain = self.cares.lock().map_or(0, |cares| vain(&cares));
         tokio::time::sleep(Duration::from_secs(1 << vain.min(3))).await;
         self.means.imap(&self.account).await
     }

@@ -152,6 +152,11 @@ impl Asked {
         self.answers
     }
 
+    /// Whether nothing of it has come.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.missing().len() == self.want.len()
+    }
+
     /// Messages that did not come.
     pub(super) fn missing(&self) -> UidSet {
         self.want.iter().filter(|uid| !self.answers.contains_key(uid)).collect()

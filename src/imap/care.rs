@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::message::UidSet;
 
 /// A message is given up when so many connections broke while it alone was asked for.
@@ -57,6 +57,10 @@ pub struct Care {
     no_flags: BTreeMap<u32, String>,
     /// Connections that broke over flags.
     flag_breaks: u8,
+    /// The server fell silent in this folder: what is looked at once more has less time.
+    silent: bool,
+    /// It did so when the folder was opened or listed.
+    silent_at_first: bool,
 }
 
 impl Care {
@@ -101,6 +105,7 @@ impl Care {
     /// # Errors
     /// The failure, if it is of another kind, or came too often.
     pub fn again(&mut self, brought: usize, failure: Failure) -> Result<(), Failure> {
+        self.silent |= failure.kind == Kind::Stalled;
         self.vain = if brought > 0 { 0 } else { self.vain.saturating_add(1) };
         if failure.broke() && self.vain < IN_VAIN { Ok(()) } else { Err(failure) }
     }
@@ -118,6 +123,11 @@ impl Care {
             // Its file cannot be read, by all that is known: the first thing that is held against it.
             self.broke(Some(uid), true, words);
         }
+    }
+
+    /// Nobody asks for sizes in this folder any more.
+    pub(super) fn gives_sizes_up(&mut self) {
+        self.size_breaks = BREAKS;
     }
 
     /// A command that asked for the size of this message failed.
@@ -176,8 +186,29 @@ impl Care {
 
     /// Whether anything is held against a message or the folder that was not held before.
     pub fn differs_from(&self, before: &Care) -> bool {
-        let own = |care: &Care| Care { unsized_: UidSet::new(), vain: 0, ..care.clone() };
+        let own = |care: &Care| Care {
+            unsized_: UidSet::new(),
+            vain: 0,
+            silent: false,
+            silent_at_first: false,
+            ..care.clone()
+        };
         own(self) != own(before)
+    }
+
+    /// Whether the server fell silent in this folder before.
+    pub fn was_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// The connection broke before anything was asked of a message.
+    pub fn broke_at_first(&mut self, failure: &Failure) {
+        self.silent_at_first |= failure.kind == Kind::Stalled;
+    }
+
+    /// Whether the server fell silent when the folder was opened or listed.
+    pub fn was_silent_at_first(&self) -> bool {
+        self.silent_at_first
     }
 
     /// Connections in a row that broke and brought nothing.
@@ -199,7 +230,6 @@ impl Care {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Kind;
 
     #[test]
     fn one_break_is_no_proof() {

@@ -24,7 +24,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// [`Kind::Folder`] if the server refuses, or has numbered the folder anew meanwhile.
     pub async fn delete(&mut self, name: &[u8], uidvalidity: u32, uids: &UidSet) -> Result<Deleted, Failure> {
-        let opened = self.open_folder(name, true).await?;
+        let opened = self.open_folder(name, (true, None)).await?;
         if opened.uidvalidity != uidvalidity {
             let words = "the server numbered its messages anew while they were brought";
             return Err(Failure::new(Kind::Folder, words, "the next run goes on"));

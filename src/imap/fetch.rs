@@ -99,6 +99,8 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     /// The tag of a NOOP: when it is answered, so is everything before it.
     probe: Option<String>,
     nudges: u8,
+    /// How long nothing has come, to whatever was asked.
+    quiet: Duration,
     pub(super) out: VecDeque<Event>,
     broken: Option<Failure>,
     pub(super) left: Vec<(u32, Left)>,
@@ -116,6 +118,8 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     ) -> Self {
         session.transport().set_sink(Some(sink.clone()));
         session.take_unread();
+        // Which one it was is not known yet.
+        session.hurry(care.was_silent());
         let most = (MESSAGES >> care.halvings.min(16)).max(1);
         let mut todo = VecDeque::new();
         let (mut set, mut bytes) = (UidSet::new(), 0);
@@ -144,6 +148,9 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         if !set.is_empty() {
             todo.push_back(set);
         }
+        // Where the server fell silent over many, one of them is to blame: the others come first.
+        let strikes = |uid: &u32| care.alone.get(uid).map_or(0, |strikes| strikes.count);
+        last.make_contiguous().sort_by_key(strikes);
         Fetch {
             session,
             sink,
@@ -161,6 +168,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             doubts: 0,
             probe: None,
             nudges: 0,
+            quiet: Duration::ZERO,
             out: VecDeque::new(),
             broken: None,
             left,
@@ -197,6 +205,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// What did not come, and why; complete once [`Fetch::next`] said `None`.
     pub fn left(self) -> Vec<(u32, Left)> {
         self.session.transport().set_sink(None);
+        self.session.hurry(false);
         self.left
     }
 
@@ -273,10 +282,17 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         loop {
             let before = self.session.transport().moved();
             if let Ok(response) = tokio::time::timeout(SILENCE, self.session.response()).await {
+                self.quiet = Duration::ZERO;
                 return response.map(Some);
             }
             waited += SILENCE;
             let now = self.session.transport().moved();
+            let moves = now.bytes != before.bytes || now.held;
+            self.quiet = if moves { Duration::ZERO } else { self.quiet + SILENCE };
+            // What is said to it meanwhile winds up the clock of the connection.
+            if self.quiet >= self.session.transport().stream().stall() {
+                return Err(self.session.fell_silent());
+            }
             if now.bytes != before.bytes || now.held || self.nudges >= NUDGES {
                 waited = Duration::ZERO;
             } else if now.begun || waited >= PATIENCE {
@@ -525,7 +541,11 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         if failure.broke() {
             let oldest = flying.front();
             let first = oldest.and_then(Asked::first_missing);
-            self.care.broke(first, oldest.is_some_and(|asked| asked.want.len() == 1), &failure.words);
+            match oldest.filter(|asked| failure.kind == Kind::Stalled && asked.is_unheard()) {
+                // Silence over many does not tell which one it is: each is asked for alone.
+                Some(many) if many.want.len() > 1 => many.want.iter().for_each(|uid| self.care.suspects(uid)),
+                _ => self.care.broke(first, oldest.is_some_and(|a| a.want.len() == 1), &failure.words),
+            }
         }
         if let Some(mut oldest) = flying.pop_front() {
             let size = |uid: u32| {

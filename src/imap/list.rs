@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::care::Care;
 use super::command::{halves, pieces};
+use super::patience::Task;
 use super::refusal::{quote, refusal};
 use super::response::{Item, Response};
 use super::session::{Detail, Done, Examined, Listed, MOST_RESPONSES, Session};
@@ -63,7 +64,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         if examined.exists == 0 {
             return Ok(Listed::default());
         }
-        let mut told = self.list_some("1:*", care).await?;
+        let mut told = self.list_some("1:*", Some(examined.exists), care).await?;
         let mut unread = self.unread_listing(&told);
         if unread.is_some() && care.wants_another_connection() {
             return Err(self.broken("lists messages in words that cannot be read"));
@@ -73,7 +74,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         };
         if lacks(&told) > 0 {
             // One answer may have been lost in another one: what two looks agree on is true.
-            let mut second = self.list_some("1:*", care).await?;
+            let mut second = self.list_some("1:*", Some(examined.exists), care).await?;
             second.expunged = second.expunged.saturating_add(told.expunged);
             unread = unread.or(self.unread_listing(&second));
             if lacks(&second) > 0 {
@@ -105,10 +106,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         care.lists();
         let mut listed = Listed::default();
         for set in pieces(again) {
-            let told = self.list_some(&set.to_string(), care).await?;
+            let told = self.list_some(&set.to_string(), u32::try_from(set.len()).ok(), care).await?;
             listed.messages.extend(settled(&told, care));
         }
-        let told = self.list_some(&format!("{uidnext}:*"), care).await?;
+        let told = self.list_some(&format!("{uidnext}:*"), None, care).await?;
         // What is not listed now has to be listed whole by the next run: this one must not hide it.
         listed.unread = self.unread_listing(&told);
         listed.unlisted = u32::from(listed.unread.is_some());
@@ -129,8 +130,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         anything.then(|| line.unwrap_or_else(|| "(no FETCH response)".to_owned()))
     }
 
-    async fn list_some(&mut self, set: &str, care: &mut Care) -> Result<Told, Failure> {
-        let usual = self.be_patient();
+    /// `most`: so many messages are listed at most, as far as that is known.
+    async fn list_some(&mut self, set: &str, most: Option<u32>, care: &mut Care) -> Result<Told, Failure> {
+        let usual = self.be_patient(Task::List, most.map(u64::from));
         let listed = self.list_patiently(set, care).await;
         self.transport().stream().set_stall(usual);
         listed
@@ -144,6 +146,10 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             let done = match self.finish(&tag, |response| told.hear(response)).await {
                 Err(failure) if failure.broke() => {
                     care.broke_over_sizes(None, &failure.words);
+                    if failure.kind == Kind::Stalled && told.sizes.is_empty() {
+                        // Silence over all of them does not tell which one it is: a size is a hint.
+                        care.gives_sizes_up();
+                    }
                     return Err(failure);
                 }
                 done => done?,
@@ -318,6 +324,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         since: Option<u64>,
         care: &mut Care,
     ) -> Result<ListedFlags, Failure> {
+        self.hurry(care.was_silent() && care.has_trouble_with_flags());
         let mut listed = ListedFlags::default();
         let Some(without) = care.without_flags() else {
             let words = "the connection broke several times when the flags of this folder were asked for";

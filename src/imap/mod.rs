@@ -24,6 +24,7 @@ mod list;
 mod login;
 mod looks;
 mod parts;
+mod patience;
 mod probe;
 mod prove;
 mod quota;

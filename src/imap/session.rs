@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::answers::{self, Namespaces};
 use super::command::quoted;
 use super::layout::Software;
+use super::patience::Task;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{NoGreeting, SinkGone, Transport};
@@ -26,9 +27,6 @@ const STAYS: &str = "it is tried again; if it stays, tell the server's administr
 
 /// Untagged responses that one command may bring; the largest folder has fewer messages.
 pub(super) const MOST_RESPONSES: u64 = 20_000_000;
-
-/// A command that may make the server read a whole folder has so long.
-const LONG: Duration = if cfg!(test) { Duration::from_millis(25) } else { Duration::from_secs(300) };
 
 /// So often is asked whether a session is in step, and so long is waited for the answer.
 const STEPS: u8 = 3;
@@ -51,6 +49,8 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     opened: Option<(Vec<u8>, bool, u32)>,
     /// What the server asked after our last word, when it refused a token.
     pub(super) challenge: Option<String>,
+    /// See [`Session::hurry`].
+    pub(super) hurried: bool,
 }
 
 /// How a command ended.
@@ -139,7 +139,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             session.transport().stream().set_stall(source.patience.login);
             session.login(source, secret, connector.quirks()).await?;
         }
-        session.transport().stream().set_stall(source.patience.work);
+        session.transport().stream().begin_work(source.patience.work);
         session.introduce().await?;
         Ok(session)
     }
@@ -158,6 +158,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             bye: None,
             opened: None,
             challenge: None,
+            hurried: false,
         }
     }
 
@@ -297,10 +298,23 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// [`Kind::Folder`] if it cannot be opened.
     pub async fn examine(&mut self, name: &[u8]) -> Result<Examined, Failure> {
-        self.open_folder(name, false).await
+        self.open_folder(name, (false, None)).await
     }
 
-    pub(super) async fn open_folder(&mut self, name: &[u8], writing: bool) -> Result<Examined, Failure> {
+    /// The same of a folder that is known to have so many messages: for few of them the server has less time.
+    ///
+    /// # Errors
+    /// As [`Session::examine`].
+    pub async fn examine_counted(&mut self, name: &[u8], messages: Option<u64>) -> Result<Examined, Failure> {
+        self.open_folder(name, (false, messages)).await
+    }
+
+    /// For writing or not, with so many messages as far as that is known.
+    pub(super) async fn open_folder(
+        &mut self,
+        name: &[u8],
+        (writing, messages): (bool, Option<u64>),
+    ) -> Result<Examined, Failure> {
         let folder_failure = |words: String| Failure::new(Kind::Folder, words, "");
         let Some(quoted) = quoted(name) else {
             return Err(folder_failure(
@@ -309,7 +323,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         };
         let command = if writing { b"SELECT ".as_slice() } else { b"EXAMINE " };
         // Servers read a whole folder first, which takes minutes (gromox#244).
-        let usual = self.be_patient();
+        let usual = self.be_patient(Task::Open, messages);
         let tag = self.send(&[command, quoted.as_slice()].concat()).await?;
         let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, None, None, None);
         let done = self
@@ -342,14 +356,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
     }
 
-    /// From now on silence is borne for minutes; returns how long it was borne before.
-    pub(super) fn be_patient(&mut self) -> Duration {
-        let stream = self.transport().stream();
-        let usual = stream.stall();
-        stream.set_stall(usual.max(LONG));
-        usual
-    }
-
     /// A session that is logged in, with a server in memory.
     #[cfg(test)]
     pub(super) fn with(stream: Stream, capabilities: &[&str]) -> Self {
@@ -366,6 +372,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             bye: None,
             opened: None,
             challenge: None,
+            hurried: false,
         }
     }
 
@@ -383,7 +390,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     pub(super) async fn every_uid(&mut self) -> Result<Option<UidSet>, Failure> {
         let Some((name, writing, uidvalidity)) = self.opened.clone() else { return Ok(None) };
         self.take_unread();
-        let examined = self.open_folder(&name, writing).await?;
+        let examined = self.open_folder(&name, (writing, None)).await?;
         let (mut uids, mut exists, mut twice) = (UidSet::new(), u64::from(examined.exists), false);
         if exists > 0 {
             let tag = self.send(b"UID FETCH 1:* (UID)").await?;
@@ -546,7 +553,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
     }
 
-    fn io(&mut self, error: &io::Error) -> Failure {
+    pub(super) fn io(&mut self, error: &io::Error) -> Failure {
         if let Some(inner) = error.get_ref() {
             if inner.is::<SinkGone>() {
                 return Failure::new(Kind::Destination, "the delivery stopped", "");

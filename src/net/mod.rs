@@ -7,6 +7,7 @@ mod address;
 mod dial;
 mod pin;
 mod quirks;
+mod silence;
 mod stream;
 mod tls;
 
@@ -83,6 +84,7 @@ impl Connector {
     pub async fn connect(&self, host: &str, port: u16) -> Result<Stream, Failure> {
         let mut stream = dial::dial(host, port, self.allow_private_hosts).await.map(Stream::plain)?;
         stream.set_stall(self.silence);
+        stream.is_of(self.quirks.slowest(host, port));
         Ok(stream)
     }
 

@@ -2,7 +2,9 @@
 //! known by host and port for as long as the daemon runs, and forgotten then: a server may have been mended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::silence::Slowest;
 
 /// Servers that are remembered.
 const MOST: usize = 100_000;
@@ -63,9 +65,12 @@ impl Quirk {
     }
 }
 
+/// A server: host and port.
+type At = (String, u16);
+
 /// What is known of which server.
 #[derive(Debug, Default)]
-pub struct Quirks(Mutex<BTreeMap<(String, u16), BTreeSet<Quirk>>>);
+pub struct Quirks(Mutex<BTreeMap<At, BTreeSet<Quirk>>>, Mutex<BTreeMap<At, Arc<Slowest>>>);
 
 impl Quirks {
     /// Whether the server at `host` and `port` is known for `quirk`.
@@ -86,6 +91,16 @@ impl Quirks {
         {
             tracing::info!("the server {host}:{port}: {words}");
         }
+    }
+
+    /// How long its ordinary answers take.
+    pub(super) fn slowest(&self, host: &str, port: u16) -> Arc<Slowest> {
+        let mut known = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (host.to_owned(), port);
+        if known.len() >= MOST && !known.contains_key(&at) {
+            return Arc::default();
+        }
+        Arc::clone(known.entry(at).or_default())
     }
 }
 

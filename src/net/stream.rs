@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::client::TlsStream;
+
+use super::silence::Slowest;
 
 /// How long a read or a write may wait without an octet moving, unless the stream was told otherwise.
 pub const STALL: Duration = Duration::from_secs(60);
@@ -57,6 +60,13 @@ impl Stream {
         matches!(self.0, Inner::Tls(_))
     }
 
+    fn watched(&mut self) -> &mut Watched {
+        match &mut self.0 {
+            Inner::Plain(watched) => watched,
+            Inner::Tls(tls) => tls.get_mut().0,
+        }
+    }
+
     /// How long a read or write may wait.
     pub fn stall(&self) -> Duration {
         match &self.0 {
@@ -67,10 +77,26 @@ impl Stream {
 
     /// From now on, a read or write fails with [`io::ErrorKind::TimedOut`] after waiting so long.
     pub fn set_stall(&mut self, stall: Duration) {
-        match &mut self.0 {
-            Inner::Plain(watched) => watched.stall = stall,
-            Inner::Tls(tls) => tls.get_mut().0.stall = stall,
-        }
+        self.watched().stall = stall;
+    }
+
+    /// The login is over: the same, and from now on answers are ordinary ones, by which it is known how slow the server is.
+    pub fn begin_work(&mut self, stall: Duration) {
+        let watched = self.watched();
+        (watched.stall, watched.works) = (stall, Some(stall));
+    }
+
+    /// Whether what is asked for next is looked at once more, because the server fell silent over it: then it has less
+    /// time, but as much as its ordinary answers take. `false`: as long again as [`Stream::begin_work`] said.
+    pub fn hurry(&mut self, hurry: bool) {
+        let watched = self.watched();
+        let Some(full) = watched.works else { return };
+        watched.stall = if hurry { watched.slowest.further(full) } else { full };
+    }
+
+    /// Whose answers they are.
+    pub(super) fn is_of(&mut self, slowest: Arc<Slowest>) {
+        self.watched().slowest = slowest;
     }
 }
 
@@ -125,13 +151,18 @@ enum Wire {
 pub(super) struct Watched {
     wire: Wire,
     stall: Duration,
+    /// How long is waited for an ordinary answer, once there are any.
+    works: Option<Duration>,
+    /// How long the server's ordinary answers take.
+    slowest: Arc<Slowest>,
     reading: Clock,
     writing: Clock,
 }
 
 impl Watched {
     fn new(wire: Wire) -> Watched {
-        Watched { wire, stall: STALL, reading: Clock::default(), writing: Clock::default() }
+        let (reading, writing) = (Clock::default(), Clock::default());
+        Watched { wire, stall: STALL, works: None, slowest: Arc::default(), reading, writing }
     }
 
     /// An octet moved, whichever way: a long upload is no silence, even if somebody waits for the answer.
@@ -206,9 +237,16 @@ impl AsyncWrite for Wire {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         match Pin::new(&mut this.wire).poll_read(cx, buf) {
             Poll::Pending => this.reading.wait(cx, this.stall),
             ready => {
+                // The end of a connection is no answer.
+                if let Some(since) = this.reading.since.filter(|_| buf.filled().len() > before)
+                    && this.works.is_some()
+                {
+                    this.slowest.answered_after(since.elapsed());
+                }
                 this.alive();
                 ready
             }
@@ -275,6 +313,28 @@ mod tests {
         });
         let mut got = [0; 8];
         stream.read_exact(&mut got).await.unwrap();
+        drop(sender.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_further_look_waits_less() {
+        let (mut stream, mut peer) = pair(60_000).await;
+        stream.hurry(true);
+        assert_eq!(stream.stall().as_secs(), 60, "a login is not hurried");
+        stream.begin_work(Duration::from_secs(60));
+        stream.hurry(true);
+        assert_eq!(stream.stall().as_secs(), 12);
+        tokio::time::pause();
+        let sender = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            peer.write_all(b"x").await.unwrap();
+            peer
+        });
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        stream.hurry(true);
+        assert!(stream.stall().as_secs() >= 18, "{:?}", stream.stall());
+        stream.hurry(false);
+        assert_eq!(stream.stall().as_secs(), 60);
         drop(sender.await.unwrap());
     }
 

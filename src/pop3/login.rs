@@ -133,7 +133,7 @@ async fn attempt(
             false => Err(failure),
         };
     }
-    wire.set_stall(source.patience.work);
+    wire.begin_work(source.patience.work);
     if capabilities.by_user {
         capabilities = match ask(&mut wire, how.capa).await {
             Err(failure) if failure.broke() => return Ok(Attempt::CapaFailed(failure)),

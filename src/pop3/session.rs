@@ -74,9 +74,10 @@ impl Session {
         std::mem::take(&mut self.seen)
     }
 
-    /// From now on silence is borne a third as long: for messages over which sessions broke before.
+    /// From now on silence is borne for less time, see [`crate::net::Stream::hurry`]: for messages over which sessions
+    /// broke before.
     pub fn hurry(&mut self) {
-        self.wire.set_stall(self.wire.stall() / 3);
+        self.wire.hurry();
     }
 
     /// From now on each command waits for the answer to the one before.

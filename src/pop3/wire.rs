@@ -81,9 +81,14 @@ impl Wire {
         self.stream.set_stall(stall);
     }
 
-    /// How long silence is borne.
-    pub(super) fn stall(&self) -> Duration {
-        self.stream.stall()
+    /// See [`Stream::begin_work`].
+    pub(super) fn begin_work(&mut self, stall: Duration) {
+        self.stream.begin_work(stall);
+    }
+
+    /// See [`Stream::hurry`].
+    pub(super) fn hurry(&mut self) {
+        self.stream.hurry(true);
     }
 
     pub(super) fn port(&self) -> u16 {

@@ -157,6 +157,11 @@ impl Daemon {
         settings.clone_into(&mut self.settings);
     }
 
+    /// The settings as they are, changed, from the next start on.
+    pub fn rewrite_settings(&mut self, change: impl FnOnce(&str) -> String) {
+        self.settings = change(&self.settings);
+    }
+
     /// Another user, from the next start on; only root can.
     pub fn run_as(&mut self, uid: u32, gid: u32) {
         self.user = Some((uid, gid));

@@ -22,6 +22,8 @@ pub enum Mood {
     Says(String),
     /// The connection ends without an answer.
     Reset,
+    /// Nothing is said any more, until the client goes.
+    Hangs,
     /// The server hears it, and the connection ends before its answer.
     Forgets,
 }
@@ -117,6 +119,10 @@ fn carry(client: &TcpStream, server: &TcpStream, longest: usize, moods: &Moods) 
                 continue;
             }
             Mood::Reset => return None,
+            Mood::Hangs => {
+                let _ = std::io::copy(&mut from, &mut std::io::sink());
+                return None;
+            }
         }
         to.write_all(&command).ok()?;
         loop {

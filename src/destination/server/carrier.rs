@@ -202,11 +202,13 @@ impl Carrier {
                 Err(failure) if failure.broke() && broke.is_none() => {
                     *session = self.server.connect().await?;
                     session.select(&open.name).await?.ok_or_else(lost)?;
+                    session.hurry(failure.kind == Kind::Stalled);
                     broke = Some(failure);
                 }
                 Err(failure) => return Err(failure),
             }
         }
+        session.hurry(false);
         open.remember(&self.server.sends, shared, &sending.receipts);
         Ok(sending.receipts)
     }

@@ -17,13 +17,17 @@ impl Carrier {
     /// # Errors
     /// [`Kind::Folder`] if this folder does not open and others do.
     pub(super) async fn enter(&mut self, name: &[u8], special: Option<&str>) -> Result<Selected, Failure> {
-        let mut pauses = PAUSES.into_iter();
+        let (mut pauses, mut silent) = (PAUSES.into_iter(), false);
         loop {
             let session = self.connected().await?;
-            let failure = match open_or_make(session, name, special).await {
+            session.hurry(silent);
+            let entered = open_or_make(session, name, special).await;
+            session.hurry(false);
+            let failure = match entered {
                 Err(failure) if may_be_the_folder(&failure) => failure,
                 entered => return entered,
             };
+            silent |= failure.kind == Kind::Stalled;
             if failure.broke() {
                 self.session = None;
             }

@@ -36,6 +36,8 @@ pub(super) struct Sending {
     pub(super) landed: u64,
     /// Of those, what did not wait for the server.
     pub(super) ahead: u64,
+    /// The server fell silent over this batch: what is sent of it once more has less time.
+    pub(super) silent: bool,
     /// Commands with several messages that the server took, and those that it refused.
     pub(super) groups: (u32, u32),
 }
@@ -63,6 +65,7 @@ impl Sending {
             suspects: Vec::new(),
             landed: 0,
             ahead: 0,
+            silent: false,
             groups: (0, 0),
         }
     }
@@ -85,7 +88,10 @@ impl Sending {
             letters.push(Letter { flags, received, file, offset, octets });
             left.push(flags_left);
         }
+        session.hurry(self.silent);
         let appends = session.append(&open.name, &letters, manner).await;
+        session.hurry(false);
+        self.silent |= appends.ended.as_ref().is_err_and(|failure| failure.kind == Kind::Stalled);
         self.groups.0 += appends.groups_stored;
         self.groups.1 += appends.groups_refused;
         self.sent.clear();
