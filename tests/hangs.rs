@@ -183,3 +183,43 @@ fn a_slow_server_is_not_silent() {
     assert_eq!(source.connections(), 1);
     daemon.stop();
 }
+
+/// A folder that makes the server hang when it is opened; `verbs`: and when it is counted.
+fn shut(what: &str, verbs: &'static [&'static str]) {
+    let boxes = vec![Folder::new("INBOX", 9), Folder::new("Locked", 1), Folder::new("Work", 10)];
+    let source = FakeImap::start(boxes, move |command: &Command, reply: &mut Reply| {
+        let named = String::from_utf8_lossy(&command.rest).contains("Locked");
+        if named && verbs.contains(&command.name.as_str()) {
+            reply.untagged.clear();
+            reply.tagged.clear();
+            reply.then = Then::Hang;
+        }
+    });
+    let mut daemon = Daemon::new("");
+    daemon.define("alice", &imap_migrate(NAME, "alice", source.port, ALICE, ""));
+    daemon.start();
+    let begun = Instant::now();
+    daemon.ctl(&["start", NAME, "--wait"]).code(1);
+    let took = begun.elapsed();
+    eprintln!("{what}: {took:?}, {} connections", source.connections());
+    let done = daemon.migration(NAME);
+    assert_eq!((&done["state"], &done["messages_done"]), (&"completed".into(), &19.into()), "{done:#}");
+    let skipped = daemon.show(NAME)["skipped"].clone();
+    assert_eq!(
+        (&skipped[0]["folder"], &skipped[0]["id"]),
+        (&"Locked".into(), &"(folder)".into()),
+        "{skipped:#}"
+    );
+    assert!(took < Duration::from_secs(120), "{what}: {took:?}");
+    assert!(source.connections() <= CONNECTIONS, "{what}");
+    daemon.stop();
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn over_a_folder_that_is_opened() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| shut("opened", &["EXAMINE", "SELECT"]));
+        scope.spawn(|| shut("counted and opened", &["STATUS", "EXAMINE", "SELECT"]));
+    });
+}

@@ -259,6 +259,7 @@ pub(super) fn checked(name: &str, result: Result<Checked, Failure>) -> api::Chec
             bytes: found.bytes,
             room: found.room,
             notes: found.notes,
+            not_opened: found.shut,
         },
         Err(failure) => api::Checked {
             name: name.to_owned(),

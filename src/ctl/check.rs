@@ -46,6 +46,10 @@ async fn accounts(connection: &mut Connection, screen: &mut Screen, names: &[Str
         if !checked.ok {
             screen.failed(&checked.name, checked.error.as_deref());
         }
+        good &= checked.not_opened.is_empty();
+        for words in &checked.not_opened {
+            screen.failed(&checked.name, Some(words));
+        }
     }
     for name in &unanswered {
         screen.failed(name, Some("was not checked; try again"));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::folder::Listing;
+use super::reconnect::its_own;
 use super::strays::{Found, Search, Survey};
 use crate::destination::landing::Order;
 use crate::failure::{Failure, Kind};
@@ -25,6 +26,8 @@ pub(super) struct Part {
     pub(super) listing: Listing,
     /// Messages in it, as STATUS counts them.
     pub(super) counted: Option<u64>,
+    /// The server fell silent when it was to be counted.
+    pub(super) silent: bool,
     /// It is listed once more, for something in its list was not there.
     pub(super) again: bool,
 }
@@ -41,19 +44,18 @@ impl Part {
         known: u32,
         care: &mut Care,
     ) -> Result<(Examined, Option<(u32, &UidSet)>, Listed), Failure> {
-        // That the server is unwell over one folder says nothing of the others.
-        let own = |failure: Failure| match failure.kind {
-            Kind::Unavailable => Failure { kind: Kind::Folder, ..failure },
-            _ => failure,
+        let examined = match self.silent {
+            true => session.examine_after_silence(&self.folder.wire).await,
+            false => session.examine_counted(&self.folder.wire, self.counted).await,
         };
-        let examined = session.examine_counted(&self.folder.wire, self.counted).await.map_err(own)?;
+        let examined = examined.map_err(its_own)?;
         let since = match &self.listing {
             Listing::Since { uidnext, again } if known == examined.uidvalidity => Some((*uidnext, again)),
             _ => None,
         };
         let listed = match since {
-            Some((uidnext, again)) => session.list_since(uidnext, again, care).await.map_err(own)?,
-            None => session.list_messages(examined, care).await.map_err(own)?,
+            Some((uidnext, again)) => session.list_since(uidnext, again, care).await.map_err(its_own)?,
+            None => session.list_messages(examined, care).await.map_err(its_own)?,
         };
         Ok((examined, since, listed))
     }

@@ -13,6 +13,7 @@ use super::at_server::{special_places, special_use};
 use super::board::{Board, Part};
 use super::budget::Budget;
 use super::cares::Cares;
+use super::counts::Counts;
 use super::folder::{Brought, FolderWork, Listing};
 use super::found::Found;
 use super::gmail::{self, Map};
@@ -106,21 +107,8 @@ pub(super) async fn migrate(
         return Err(none_fits(all, &account.job));
     }
     tally.checked(folders.len() as u64);
-    let counts = match session.count(&folders).await {
-        Ok(counts) => counts,
-        // One of them is enough for that; whoever opens them finds out which.
-        Err(failure) if failure.broke() => {
-            session = means.imap(&account).await?;
-            Vec::new()
-        }
-        Err(failure) => return Err(failure),
-    };
-    tally.counted(sum(&counts, &folders).filter(|_| !counts.is_empty()));
-    let mut counts: BTreeMap<Vec<u8>, u64> = folders
-        .iter()
-        .zip(counts)
-        .filter_map(|(folder, count)| Some((folder.wire.clone(), count?)))
-        .collect();
+    let counts = Counts::of(&means, &account, &mut session, &folders).await?;
+    tally.counted(sum(counts.each(), &folders));
     tally.waits_for("the destination: its login, and the list of its folders");
     let home = means.open_home(&account).await?;
     if in_vain >= RESIGNED {
@@ -131,7 +119,7 @@ pub(super) async fn migrate(
     let naming = home.naming_of(&folders.iter().map(|folder| below(work, &folder.path)).collect()).await?;
     let parts = folders_of(&means, &account, (&naming, home.special_uses().await?), folders, work, run)?;
     let mut parts = intend(&means, &account, &home, parts).await?;
-    parts.iter_mut().for_each(|part| part.counted = counts.remove(&part.folder.wire));
+    counts.tell(&mut parts);
     let map = if gmail {
         let keys = parts
             .iter()
@@ -302,6 +290,7 @@ pub(super) fn folders_of(
             tries: 0,
             listing: Listing::Whole,
             counted: None,
+            silent: false,
             again: false,
         });
     }

@@ -15,6 +15,7 @@ mod carry;
 mod carry_there;
 mod closing;
 mod copies;
+mod counts;
 mod drain;
 mod exceptions;
 mod folder;

@@ -139,12 +139,28 @@ fn plan(
             Some(listing) => {
                 // Of a folder that is known nobody counts what is new.
                 let counted = standing.map(|standing| standing.messages).filter(|_| record.uidvalidity == 0);
-                parts.push_back(Part { folder, record, tries: 0, listing, counted, again: false });
+                parts.push_back(Part {
+                    folder,
+                    record,
+                    tries: 0,
+                    listing,
+                    counted,
+                    silent: false,
+                    again: false,
+                });
             }
             None if shrunk => {
                 // Of a folder that is known nobody counts what is new.
                 let counted = standing.map(|standing| standing.messages).filter(|_| record.uidvalidity == 0);
-                fewer.push(Part { folder, record, tries: 0, listing: Listing::Whole, counted, again: false });
+                fewer.push(Part {
+                    folder,
+                    record,
+                    tries: 0,
+                    listing: Listing::Whole,
+                    counted,
+                    silent: false,
+                    again: false,
+                });
             }
             None => {}
         }

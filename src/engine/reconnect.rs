@@ -8,7 +8,7 @@ use super::board::Part;
 use super::migrate::Shared;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
-use crate::failure::{Failure, Reach};
+use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Care, Session, SourceFolder};
 use crate::migration::Ledger;
 
@@ -46,6 +46,19 @@ impl Shared {
             _ => Ok(session),
         }
     }
+}
+
+/// That the server is unwell over one folder says nothing of the others.
+pub(super) fn its_own(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::Unavailable => Failure { kind: Kind::Folder, ..failure },
+        _ => failure,
+    }
+}
+
+/// Whether a failure over one folder leaves the others: it is the folder's own, or cost no more than the connection.
+pub(super) fn leaves_others(failure: &Failure) -> bool {
+    failure.broke() || failure.reach() == Reach::Folder
 }
 
 impl Part {

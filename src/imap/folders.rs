@@ -186,6 +186,19 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// The connection failed.
     pub async fn count(&mut self, folders: &[SourceFolder]) -> Result<Vec<Option<u64>>, Failure> {
         let mut counts = Vec::with_capacity(folders.len());
+        self.count_into(folders, &mut counts).await?;
+        Ok(counts)
+    }
+
+    /// The same, put behind `counts` one by one.
+    ///
+    /// # Errors
+    /// The connection failed; what was answered before is in `counts`, and the folder behind that may be to blame.
+    pub async fn count_into(
+        &mut self,
+        folders: &[SourceFolder],
+        counts: &mut Vec<Option<u64>>,
+    ) -> Result<(), Failure> {
         for window in folders.chunks(STATUS_WINDOW) {
             let mut tags = Vec::new();
             for folder in window {
@@ -210,7 +223,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 counts.push(count.filter(|_| done.ok));
             }
         }
-        Ok(counts)
+        Ok(())
     }
 
     /// The folders of other people, and shared ones, that [`Session::folders`] found last. They are not moved.

@@ -23,6 +23,7 @@ mod layout;
 mod list;
 mod login;
 mod looks;
+mod open;
 mod parts;
 mod patience;
 mod probe;

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::session::Session;
+use super::session::{Examined, Session};
 use crate::failure::Failure;
 use crate::message::Parcel;
 
@@ -49,6 +49,23 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             stream.set_stall(usual.max(task.patience(messages).min(MOST)));
         }
         usual
+    }
+
+    /// As [`Session::examine`], of a folder over whose STATUS the server fell silent: it has had its time, and gets two thirds
+    /// of it once more.
+    ///
+    /// # Errors
+    /// As [`Session::examine`].
+    pub async fn examine_after_silence(&mut self, name: &[u8]) -> Result<Examined, Failure> {
+        let full = self.transport().stream().stall();
+        let hurried = std::mem::replace(&mut self.hurried, true);
+        if !hurried {
+            self.transport().stream().set_stall(full * 2 / 3);
+        }
+        let examined = self.examine(name).await;
+        self.transport().stream().set_stall(full);
+        self.hurried = hurried;
+        examined
     }
 
     /// Whether what is asked for from now on made the server fall silent before; see [`crate::net::Stream::hurry`].

@@ -10,9 +10,7 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::answers::{self, Namespaces};
-use super::command::quoted;
 use super::layout::Software;
-use super::patience::Task;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{NoGreeting, SinkGone, Transport};
@@ -46,7 +44,7 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     pub(super) hint: String,
     bye: Option<String>,
     /// The folder that is open, whether for writing, and its UIDVALIDITY.
-    opened: Option<(Vec<u8>, bool, u32)>,
+    pub(super) opened: Option<(Vec<u8>, bool, u32)>,
     /// What the server asked after our last word, when it refused a token.
     pub(super) challenge: Option<String>,
     /// See [`Session::hurry`].
@@ -291,69 +289,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             }
         }
         Ok(())
-    }
-
-    /// Opens a folder for reading only. `name` is the server's own.
-    ///
-    /// # Errors
-    /// [`Kind::Folder`] if it cannot be opened.
-    pub async fn examine(&mut self, name: &[u8]) -> Result<Examined, Failure> {
-        self.open_folder(name, (false, None)).await
-    }
-
-    /// The same of a folder that is known to have so many messages: for few of them the server has less time.
-    ///
-    /// # Errors
-    /// As [`Session::examine`].
-    pub async fn examine_counted(&mut self, name: &[u8], messages: Option<u64>) -> Result<Examined, Failure> {
-        self.open_folder(name, (false, messages)).await
-    }
-
-    /// For writing or not, with so many messages as far as that is known.
-    pub(super) async fn open_folder(
-        &mut self,
-        name: &[u8],
-        (writing, messages): (bool, Option<u64>),
-    ) -> Result<Examined, Failure> {
-        let folder_failure = |words: String| Failure::new(Kind::Folder, words, "");
-        let Some(quoted) = quoted(name) else {
-            return Err(folder_failure(
-                "its name holds a line end or a NUL, so it cannot be asked for".to_owned(),
-            ));
-        };
-        let command = if writing { b"SELECT ".as_slice() } else { b"EXAMINE " };
-        // Servers read a whole folder first, which takes minutes (gromox#244).
-        let usual = self.be_patient(Task::Open, messages);
-        let tag = self.send(&[command, quoted.as_slice()].concat()).await?;
-        let (mut uidvalidity, mut exists, mut uidnext, mut modseq) = (None, None, None, None);
-        let done = self
-            .finish(&tag, |response| match response {
-                Response::Status { said, .. } => {
-                    uidvalidity = said.uidvalidity.or(uidvalidity);
-                    uidnext = said.uidnext.or(uidnext);
-                    modseq = said.modseq.or(modseq);
-                }
-                Response::Exists(count) => exists = Some(count),
-                _ => {}
-            })
-            .await?;
-        self.transport().stream().set_stall(usual);
-        if !done.ok {
-            return Err(refusal("the server does not open it", &done.text, Kind::Folder, ""));
-        }
-        // A folder whose messages nobody counted must not pass for an empty one (RFC 3501, 6.3.1).
-        let Some(exists) = exists else {
-            return Err(folder_failure("the server does not say how many messages it holds".to_owned()));
-        };
-        match uidvalidity {
-            Some(uidvalidity) if uidvalidity > 0 => {
-                self.opened = Some((name.to_vec(), writing, uidvalidity));
-                Ok(Examined { uidvalidity, exists, uidnext, modseq })
-            }
-            _ => Err(folder_failure(
-                "the server gives it no UIDVALIDITY, so its messages cannot be told apart".to_owned(),
-            )),
-        }
     }
 
     /// A session that is logged in, with a server in memory.

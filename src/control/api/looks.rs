@@ -28,6 +28,8 @@ pub struct Checked {
     pub room: Option<u64>,
     /// What should be known before a start.
     pub notes: Vec<String>,
+    /// Folders at the source that do not open, each in words.
+    pub not_opened: Vec<String>,
 }
 
 /// One reply of `Find`: a server was looked at. The last one has no host.

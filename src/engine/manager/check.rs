@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::counts::Counts;
 use super::super::gmail;
 use super::super::maildrop::{self, placed};
 use super::super::migrate::{below, chosen, folders_of};
 use super::super::planned::{Planned, not_ours, offered, planned, views};
 use super::super::{Means, Place, blocking};
+use super::doors::shut;
 use super::state::Entry;
 use super::{Manager, Refusal};
 use crate::account::{Account, Job, Protocol};
@@ -39,6 +41,8 @@ pub struct Checked {
     pub room: Option<u64>,
     /// What should be known before a start.
     pub notes: Vec<String>,
+    /// Folders at the source that do not open, in words.
+    pub shut: Vec<String>,
 }
 
 impl Manager {
@@ -151,6 +155,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
         bytes: Some(listed.iter().filter_map(|m| m.size).sum()),
         room: None,
         notes,
+        shut: Vec::new(),
     })
 }
 
@@ -160,10 +165,9 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
     let chosen = chosen(folders.clone(), &account.job);
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
     let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };
-    let messages = imap::sum(&session.count(&folders).await?, &folders);
-    if messages.is_none() {
-        opens_any(&mut session, &folders).await?;
-    }
+    let counts = Counts::of(means, account, &mut session, &folders).await?;
+    let messages = imap::sum(counts.each(), &folders);
+    let shut = shut(means, account, &mut session, &folders, &counts).await?;
     let capabilities = offered(session.capabilities());
     let foreign = not_ours(session.foreign());
     session.close().await;
@@ -180,27 +184,9 @@ async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<So
         bytes: None,
         room: None,
         notes,
+        shut,
     };
     Ok((found, folders))
-}
-
-/// A server may log somebody in who has no mailbox there.
-async fn opens_any(session: &mut imap::Session<Order>, folders: &[SourceFolder]) -> Result<(), Failure> {
-    let mut first = None;
-    for folder in folders.iter().filter(|folder| folder.broken.is_none()) {
-        match session.examine(&folder.wire).await {
-            Ok(_) => return Ok(()),
-            Err(failure) => {
-                let broke = failure.broke();
-                let words = format!("{} cannot be read: {}", folder.path, failure.words);
-                first.get_or_insert(Failure { words, ..failure });
-                if broke {
-                    break;
-                }
-            }
-        }
-    }
-    first.map_or(Ok(()), Err)
 }
 
 /// The names that must change at the destination.

@@ -7,6 +7,7 @@ mod authorize;
 mod check;
 mod clock;
 mod denial;
+mod doors;
 mod files;
 mod find;
 mod hosts;

@@ -14,6 +14,7 @@ use crate::destination::maildir::Held;
 use crate::destination::server::{Server, all_prints};
 use crate::engine::Means;
 use crate::engine::at_server::AtServer as Recorded;
+use crate::engine::reconnect::{its_own, leaves_others};
 use crate::failure::{Failure, Kind};
 use crate::imap::{Detail, Session};
 use crate::journal::FolderRecord;
@@ -24,6 +25,8 @@ pub(super) struct AtServer {
     server: Arc<Server>,
     session: Session<Parcel>,
     folders: BTreeMap<String, Folder>,
+    /// What cannot be read, and why.
+    unread: BTreeMap<String, String>,
     /// What the account brought or found, by its folder at the source.
     recorded: BTreeMap<u64, UidSet>,
     /// The directories of those folders.
@@ -55,22 +58,38 @@ impl AtServer {
         records: &BTreeMap<u64, FolderRecord>,
     ) -> Result<AtServer, Failure> {
         let mut session = server.connect().await?;
-        let mut folders = BTreeMap::new();
+        let (mut folders, mut unread) = (BTreeMap::new(), BTreeMap::new());
         for folder in session.folders().await? {
             let name = String::from_utf8_lossy(&folder.wire).into_owned();
             if folder.broken.is_some() {
                 continue;
             }
-            let examined = match session.examine(&folder.wire).await {
-                Ok(examined) => examined,
-                Err(failure) if failure.kind == Kind::Folder => continue,
+            let mut found = listed(&mut session, &folder.wire).await;
+            if let Err(failure) = &found
+                && failure.broke()
+            {
+                // Whether it is the folder's fault shows when it is asked for once more.
+                session = server.connect().await?;
+                session.hurry(failure.kind == Kind::Stalled);
+                found = listed(&mut session, &folder.wire).await;
+                session.hurry(false);
+            }
+            let (uidvalidity, details) = match found {
+                Ok(found) => found,
+                Err(failure) if leaves_others(&failure) => {
+                    if failure.broke() {
+                        session = server.connect().await?;
+                    }
+                    let words = format!("at the destination {name} cannot be read: {}", failure.words);
+                    unread.insert(name, words);
+                    continue;
+                }
                 Err(failure) => return Err(failure),
             };
-            let details = session.list_details(examined).await?;
             let keywords = details.iter().filter_map(|detail| detail.flags.as_ref());
             let keywords = keywords.flat_map(|flags| flags.keywords.iter().map(|k| k.to_ascii_lowercase()));
             let found = Folder {
-                uidvalidity: examined.uidvalidity,
+                uidvalidity,
                 sizes: details.iter().map(|detail| (detail.uid, detail.size.unwrap_or(0))).collect(),
                 keywords: keywords.collect(),
                 rest: details.into_iter().map(|detail| (detail.uid, detail)).collect(),
@@ -95,7 +114,18 @@ impl AtServer {
             known.insert(*key, recorded.placed);
             directories.insert(*key, record.directory.clone());
         }
-        Ok(AtServer { server, session, folders, recorded: known, directories })
+        Ok(AtServer { server, session, folders, unread, recorded: known, directories })
+    }
+
+    /// Why a folder cannot be read.
+    pub(super) fn unread(&self, directory: &str) -> Option<&str> {
+        self.unread.get(directory).map(String::as_str)
+    }
+
+    /// See [`super::mail::Mail::leaves_out`].
+    pub(super) fn leaves_out(&mut self, key: u64) {
+        self.recorded.remove(&key);
+        self.directories.remove(&key);
     }
 
     /// The keywords of a folder.
@@ -215,7 +245,22 @@ impl AtServer {
     }
 
     async fn read(&mut self, name: &str, wanted: &[(u32, u32)]) -> Result<BTreeMap<u64, Print>, Failure> {
-        let examined = self.session.examine(name.as_bytes()).await?;
+        match self.read_open(name, wanted).await {
+            // What is not read is told, message by message.
+            Err(failure) if leaves_others(&failure) => {
+                self.session = self.server.connect().await?;
+                Ok(BTreeMap::new())
+            }
+            read => read,
+        }
+    }
+
+    async fn read_open(
+        &mut self,
+        name: &str,
+        wanted: &[(u32, u32)],
+    ) -> Result<BTreeMap<u64, Print>, Failure> {
+        let examined = self.session.examine(name.as_bytes()).await.map_err(its_own)?;
         let server = &self.server;
         let again = async || reopened(server.connect().await?, name.as_bytes(), examined.uidvalidity).await;
         all_prints(&mut self.session, wanted, Fingerprint::default, again).await
@@ -225,6 +270,12 @@ impl AtServer {
     pub(super) async fn close(self) {
         self.session.close().await;
     }
+}
+
+/// A folder's UIDVALIDITY, and what is in it.
+async fn listed(session: &mut Session<Parcel>, wire: &[u8]) -> Result<(u32, Vec<Detail>), Failure> {
+    let examined = session.examine(wire).await.map_err(its_own)?;
+    Ok((examined.uidvalidity, session.list_details(examined).await.map_err(its_own)?))
 }
 
 /// What has to be the same.

@@ -56,6 +56,22 @@ impl Mail {
         }
     }
 
+    /// Why a folder here cannot be read; `None`: it can, or is not there.
+    pub(super) fn unread(&self, directory: &str) -> Option<&str> {
+        match self {
+            Mail::Maildir(_) => None,
+            Mail::Server(server) => server.unread(directory),
+        }
+    }
+
+    /// A folder of the source cannot be compared: nobody knows whether what is here of it is there still.
+    pub(super) fn leaves_out(&mut self, here: &mut Here, key: u64) {
+        here.ours.retain(|(folder, _), _| *folder != key);
+        if let Mail::Server(server) = self {
+            server.leaves_out(key);
+        }
+    }
+
     /// Before a folder of the source is compared: which message there is which. A Maildir's names tell it.
     pub(super) fn fill(
         &mut self,

@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
 use self::here::Copy;
 use self::mail::Mail;
+use super::reconnect::{its_own, leaves_others};
 use super::{Means, belonging, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
 use crate::destination::fingerprint::{Fingerprint, Print};
 use crate::destination::maildir::Origin;
-use crate::failure::{Failure, Kind, Reach};
+use crate::failure::{Failure, Kind};
 use crate::imap::{Session, SourceFolder};
 use crate::journal::Side as Set;
 use crate::message::{FolderPath, MessageRef, Parcel};
@@ -177,23 +178,20 @@ async fn imap(
             // Whether it is the folder's fault shows when it is asked for once more.
             Err(failure) if failure.broke() => {
                 session = means.imap(account).await?;
+                session.hurry(failure.kind == Kind::Stalled);
                 details(means, account, &mut session, folder, key, record, &skipped).await
             }
             found => found,
         };
+        session.hurry(false);
         let (validity, messages) = match found {
             Ok(found) => found,
-            Err(failure) if failure.broke() || failure.reach() == Reach::Folder => {
+            Err(failure) if leaves_others(&failure) => {
                 if failure.broke() {
                     session = means.imap(account).await?;
                 }
-                sum.find(Finding {
-                    folder: name,
-                    id: "(folder)".to_owned(),
-                    what: What::Unread,
-                    size: None,
-                    reason: failure.words,
-                });
+                sum.find(unread(name, failure.words));
+                mail.leaves_out(&mut here, key);
                 continue;
             }
             Err(failure) => return Err(failure),
@@ -203,6 +201,11 @@ async fn imap(
             _ => true,
         };
         let messages: Vec<There> = messages.into_iter().filter(shown).collect();
+        if let Some(words) = record.and_then(|record| mail.unread(&record.directory)) {
+            sum.find(unread(name, words.to_owned()));
+            mail.leaves_out(&mut here, key);
+            continue;
+        }
         let directory = record.map(|r| r.directory.as_str());
         let mirror = matches!(account.job, Job::Migrate(_));
         mail.fill(&mut here, (key, directory), &messages, mirror);
@@ -214,7 +217,13 @@ async fn imap(
                 doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
             wanted.sort_unstable();
             let again = async || reopened(means.imap(account).await?, &folder.wire, validity).await;
-            let theirs = bodies::imap(&mut session, &wanted, Fingerprint::default, again).await?;
+            let theirs = match bodies::imap(&mut session, &wanted, Fingerprint::default, again).await {
+                Err(failure) if leaves_others(&failure) => {
+                    session = means.imap(account).await?;
+                    BTreeMap::new()
+                }
+                theirs => theirs?,
+            };
             let id = |message: MessageRef| match message {
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
@@ -230,6 +239,11 @@ async fn imap(
     mail.close().await;
     finish(here, &mut sum);
     Ok(sum)
+}
+
+/// A folder that could not be compared.
+fn unread(folder: String, reason: String) -> Finding {
+    Finding { folder, id: "(folder)".to_owned(), what: What::Unread, size: None, reason }
 }
 
 /// A connection with a folder open that was read over another one.
@@ -267,8 +281,9 @@ async fn details(
     if let Some(why) = &folder.broken {
         return Err(Failure::new(Kind::Folder, why.clone(), ""));
     }
-    let examined = session.examine(&folder.wire).await?;
-    let listed = session.list_details(examined).await?;
+    let counted = record.map(|record| record.ledger.seen.max(record.exists));
+    let examined = session.examine_counted(&folder.wire, counted).await.map_err(its_own)?;
+    let listed = session.list_details(examined).await.map_err(its_own)?;
     let same = record.is_some_and(|r| r.uidvalidity == examined.uidvalidity);
     let (mut done, mut adopted) = Default::default();
     if same {
@@ -405,9 +420,13 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
     records.entry(0).or_default().directory.clone_from(&directory);
     let (mut mail, mut here) =
         Mail::look(means, account, &records, BTreeSet::from([directory.clone()])).await?;
-    mail.fill(&mut here, (0, Some(&directory)), &messages, false);
     let name = FolderPath(mailbox).to_string();
     let mut sum = Verified::default();
+    if let Some(words) = mail.unread(&directory) {
+        sum.find(unread(name, words.to_owned()));
+        return Ok(sum);
+    }
+    mail.fill(&mut here, (0, Some(&directory)), &messages, false);
     let side = Side {
         name: &name,
         key: 0,
