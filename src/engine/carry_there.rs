@@ -10,21 +10,40 @@ use super::folder::Progress;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Reflag;
 use crate::destination::server::{Reflags, Server};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap::{Detail, Examined, Session};
 use crate::journal::{Changes, Journal, Turn};
 use crate::message::{Flag, Flags};
 
-/// Changes the flags of a folder's copies, so that it can be undone.
+/// Changes the flags of a folder's copies, so that it can be undone. The other way: the destination fails over this folder, twice,
+/// and does not over its inbox; in its words.
 ///
 /// # Errors
 /// The server or the source cannot be asked, or the journal cannot be written.
 pub(super) async fn carry(
+    of: (&Journal, &str),
+    server: &Server,
+    (session, examined): (&mut Session<Order>, Examined),
+    progress: &Progress,
+    wanted: BTreeMap<u32, Reflag>,
+) -> Result<Result<Carried, String>, Failure> {
+    let own = |failure: &Failure| matches!(failure.kind, Kind::Folder | Kind::Destination);
+    match try_to(of, server, (&mut *session, examined), progress, (wanted.clone(), false)).await {
+        Err(failure) if own(&failure) => {}
+        carried => return carried.map(Ok),
+    }
+    match try_to(of, server, (session, examined), progress, (wanted, true)).await {
+        Err(failure) if own(&failure) && server.is_well().await => Ok(Err(failure.words)),
+        carried => carried.map(Ok),
+    }
+}
+
+async fn try_to(
     (journal, account): (&Journal, &str),
     server: &Server,
     source: (&mut Session<Order>, Examined),
     progress: &Progress,
-    wanted: BTreeMap<u32, Reflag>,
+    (wanted, again): (BTreeMap<u32, Reflag>, bool),
 ) -> Result<Carried, Failure> {
     let mut carried = Carried::default();
     if wanted.is_empty() {
@@ -32,7 +51,9 @@ pub(super) async fn carry(
     }
     let recorded = AtServer::read(journal, account, progress.key)?;
     let directory = &progress.record.directory;
-    let Some(here) = server.details(directory, progress.record.there).await? else { return Ok(carried) };
+    let Some(here) = server.details(directory, progress.record.there, again).await? else {
+        return Ok(carried);
+    };
     let mut known = recorded.placed;
     known.extend(&recorded.taken);
     let here: Vec<&Detail> = here.iter().filter(|detail| known.contains(detail.uid)).collect();
@@ -67,7 +88,7 @@ pub(super) async fn carry(
     remember(journal, folder, (Turn::On, Turn::Off), &from, &mut changes)?;
     remember(journal, folder, (Turn::OnThere, Turn::OffThere), &to, &mut changes)?;
     journal.commit(changes).await?;
-    carried.without = server.reflag(directory, progress.record.there, &to).await?;
+    carried.without = server.reflag(directory, progress.record.there, &to, again).await?;
     Ok(carried)
 }
 
@@ -86,13 +107,13 @@ pub(super) fn to_put_back(journal: &Journal, account: &str, folder: u64) -> Resu
 }
 
 /// What two messages have alike: size, and date if that is needed.
-type Kind = (u64, Option<i64>);
+type Alike = (u64, Option<i64>);
 
 /// Which copy is whose.
 struct Pairs<'h> {
-    kinds: BTreeMap<u32, Kind>,
-    at_source: BTreeMap<Kind, usize>,
-    here: BTreeMap<Kind, Vec<&'h Detail>>,
+    kinds: BTreeMap<u32, Alike>,
+    at_source: BTreeMap<Alike, usize>,
+    here: BTreeMap<Alike, Vec<&'h Detail>>,
 }
 
 impl<'h> Pairs<'h> {
@@ -108,8 +129,8 @@ impl<'h> Pairs<'h> {
         Pairs::of(source.map(|detail| (detail.uid, kind(detail))).collect(), here, kind)
     }
 
-    fn of(kinds: BTreeMap<u32, Kind>, here: &[&'h Detail], kind: impl Fn(&Detail) -> Kind) -> Pairs<'h> {
-        let (mut at_source, mut by_kind) = (BTreeMap::new(), BTreeMap::<Kind, Vec<&Detail>>::new());
+    fn of(kinds: BTreeMap<u32, Alike>, here: &[&'h Detail], kind: impl Fn(&Detail) -> Alike) -> Pairs<'h> {
+        let (mut at_source, mut by_kind) = (BTreeMap::new(), BTreeMap::<Alike, Vec<&Detail>>::new());
         for kind in kinds.values() {
             *at_source.entry(*kind).or_default() += 1;
         }

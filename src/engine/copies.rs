@@ -120,7 +120,16 @@ impl FolderWork<'_> {
             }
             Home::Server(server, _) => {
                 let journal = (self.journal, self.account);
-                carry_there::carry(journal, server, (session, examined), progress, wanted).await?
+                let uids: Vec<u32> = wanted.keys().copied().collect();
+                match carry_there::carry(journal, server, (session, examined), progress, wanted).await? {
+                    Ok(carried) => carried,
+                    Err(words) => {
+                        // The next run sees once more what changed.
+                        progress.looked = before.clone();
+                        progress.bare.extend(uids.into_iter().map(|uid| (uid, words.clone())));
+                        Carried::default()
+                    }
+                }
             }
             // What was handed over cannot be asked for.
             Home::Delivery(..) => Carried::default(),

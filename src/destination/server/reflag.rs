@@ -12,18 +12,30 @@ use crate::message::{Flag, Parcel, UidSet};
 pub type Reflags = BTreeMap<(Flag, bool), UidSet>;
 
 impl Server {
-    /// What is in a folder. `None`: it is not there, or another one has its name.
+    /// What is in a folder. `None`: it is not there, or another one has its name. `again`: the server failed over it before,
+    /// and has less time.
     ///
     /// # Errors
-    /// The server does not list it.
-    pub async fn details(&self, name: &str, uidvalidity: u32) -> Result<Option<Vec<Detail>>, Failure> {
+    /// The server does not open or list it.
+    pub async fn details(
+        &self,
+        name: &str,
+        uidvalidity: u32,
+        again: bool,
+    ) -> Result<Option<Vec<Detail>>, Failure> {
         let mut session: Session<Parcel> = self.connect().await?;
+        session.hurry(again);
         let details = match session.examine(name.as_bytes()).await {
             Ok(examined) if examined.uidvalidity == uidvalidity => {
                 Some(session.list_details(examined).await.map_err(at_home)?)
             }
             Ok(_) => None,
-            Err(failure) if failure.kind == Kind::Folder => None,
+            Err(failure) if failure.kind == Kind::Folder => {
+                if session.exists(name.as_bytes()).await.map_err(at_home)? {
+                    return Err(at_home(failure));
+                }
+                None
+            }
             Err(failure) => return Err(at_home(failure)),
         };
         session.close().await;
@@ -35,11 +47,26 @@ impl Server {
     ///
     /// # Errors
     /// The server refuses.
-    pub async fn reflag(&self, name: &str, uidvalidity: u32, reflags: &Reflags) -> Result<u64, Failure> {
+    pub async fn reflag(
+        &self,
+        name: &str,
+        uidvalidity: u32,
+        reflags: &Reflags,
+        again: bool,
+    ) -> Result<u64, Failure> {
         let mut session: Session<Parcel> = self.connect().await?;
+        session.hurry(again);
         let without = change(&mut session, name, uidvalidity, reflags).await.map_err(at_home)?;
         session.close().await;
         Ok(without)
+    }
+
+    /// Whether the server lets somebody in and opens the inbox: then what failed over another folder is that folder's own.
+    pub async fn is_well(&self) -> bool {
+        match self.connect::<Parcel>().await {
+            Ok(mut session) => session.examine(b"INBOX").await.is_ok(),
+            Err(_) => false,
+        }
     }
 }
 
