@@ -8,10 +8,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::failure::Failure;
 use crate::journal::Uidls;
-use crate::pop3::{Listed, Session, Wanted};
-
-/// Header octets that make an identity.
-const HEAD: usize = 32 * 1024;
+use crate::pop3::{HEADER, Listed, Session, Wanted};
 
 /// The messages of a listing with their identities.
 #[derive(Debug, Default)]
@@ -76,6 +73,47 @@ fn are_numbers(listed: &[Listed]) -> bool {
     !named.is_empty()
         && (all(|message, value| value == u64::from(message.number))
             || all(|message, value| message.size == Some(value)))
+        || (!listed.is_empty() && listed.iter().all(is_number_and_size))
+}
+
+/// `7-619`: number and size, with something else in between.
+fn is_number_and_size(message: &Listed) -> bool {
+    let (Some(uidl), Some(size)) = (&message.uidl, message.size) else { return false };
+    let rest = uidl.strip_prefix(message.number.to_string().as_bytes());
+    let between = rest.and_then(|rest| rest.strip_suffix(size.to_string().as_bytes()));
+    between.is_some_and(|between| !between.is_empty() && !between.iter().any(u8::is_ascii_digit))
+}
+
+/// Whether UIDLs go up or down with the numbers of the messages, one by one, in decimal or hexadecimal, whatever stands around it.
+/// Servers that name messages for ever do so too while nothing was deleted.
+pub(super) fn follow_numbers(listed: &[Listed]) -> bool {
+    let named: Vec<(i128, &[u8])> = listed
+        .iter()
+        .filter_map(|message| Some((i128::from(message.number), message.uidl.as_deref()?)))
+        .collect();
+    let Some((_, first)) = named.first().filter(|_| named.len() > 1) else { return false };
+    let common = |same: &dyn Fn(&[u8]) -> usize| named.iter().map(|(_, uidl)| same(uidl)).min().unwrap_or(0);
+    let before = common(&|uidl| uidl.iter().zip(*first).take_while(|(a, b)| a == b).count());
+    let behind =
+        common(&|uidl| uidl.iter().rev().zip(first.iter().rev()).take_while(|(a, b)| a == b).count());
+    [10, 16].into_iter().any(|radix| {
+        let value = |uidl: &[u8]| {
+            let middle =
+                uidl.get(before..uidl.len().checked_sub(behind)?).filter(|middle| middle.len() < 20)?;
+            i128::from_str_radix(std::str::from_utf8(middle).ok()?, radix).ok()
+        };
+        let values: Option<Vec<(i128, i128)>> =
+            named.iter().map(|(number, uidl)| Some((*number, value(uidl)?))).collect();
+        values.is_some_and(|values| {
+            let same = |of: fn(&(i128, i128)) -> i128| {
+                values.windows(2).all(|two| match two {
+                    [a, b] => of(a) == of(b),
+                    _ => true,
+                })
+            };
+            same(|(number, value)| value - number) || same(|(number, value)| value + number)
+        })
+    })
 }
 
 fn by_uidl(listed: &[Listed]) -> Vec<Option<u128>> {
@@ -95,7 +133,7 @@ async fn by_heads(
 ) -> Result<BTreeMap<u32, u128>, (u32, Failure)> {
     let mut found = BTreeMap::new();
     let asked: Vec<Wanted> = messages.iter().map(|message| wanted(message)).collect();
-    let (heads, broken) = session.top(&asked, HEAD).await;
+    let (heads, broken) = session.top(&asked, HEADER).await;
     if let Some((over, failure)) = broken {
         return Err((over, failure));
     }

@@ -23,6 +23,8 @@ pub enum IdMark {
     Lingering,
     /// They are never deleted at the source: the copy may lack something.
     Kept,
+    /// What they were when they came: 64 bits of the identity, 32 of the size by LIST, 32 of a hash over the header.
+    Facts,
 }
 
 impl IdMark {
@@ -32,6 +34,7 @@ impl IdMark {
             IdMark::Bodies => 'v',
             IdMark::Lingering => 'y',
             IdMark::Kept => 'k',
+            IdMark::Facts => 'j',
         }
     }
 }
@@ -82,10 +85,19 @@ impl Changes {
 
     /// More identities, behind the `chunks` that are there; returns how many there are then.
     pub fn more_identities(&mut self, account: &str, ids: &[u128], chunks: usize) -> usize {
+        self.more('u', account, ids, chunks)
+    }
+
+    /// More of a mark, likewise.
+    pub fn more_marked(&mut self, account: &str, mark: IdMark, more: &[u128], chunks: usize) -> usize {
+        self.more(mark.letter(), account, more, chunks)
+    }
+
+    fn more(&mut self, kind: char, account: &str, ids: &[u128], chunks: usize) -> usize {
         let mut chunks = chunks;
         for chunk in ids.chunks(IDENTITIES) {
             let text: String = chunk.iter().map(|id| format!("{id:032x}")).collect();
-            self.set(format!("u/{account}/{chunks:08}"), text.into_bytes());
+            self.set(format!("{kind}/{account}/{chunks:08}"), text.into_bytes());
             chunks += 1;
         }
         chunks

@@ -8,7 +8,7 @@
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
-//! | `e` `v` `y` `k/ACCOUNT/CHUNK` | marks of identities, see [`IdMark`] |
+//! | `e` `v` `y` `k` `j/ACCOUNT/CHUNK` | marks of identities, see [`IdMark`] |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `o/ACCOUNT` | the member and the destination that the progress belongs to |
 //! | `q/ACCOUNT` | a few messages by which the source is known again |

@@ -20,6 +20,13 @@ const ALONE: usize = 100;
 /// So many show whether the server answers such questions at all.
 const TRIAL: usize = 5;
 
+/// Whether this is the answer to another one of these questions.
+fn names_another(numbers: &[u32], text: &[u8]) -> bool {
+    let first = text.split(u8::is_ascii_whitespace).next().and_then(digits);
+    let first = first.and_then(|number| u32::try_from(number).ok());
+    first.is_some_and(|number| numbers.binary_search(&number).is_ok())
+}
+
 /// How one of the two lists is had.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum By {
@@ -282,9 +289,15 @@ impl Session {
             for number in part {
                 self.ask(&mut window, (word, ""), Expect::Line, None).await?;
                 let reply = self.wire.status().await?;
-                match of_one(*number, &reply.text).filter(|_| is_ok(&reply)) {
+                if !is_ok(&reply) {
+                    continue;
+                }
+                match of_one(*number, &reply.text) {
                     Some(text) => drop(found.insert(*number, text.to_vec())),
-                    None => others += usize::from(is_ok(&reply)),
+                    None if names_another(numbers, &reply.text) => {
+                        return Err(self.wire.protocol("its answers are out of step"));
+                    }
+                    None => others += 1,
                 }
             }
             if others > 0 || found.is_empty() {

@@ -85,7 +85,7 @@ pub enum Broken {
 /// One connection's worth of replies.
 #[derive(Debug, Default)]
 pub struct Machine {
-    /// Blank lines before the next status line.
+    /// So many blank lines may come before the next status line; none before the greeting.
     blanks: usize,
     expected: VecDeque<Expect>,
     state: State,
@@ -155,8 +155,8 @@ impl Machine {
         }
         let Some(&expect) = self.expected.front() else { return Err(Broken::Unasked) };
         // A blank line between two answers says nothing.
-        let blank = blank_lines(input, BLANKS - self.blanks);
-        self.blanks += memchr::memchr_iter(b'\n', input.get(..blank).unwrap_or_default()).count();
+        let blank = blank_lines(input, self.blanks);
+        self.blanks -= memchr::memchr_iter(b'\n', input.get(..blank).unwrap_or_default()).count();
         let input = input.get(blank..).unwrap_or_default();
         let Some(lf) = memchr(b'\n', input) else {
             return if input.len() < LINE_LIMIT { Ok((blank, None)) } else { Err(Broken::LineTooLong) };
@@ -168,7 +168,7 @@ impl Machine {
         let bare_lf = !line.ends_with(b"\r");
         let reply = Reply::parse(line.strip_suffix(b"\r").unwrap_or(line)).ok_or(Broken::NotAReply)?;
         self.expected.pop_front();
-        self.blanks = 0;
+        self.blanks = BLANKS;
         if reply.status == Status::Ok && expect == Expect::Lines {
             self.state = State::Body(Unstuff::new(bare_lf));
         }

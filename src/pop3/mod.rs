@@ -23,5 +23,5 @@ pub use capability::Capabilities;
 pub use list::Maildrop;
 pub use listing::{LISTING_LIMIT, Listed, Listing};
 pub use machine::{Broken, Event, Expect, LINE_LIMIT, Machine, Reply, Status};
-pub use retrieve::{Ended, Retrieval, Retrieved};
+pub use retrieve::{Ended, HEADER, Retrieval, Retrieved, head_of};
 pub use session::{Headers, Session};

@@ -21,6 +21,9 @@ use crate::net::Quirk;
 const WINDOW: usize = 32;
 /// A message of at most so many bytes goes on in one piece once it is believed: the receiver wakes up once.
 const SHORT: usize = 64 << 10;
+/// Bytes of a header that anybody looks at.
+pub const HEADER: usize = 32 << 10;
+const WRITTEN_BY_SERVERS: [&str; 6] = ["status", "x-status", "x-uidl", "x-uid", "lines", "content-length"];
 /// A doubtful message is asked for alone so often.
 const ALONE: usize = 2;
 
@@ -33,6 +36,8 @@ pub enum Retrieved {
         octets: u64,
         /// The first 128 bits of SHA-256 over it.
         digest: u128,
+        /// See [`head_of`].
+        head: u32,
         /// It has another size than LIST says, each time, at a server whose other sizes are right: the original may be another.
         odd: bool,
     },
@@ -86,6 +91,8 @@ struct Round<'r, T: From<Parcel>> {
     words: BTreeMap<u32, String>,
     over: Option<u32>,
     alone: bool,
+    /// Of the last body that came; see [`head_of`].
+    head: u32,
     /// The bytes of a message that the receiver has not heard of yet.
     held: Option<Vec<u8>>,
 }
@@ -109,6 +116,7 @@ impl Session {
             words: BTreeMap::new(),
             over: None,
             alone: false,
+            head: 0,
             held: None,
         };
         self.seen.wrong_sizes = self.has(Quirk::WrongSizes);
@@ -193,7 +201,8 @@ impl Session {
             match came {
                 Came::Own { look, odd } => {
                     round.doubts.remove(&one.number);
-                    let whole = Retrieved::Whole { octets: look.octets, digest: look.digest, odd };
+                    let whole =
+                        Retrieved::Whole { octets: look.octets, digest: look.digest, head: round.head, odd };
                     round.done.insert(one.number, whole);
                 }
                 Came::Doubtful(look) => drop(round.doubts.insert(one.number, Some(look))),
@@ -290,6 +299,7 @@ impl Session {
         let mut digest = Context::new(&SHA256);
         // The same without a first line that may be another reply.
         let mut behind = None;
+        let mut header = Vec::new();
         while let Some(data) = self.wire.data().await? {
             if look.octets == 0 && (data.starts_with(b"+OK") || data.starts_with(b"-ERR")) {
                 let line = memchr::memchr(b'\n', &data).map_or(data.len(), |end| end + 1);
@@ -300,6 +310,10 @@ impl Session {
                 behind.update(&data);
             }
             look.octets += data.len() as u64;
+            if !ends_header(&header) {
+                let room = HEADER.saturating_sub(header.len());
+                header.extend_from_slice(data.get(..room).unwrap_or(&data));
+            }
             look.blank &= data.iter().all(u8::is_ascii_whitespace);
             look.lines += memchr::memchr_iter(b'\n', &data).count() as u64;
             if look.octets > round.limit.saturating_mul(2) {
@@ -331,6 +345,7 @@ impl Session {
             }
             _ => digest.finish(),
         };
+        round.head = head_of(&header);
         look.digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
         Ok(Some(look))
     }
@@ -349,6 +364,32 @@ impl Session {
             (_, words) => words.cloned().unwrap_or_default(),
         }
     }
+}
+
+/// Whether the header is complete, or as long as anybody looks at.
+fn ends_header(header: &[u8]) -> bool {
+    header.len() >= HEADER || memchr::memmem::find(header, b"\r\n\r\n").is_some()
+}
+
+/// 32 bits over the header of a message, the same for what RETR and what TOP give of it. Fields that servers write themselves, and
+/// anew when a message was read, do not count.
+pub fn head_of(header: &[u8]) -> u32 {
+    let header = header.get(..HEADER).unwrap_or(header);
+    let end = memchr::memmem::find(header, b"\r\n\r\n").unwrap_or(header.len());
+    let mut digest = Context::new(&SHA256);
+    let mut own = true;
+    for line in header.get(..end).unwrap_or(header).split(|octet| *octet == b'\n') {
+        let line = line.trim_ascii_end();
+        if !line.first().is_some_and(u8::is_ascii_whitespace) {
+            let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
+            own = !WRITTEN_BY_SERVERS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
+        }
+        if own && !line.is_empty() {
+            digest.update(line);
+            digest.update(b"\n");
+        }
+    }
+    digest.finish().as_ref().iter().take(4).fold(0, |sum, octet| (sum << 8) | u32::from(*octet))
 }
 
 /// In the order asked for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Run;
 use super::session::At;
-use super::triage::{Known, Sorted, body, slot_of};
+use super::triage::{Fact, Known, Sorted, body, slot_of};
 use crate::destination::landing::{Landing, Placement, Receipt};
 use crate::destination::maildir::{Origin, Orphans};
 use crate::engine::at_server::AtServer;
@@ -160,8 +160,8 @@ impl Carrier<'_> {
         origin: Origin,
         names: &mut Names,
     ) -> Result<(), Failure> {
-        let (octets, digest, odd) = match retrieved {
-            Retrieved::Whole { octets, digest, odd } => (*octets, *digest, *odd),
+        let (octets, digest, head, odd) = match retrieved {
+            Retrieved::Whole { octets, digest, head, odd } => (*octets, *digest, *head, *odd),
             Retrieved::Refused(words) => {
                 self.outcome.ledger.failed += 1;
                 self.except(message, message.size, format!("the server does not give it: {words}"));
@@ -176,6 +176,7 @@ impl Carrier<'_> {
         };
         odd::forget(&mut self.outcome.record, slot_of(message));
         let id = match message.id {
+            Some(id) if self.is_the_same(landing, message, id, head).await? => return Ok(()),
             Some(id) if self.is_deleted_one(landing, message, id, digest).await? => return Ok(()),
             Some(id) => id,
             None => {
@@ -195,6 +196,7 @@ impl Carrier<'_> {
             }
         };
         self.sorted.digests.insert(id, digest);
+        self.sorted.facts.insert(id, Fact::new(message.size, head));
         if odd {
             self.this.odd += 1;
             self.known.marks.kept.insert(id);
@@ -241,6 +243,33 @@ impl Carrier<'_> {
             None if self.this.imported.contains(&id) => self.outcome.ledger.imported += 1,
             _ => self.outcome.ledger.already_there += 1,
         }
+        self.sorted.here.push((message.wanted(), id));
+        Ok(true)
+    }
+
+    /// A message that has the name of one that is here: the same, or another?
+    async fn is_the_same(
+        &mut self,
+        landing: &Landing,
+        message: &Message,
+        id: u128,
+        head: u32,
+    ) -> Result<bool, Failure> {
+        if !self.sorted.doubted.contains(&id) {
+            return Ok(false);
+        }
+        let (marks, now) = (&mut self.known.marks, Fact::new(message.size, head));
+        // Where names follow numbers, it is one that is here and had another name.
+        let same = marks.fact(id).is_some_and(|fact| fact.head == head)
+            || self.sorted.contents.contains(&now.content());
+        if !same {
+            marks.forget(id);
+            self.known.ids.remove(&id);
+            return Ok(false);
+        }
+        marks.learn(id, now);
+        landing.discard(message.number.into()).await?;
+        self.outcome.ledger.already_there += 1;
         self.sorted.here.push((message.wanted(), id));
         Ok(true)
     }
@@ -322,6 +351,8 @@ impl Carrier<'_> {
         let mut changes = Changes::default();
         let name = self.at.account.name.as_str();
         self.known.chunks = changes.more_identities(name, ids, self.known.chunks);
+        let facts = ids.iter().filter_map(|id| Some((*id, *self.sorted.facts.get(id)?))).collect::<Vec<_>>();
+        self.known.learn(name, &facts, &mut changes);
         let mut placed = false;
         for receipt in receipts {
             placed |= self.at_server.landed(receipt);

@@ -9,6 +9,7 @@
 //! ```
 
 mod carrier;
+mod doubt;
 mod look;
 mod session;
 mod settle;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::carrier::Carrier;
+use super::doubt;
 use super::settle::settle;
 use super::triage::{Known, Sorted, count_gone, identified, sort};
 use super::{Errand, Run};
@@ -78,7 +79,14 @@ pub(super) async fn run(
     }
     // Only now: until here the numbers of the session before are what is known.
     outcome.ledger = Ledger::default();
-    let mut sorted = sort(at.work, maildrop, ids, &known, outcome, this);
+    let doubted = match doubt::doubted(&mut session, at.work, &maildrop, &ids, &known).await {
+        Ok(doubted) => doubted,
+        Err(failure) => {
+            save(at, outcome, &stored, Changes::default()).await?;
+            return Err(failure);
+        }
+    };
+    let mut sorted = sort(at.work, maildrop, ids, &known, doubted, outcome, this);
     match moving.as_deref_mut() {
         Some(moving) => count_moving(at, &sorted, &known, outcome, moving)?,
         None => count_gone(&sorted, outcome, this),
@@ -200,9 +208,11 @@ impl Fetching<'_> {
             outcome.record.stand(standing);
         }
         // A run that was killed may have imported some of them without recording it.
-        let (adopted, wanted): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sorted.fresh)
-            .into_iter()
-            .partition(|m| m.id.is_some_and(|id| opened.holds.contains(&MessageRef::Pop3(id))));
+        let (adopted, wanted): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.sorted.fresh).into_iter().partition(|m| {
+                let held = |id: &u128| opened.holds.contains(&MessageRef::Pop3(*id));
+                m.id.filter(|id| !self.sorted.doubted.contains(id)).is_some_and(|id| held(&id))
+            });
         match moving {
             // What a migration finds here at its beginning is recorded then: these are its own.
             Some(_) => outcome.ledger.imported += adopted.len() as u64,

@@ -24,7 +24,7 @@ pub(super) struct Known {
     /// What earlier runs did not import, by key.
     pub(super) earlier: BTreeMap<String, SkippedRecord>,
     /// The marks as the journal has them, and in how many chunks they lie there.
-    stored: (Marks, [usize; 4]),
+    pub(super) stored: (Marks, [usize; 5]),
 }
 
 /// Some of the known identities.
@@ -38,15 +38,64 @@ pub(super) struct Marks {
     pub(super) lingering: BTreeSet<u128>,
     /// They are never deleted at the source.
     pub(super) kept: BTreeSet<u128>,
+    /// What they were when they came; see [`Fact`].
+    pub(super) facts: BTreeSet<u128>,
+}
+
+/// What a message was when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fact {
+    /// By LIST; 0: it was not known.
+    pub(super) size: u32,
+    /// See [`crate::pop3::head_of`].
+    pub(super) head: u32,
+}
+
+impl Fact {
+    pub(super) fn new(size: Option<u64>, head: u32) -> Fact {
+        Fact { size: u32::try_from(size.unwrap_or(0)).unwrap_or(u32::MAX), head }
+    }
+
+    /// Without the identity.
+    pub(super) fn content(self) -> u64 {
+        (u64::from(self.size) << 32) | u64::from(self.head)
+    }
+
+    /// As it is kept, with half of the identity.
+    pub(super) fn of(self, id: u128) -> u128 {
+        (id >> 64 << 64) | u128::from(self.content())
+    }
+}
+
+/// All that have the same first half.
+fn half(id: u128) -> std::ops::RangeInclusive<u128> {
+    (id >> 64 << 64)..=(id | u128::from(u64::MAX))
 }
 
 impl Marks {
-    fn each(&self) -> [(IdMark, &BTreeSet<u128>); 4] {
+    /// What is known of a message that came.
+    pub(super) fn fact(&self, id: u128) -> Option<Fact> {
+        let known = *self.facts.range(half(id)).next()?;
+        let part = |shift: u32| u32::try_from((known >> shift) & u128::from(u32::MAX)).unwrap_or(0);
+        Some(Fact { size: part(32), head: part(0) })
+    }
+
+    /// From now on this is known of it.
+    pub(super) fn learn(&mut self, id: u128, fact: Fact) {
+        let old: Vec<u128> = self.facts.range(half(id)).copied().collect();
+        for old in &old {
+            self.facts.remove(old);
+        }
+        self.facts.insert(fact.of(id));
+    }
+
+    fn each(&self) -> [(IdMark, &BTreeSet<u128>); 5] {
         [
             (IdMark::Deleted, &self.deleted),
             (IdMark::Bodies, &self.bodies),
             (IdMark::Lingering, &self.lingering),
             (IdMark::Kept, &self.kept),
+            (IdMark::Facts, &self.facts),
         ]
     }
 
@@ -69,6 +118,7 @@ impl Marks {
         for set in [&mut self.deleted, &mut self.lingering, &mut self.kept] {
             set.remove(&id);
         }
+        self.facts.retain(|fact| !half(id).contains(fact));
     }
 }
 
@@ -79,10 +129,22 @@ impl Known {
         let (bodies, b) = journal.marked(name, IdMark::Bodies)?;
         let (lingering, c) = journal.marked(name, IdMark::Lingering)?;
         let (kept, d) = journal.marked(name, IdMark::Kept)?;
-        let marks = Marks { deleted, bodies, lingering, kept };
-        let stored = (marks.clone(), [a, b, c, d]);
+        let (facts, e) = journal.marked(name, IdMark::Facts)?;
+        let marks = Marks { deleted, bodies, lingering, kept, facts };
+        let stored = (marks.clone(), [a, b, c, d, e]);
         let earlier = journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
         Ok(Known { ids, chunks, marks, earlier, stored })
+    }
+
+    /// What is known of messages that came just now, behind what is known of others.
+    pub(super) fn learn(&mut self, name: &str, facts: &[(u128, Fact)], changes: &mut Changes) {
+        let more: Vec<u128> = facts.iter().map(|(id, fact)| fact.of(*id)).collect();
+        let (stored, [.., chunks]) = &mut self.stored;
+        *chunks = changes.more_marked(name, IdMark::Facts, &more, *chunks);
+        for (id, fact) in facts {
+            self.marks.learn(*id, *fact);
+            stored.facts.insert(fact.of(*id));
+        }
     }
 
     /// Writes the marks, if they are not what the journal has. Only what is known has any.
@@ -91,6 +153,7 @@ impl Known {
         for set in [&mut marks.deleted, &mut marks.lingering, &mut marks.kept] {
             set.retain(|id| self.ids.contains(id));
         }
+        marks.facts.retain(|fact| self.ids.range(half(*fact)).next().is_some());
         // A hash does not say whose it is: they go together.
         if marks.deleted.difference(&marks.lingering).next().is_none() {
             marks.bodies.clear();
@@ -117,6 +180,11 @@ pub(super) struct Sorted {
     pub(super) skipped: BTreeMap<String, SkippedRecord>,
     /// What this session fetched, by identity.
     pub(super) digests: BTreeMap<u128, u128>,
+    pub(super) facts: BTreeMap<u128, Fact>,
+    /// Known by their names, and perhaps others by now.
+    pub(super) doubted: BTreeSet<u128>,
+    /// Where there are such: what all known messages were, without their names.
+    pub(super) contents: BTreeSet<u64>,
     /// Sizes of what is here.
     pub(super) recorded: Vec<(MessageRef, u64)>,
 }
@@ -164,6 +232,9 @@ pub(super) async fn identified(
     outcome.record.uidls = found.uidls;
     for (before, now) in found.renamed {
         let Known { ids, marks, .. } = &mut *known;
+        if let Some(fact) = marks.fact(before).filter(|_| ids.contains(&before)) {
+            marks.learn(now, fact);
+        }
         for set in [ids, &mut marks.deleted, &mut marks.lingering, &mut marks.kept] {
             if set.contains(&before) {
                 set.insert(now);
@@ -179,16 +250,21 @@ pub(super) fn sort(
     maildrop: Maildrop,
     ids: Vec<Option<u128>>,
     known: &Known,
+    doubted: BTreeSet<u128>,
     outcome: &mut Outcome,
     this: &Run,
 ) -> Sorted {
-    let mut sorted = Sorted { complete: maildrop.complete, ..Sorted::default() };
+    let contents = match doubted.is_empty() {
+        true => BTreeSet::new(),
+        false => known.marks.facts.iter().map(|fact| (fact & u128::from(u64::MAX)) as u64).collect(),
+    };
+    let mut sorted = Sorted { complete: maildrop.complete, doubted, contents, ..Sorted::default() };
     let folder = FolderPath(work.mailbox.clone()).to_string();
     let (record, ledger) = (&outcome.record, &mut outcome.ledger);
     ledger.seen = maildrop.messages.len() as u64;
     let none = BTreeSet::new();
     for (message, id) in maildrop.messages.iter().zip(ids) {
-        let again = id.filter(|id| known.marks.is_doubtful(*id));
+        let again = id.filter(|id| known.marks.is_doubtful(*id) || sorted.doubted.contains(id));
         let ids = if again.is_some() { &none } else { &known.ids };
         match judge(message, id, ids, &known.earlier, work.limit) {
             Verdict::Known(id) => {
