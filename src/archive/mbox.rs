@@ -38,10 +38,11 @@ const DOUBTS: usize = 1000;
 /// Folders of one file whose names are kept; further ones are as the first.
 const FOLDERS: usize = 5_000;
 
-/// Reads every message of `file` from the byte `start` on; `folder` is where they are if they do not say.
+/// Reads every message of `file` from the byte `start` on; `folder` is where they are if they do not say. `complete`: its
+/// end is that of the mailbox; else the last message is cut off, and left out.
 pub(super) fn read(
     file: &File,
-    start: usize,
+    (start, complete): (usize, bool),
     shown: &str,
     folder: Option<&FolderPath>,
     work: &mut Unpacking<'_>,
@@ -50,7 +51,7 @@ pub(super) fn read(
     let mut from = Some((start as u64, 0));
     let mut first = true;
     while let Some(at) = from {
-        let mut plan = Plan { one: work.one_folder(), ..Plan::default() };
+        let mut plan = Plan { one: work.one_folder(), cut: !complete, ..Plan::default() };
         from = plan.look(&mut walk, at, folder, first)?;
         if first {
             walk.unquoted = walk.bare;
@@ -110,6 +111,8 @@ struct Plan {
     doubts: Vec<u32>,
     /// All of them go into one folder, whatever they say.
     one: bool,
+    /// The file ends in the middle of a message.
+    cut: bool,
 }
 
 impl Plan {
@@ -134,6 +137,9 @@ impl Plan {
             }
             number = number.saturating_add(1);
             let found = walk.message(&from_line, &mut |_| Ok(()))?;
+            if self.cut && walk.lines.at() >= walk.length {
+                break;
+            }
             if next.is_none() {
                 self.add(found, at, number, folder);
             }

@@ -6,8 +6,11 @@
 //! What a file is, its first bytes say; its name decides only what they leave open.
 
 mod asctime;
+mod blocks;
 mod codepages;
 mod emlx;
+mod foreign;
+mod front;
 mod from_line;
 mod input;
 mod kinds;
@@ -22,6 +25,7 @@ mod output;
 mod pack;
 mod places;
 mod sort;
+mod sparse;
 mod status;
 mod tar;
 mod tar_writer;

@@ -2,16 +2,13 @@
 //! merely has a colon in its first line: a header with a field that mail has makes one, or the name of a message.
 
 use super::kinds::{NoMail, by_content, by_ending, ending};
-use super::tar;
+use super::{foreign, front, tar};
 use crate::compressed::{Method, method};
 
 /// Bytes that tell what a file is.
 pub(super) const HEAD: usize = 8192;
 /// A field's name may be so long; bytes.
 const LONGEST_NAME: usize = 200;
-/// Lines that may stand before a header, and their bytes.
-const BANNER: usize = 3;
-const BANNER_OCTETS: usize = 1024;
 
 const NEITHER: &str = "it is neither a message nor an archive that is known";
 
@@ -62,6 +59,9 @@ pub(super) fn sort(head: &[u8], name: &str) -> Sort {
     if tar::is_header(head) {
         return Sort::Tar;
     }
+    if let Some(why) = foreign::form(head) {
+        return Sort::Unreadable(why);
+    }
     if let Some(sort) = of_text(head, name, mail) {
         return sort;
     }
@@ -77,19 +77,8 @@ pub(super) fn sort(head: &[u8], name: &str) -> Sort {
     }
 }
 
-/// What may have mail in it in a way that is not read here.
+/// What may have mail in it by its name, and is not read here.
 fn of_others(head: &[u8], name: &str) -> Option<&'static str> {
-    const OTHERS: [(&[u8], &str); 6] = [
-        (b"!BDN", "it is a data file of Outlook: export it from there"),
-        (b"\xcf\xad\x12\xfe", "it is a folder of Outlook Express: export it from there"),
-        (b"7z\xbc\xaf\x27\x1c", "it is a 7-Zip archive: unpack it first"),
-        (b"Rar!\x1a\x07", "it is a RAR archive: unpack it first"),
-        (b"Dovecot-LZ4\x0d\x2a\x9b\xc5", "it is compressed with LZ4, which is not read"),
-        (b"\x04\x22\x4d\x18", "it is compressed with LZ4, which is not read"),
-    ];
-    if let Some((_, why)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Some(why);
-    }
     let office = head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1]);
     if office && by_ending(name).is_none() {
         return Some("it is a message as Outlook saves it: save it as .eml");
@@ -112,12 +101,9 @@ fn is_utf_16(head: &[u8], name: &str) -> bool {
 
 /// A message, a mailbox, or what has a text before it.
 fn of_text(head: &[u8], name: &str, mail: bool) -> Option<Sort> {
-    let mut start = if head.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    while let Some(b"\n" | b"\r") = head.get(start..start + 1) {
-        start += 1;
-    }
+    let start = front::blank(head);
     let text = head.get(start..).unwrap_or_default();
-    if text.starts_with(b"From ") && is_mailbox(text) {
+    if front::is_mailbox(text) {
         return Some(Sort::Mbox(start));
     }
     if by_content(head).is_some() && !mail {
@@ -138,24 +124,7 @@ fn of_text(head: &[u8], name: &str, mail: bool) -> Option<Sort> {
         let why = "it is called a mailbox, and does not begin with a From line";
         return Some(if is_mailbox { Sort::Unreadable(why) } else { Sort::Message(start) });
     }
-    let mut at = start;
-    for _ in 0..BANNER {
-        at += memchr::memchr(b'\n', head.get(at..)?)? + 1;
-        if at - start > BANNER_OCTETS {
-            return None;
-        }
-        if Header::of(head.get(at..)?).is_some_and(|header| header.known && (mail || header.fields > 1)) {
-            return Some(Sort::Message(at));
-        }
-    }
-    None
-}
-
-/// A From line has a date, or a header behind it.
-fn is_mailbox(text: &[u8]) -> bool {
-    let Some(end) = memchr::memchr(b'\n', text) else { return false };
-    let (line, rest) = text.split_at(end + 1);
-    super::from_line::is_dated(line) || Header::of(rest).is_some()
+    front::behind(head, start, name, mail)
 }
 
 /// Digits alone in the first line, and a header behind it: see `emlx`.
@@ -280,6 +249,11 @@ mod tests {
             (b"PK\x03\x04", "a.zip", Sort::Zip),
             (b"9         \nSubject: a\n\nb", "", Sort::Emlx),
             (b"", "Trash", Sort::Empty),
+            (b"a line\nFrom a@b Thu Jan  1 00:00:07 2015\nDate: a\n\nb", "a", Sort::Mbox(7)),
+            (b"1\n2\n3\n4\n5\nFrom - \nDate: a\n\nb", "a.mbox", Sort::Mbox(10)),
+            (b"\0\0\0\nFrom - \nDate: a\n\nb", "a.mbox", Sort::Mbox(4)),
+            (b"one\nFrom: a@b\nTo: c@d\n\nb", "17.", Sort::Message(4)),
+            (b"a text\nFrom a@b Thu Jan  1 00:00:07 2015\nDate: a\n", "a.txt", Sort::NoMail(NoMail::Texts)),
         ] {
             assert_eq!(sort(head, name), expected, "{name}: {}", String::from_utf8_lossy(head));
         }
@@ -296,6 +270,14 @@ mod tests {
             (b"!BDN", "a.pst"),
             (b"Subject: a\n\nb", "a.mbox"),
             (b"7z\xbc\xaf\x27\x1c", "a"),
+            // Something before a message that is no banner, and files of many messages in other forms.
+            (b"\0\0\0\nDate: a\nTo: b\n\nb", "a.eml"),
+            (b"one\n\x01\nDate: a\nTo: b\n\nb", "a.eml"),
+            (b"one\nDate: a\nTo: b\n\nb", "Sent"),
+            (b"one\nDate: a\nTo: b\n\nb", "Sent.mbox"),
+            (b"\x01\x01\x01\x01\nDate: a\nTo: b\n\nb\n\x01\x01\x01\x01\n", "Sent"),
+            (b" 7-Jan-2015 00:00:07 +0000,19;000000000001\r\nDate: a\r\nTo: b\r\n\r\nb", "1.eml"),
+            (b"!<arch>\n1.eml/  7  0  0  644  12  `\nDate: a\nTo: b\n\nb", "a.eml"),
             (&wide, "a.txt"),
             (&wide, "a.eml"),
         ] {

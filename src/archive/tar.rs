@@ -10,13 +10,14 @@ use std::rc::Rc;
 
 use tar::{Archive, EntryType};
 
+use super::blocks::{Blocks, checksum};
 use super::damaged;
 use super::input::At;
 use super::names;
 use super::places::{Maildirs, is_plain};
-use super::unpack::{Facts, Unpacking};
+use super::sparse;
+use super::unpack::{Facts, Unpacking, is_damage};
 
-const BLOCK: usize = 512;
 /// Headers, names and pax records between two entries; bytes.
 const BETWEEN: u64 = 2 << 20;
 /// Bytes of a file that names keywords.
@@ -40,15 +41,12 @@ pub(super) type Again<'a> = &'a dyn Fn() -> io::Result<Box<dyn Read + 'a>>;
 
 /// Whether `head` begins with an entry's header.
 pub(super) fn is_header(head: &[u8]) -> bool {
-    let Some(block) = head.get(..BLOCK).filter(|block| block.first() != Some(&0)) else { return false };
-    let told = block.get(148..156).and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
-    let told = u64::from_str_radix(told.trim_matches(['\0', ' ']), 8);
-    let sum: u64 = block
-        .iter()
-        .enumerate()
-        .map(|(at, octet)| if (148..156).contains(&at) { 32 } else { u64::from(*octet) })
-        .sum();
-    told == Ok(sum)
+    checksum(head).is_some()
+}
+
+/// Whether `head` has the mark of a header whose checksum is wrong.
+pub(super) fn resembles(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar") && head.first() != Some(&0) && !is_header(head)
 }
 
 /// Whether `head` is what `mailhaulctl` packs.
@@ -91,6 +89,10 @@ struct Known {
     size: u64,
     modified: Option<i64>,
     link: Option<String>,
+    /// It has holes that are not in the archive.
+    holes: bool,
+    /// Why it cannot be read.
+    unreadable: Option<&'static str>,
 }
 
 /// Calls `each` with every entry; what it leaves of one is passed over.
@@ -98,14 +100,15 @@ fn walk(
     source: Box<dyn Read + '_>,
     each: &mut dyn FnMut(Known, &mut dyn Read) -> io::Result<()>,
 ) -> io::Result<()> {
-    let ration = Rc::new(Ration::default());
+    let (ration, whole) = (Rc::new(Ration::default()), Rc::new(Cell::new(false)));
+    let source = Box::new(Blocks::new(source, Rc::clone(&whole)));
     let mut archive = Archive::new(Rationed { source, ration: Rc::clone(&ration) });
     let mut entries = archive.entries().map_err(broken)?;
     loop {
         ration.left.set(BETWEEN);
         ration.ended.set(false);
         let Some(entry) = entries.next() else {
-            if ration.ended.get() {
+            if !whole.get() {
                 let words = "the tar archive ends in the middle: its end is missing";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words));
             }
@@ -114,11 +117,17 @@ fn walk(
         let mut entry = entry.map_err(|e| if ration.ended.get() { cut_off() } else { broken(e) })?;
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let mut modified = entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok());
+        let mut facts = sparse::Facts::default();
         // Of a global header, the crate would take its bytes for that.
         let global = entry.header().entry_type().is_pax_global_extensions();
         if !global && let Ok(Some(records)) = entry.pax_extensions() {
-            let mut times = records.flatten().filter(|record| record.key_bytes() == b"mtime");
-            let time = times.next().and_then(|record| record.value().ok()?.split('.').next()?.parse().ok());
+            let mut time = None;
+            for record in records.flatten() {
+                if record.key_bytes() == b"mtime" && time.is_none() {
+                    time = record.value().ok().and_then(|value| value.split('.').next()?.parse().ok());
+                }
+                facts.record(record.key_bytes(), record.value_bytes());
+            }
             modified = time.or(modified);
         }
         let known = Known {
@@ -127,11 +136,38 @@ fn walk(
             size: entry.size(),
             modified,
             link: entry.link_name_bytes().map(|name| text(&name)),
+            holes: entry.header().entry_type().is_gnu_sparse(),
+            unreadable: None,
         };
         ration.left.set(u64::MAX);
         let mut body = Whole { left: known.size, source: &mut entry };
-        each(known, &mut body)?;
+        if facts.is_sparse() && known.sort.is_file() {
+            expanded(facts, known, &mut body, each)?;
+        } else {
+            each(known, &mut body)?;
+        }
         io::copy(&mut body, &mut io::sink())?;
+    }
+}
+
+/// Calls `each` with a file that has holes, under its own name.
+fn expanded(
+    mut facts: sparse::Facts,
+    mut known: Known,
+    body: &mut dyn Read,
+    each: &mut dyn FnMut(Known, &mut dyn Read) -> io::Result<()>,
+) -> io::Result<()> {
+    let length = std::mem::replace(&mut known.size, facts.size());
+    if let Some(name) = facts.name.take() {
+        known.path = readable(&name);
+    }
+    known.holes = true;
+    match facts.open(body, length)? {
+        Some(mut file) => each(known, &mut file),
+        None => {
+            known.unreadable = Some("the list of its holes is damaged");
+            each(known, &mut io::empty())
+        }
     }
 }
 
@@ -194,9 +230,14 @@ pub(super) fn read<'a>(
         links: BTreeMap::new(),
         files: false,
     };
-    walk(source, &mut |known, body| reading.entry(&known, body, work))?;
+    let walked = walk(source, &mut |known, body| reading.entry(&known, body, work));
+    if walked.as_ref().is_err_and(|e| !is_damage(e) || work.is_over()) {
+        return walked;
+    }
+    // What came before a damaged place has its folders and its second names.
     reading.make_folders(work)?;
-    reading.follow(work)
+    let followed = reading.follow(work);
+    walked.and(followed)
 }
 
 struct Reading<'r> {
@@ -230,8 +271,11 @@ impl Reading<'_> {
                 work.skip(&format!("{}: an entry", self.shown), Some(*size), "its name is too long");
             }
             EntryType::Directory => self.directory(path, work)?,
-            // Its holes are not in the archive.
-            EntryType::GNUSparse => {
+            _ if let Some(why) = known.unreadable => {
+                work.count()?;
+                work.leave(&what, path, Some(*size), why);
+            }
+            _ if known.holes => {
                 let mut body = work.metered(body);
                 self.file(&what, path, *size, *modified, &mut body, work)?;
             }
@@ -318,22 +362,26 @@ impl Reading<'_> {
     fn follow(&mut self, work: &mut Unpacking<'_>) -> io::Result<()> {
         let mut links = std::mem::take(&mut self.links);
         let Some(again) = self.again.filter(|_| !links.is_empty()) else { return Ok(()) };
-        walk(again()?, &mut |known, body| {
+        let walked = walk(again()?, &mut |known, body| {
             let own = names::levels(&known.path).join("/");
-            let Some(paths) = links.remove(&own).filter(|_| known.sort.is_file()) else { return Ok(()) };
-            let file = work.spooled(body)?;
+            let is_file = (known.sort.is_file() || known.holes) && known.unreadable.is_none();
+            let Some(paths) = links.remove(&own).filter(|_| is_file) else { return Ok(()) };
+            let file = if known.holes { work.spooled(work.metered(body))? } else { work.spooled(body)? };
             for path in paths {
                 let what = format!("{}: {path}", self.shown);
                 self.file(&what, &path, known.size, known.modified, &mut At::new(&file, 0), work)?;
             }
             Ok(())
-        })?;
+        });
+        if walked.as_ref().is_err_and(|e| !is_damage(e) || work.is_over()) {
+            return walked;
+        }
         for path in links.into_values().flatten() {
             work.count()?;
             let why = "it is a link to what is not in the archive";
             work.leave(&format!("{}: {path}", self.shown), &path, None, why);
         }
-        Ok(())
+        walked
     }
 
     /// Knows all directories and keywords of the archive from now on.

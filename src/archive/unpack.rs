@@ -10,7 +10,7 @@ use super::letter::{Letter, Pour, Take};
 use super::meter::{Meter, Metered};
 use super::places::{self, Apart, Maildirs};
 use super::sort::{HEAD, Sort, sort};
-use super::{emlx, mbox, names, tar, zip};
+use super::{emlx, front, mbox, names, tar, zip};
 use crate::compressed::{self, Method};
 use crate::message::{Flags, FolderPath};
 
@@ -70,11 +70,34 @@ pub fn unpack(
     work.whole(&file, shown, name)
 }
 
-/// The first octets, which are not in the reader any more.
-fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, R)> {
+/// The first octets, which are not in the reader any more. Where it is damaged behind them, the reader says so next.
+fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Late<R>)> {
     let mut head = Vec::with_capacity(HEAD);
-    reader.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
-    Ok((head, reader))
+    let failed = match reader.by_ref().take(HEAD as u64).read_to_end(&mut head) {
+        Err(e) if head.is_empty() || !is_damage(&e) => return Err(e),
+        read => read.err(),
+    };
+    Ok((head, Late { failed, reader }))
+}
+
+/// A reader that may have failed already.
+struct Late<R> {
+    failed: Option<io::Error>,
+    reader: R,
+}
+
+impl<R: Read> Read for Late<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.failed.take() {
+            Some(e) => Err(e),
+            None => self.reader.read(buffer),
+        }
+    }
+}
+
+/// Whether an error is one of the octets themselves, and what came before it is good.
+pub(super) fn is_damage(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// One file that is being taken apart.
@@ -143,7 +166,7 @@ impl Unpacking<'_> {
                     || Ok(Box::new(BufReader::with_capacity(CHUNK, At::new(file, 0))) as Box<dyn Read + '_>);
                 tar::read(again()?, Some(&again), shown, self)
             }
-            Sort::Mbox(start) => mbox::read(file, start, shown, self.mailbox(&item).as_ref(), self),
+            Sort::Mbox(start) => self.mbox(file, start, &item, true),
             Sort::Compressed(method) => self.unpacked(file, method, &item),
             Sort::Message(_) if zip::is_appended(file, true)? => zip::read(file, shown, self),
             Sort::Unreadable(_) | Sort::NoMail(_) if zip::is_appended(file, false)? => {
@@ -188,9 +211,16 @@ impl Unpacking<'_> {
                 Ok(())
             }
             Sort::Mbox(start) => {
-                let folder = self.mailbox(item);
-                let file = self.spooled(whole)?;
-                mbox::read(&file, start, shown, folder.as_ref(), self)
+                let mut file = (self.spool)()?;
+                match self.spool_to(&mut file, whole) {
+                    // What came before the damaged place is taken, without the message that it is in.
+                    Err(e) if is_damage(&e) && !self.is_over() => {
+                        self.mbox(&file, start, item, compressed::is_behind(&e))?;
+                        Err(e)
+                    }
+                    Err(e) => Err(e),
+                    Ok(()) => self.mbox(&file, start, item, true),
+                }
             }
             Sort::Message(start) => {
                 io::copy(&mut (&mut *whole).take(start as u64), &mut io::sink())?;
@@ -204,6 +234,8 @@ impl Unpacking<'_> {
                 Ok(())
             }
             Sort::NoMail(kind) => {
+                // Where its first octets are damaged, they say nothing.
+                io::copy(&mut (&mut *whole).take(HEAD as u64 + 1), &mut io::sink())?;
                 self.take.pass(kind);
                 Ok(())
             }
@@ -255,18 +287,28 @@ impl Unpacking<'_> {
             pour.give_up()?;
             return self.failed(item, e);
         }
-        emlx::facts(whole, &mut letter)?;
+        let facts = emlx::facts(whole, &mut letter);
         letter.received = letter.received.filter(is_date);
-        pour.finish(letter, item.shown, Some(length))
+        pour.finish(letter, item.shown, Some(length))?;
+        facts
+    }
+
+    /// A mailbox; `complete`: the file has all of it.
+    fn mbox(&mut self, file: &File, start: usize, item: &Item<'_>, complete: bool) -> io::Result<()> {
+        if let Some(why) = front::left_out(file, start)? {
+            self.take.skip(&format!("{}: its beginning", item.shown), Some(start as u64), why);
+        }
+        let folder = self.mailbox(item);
+        mbox::read(file, (start, complete), item.shown, folder.as_ref(), self)
     }
 
     /// A single file that cannot be read to its end.
     fn failed(&mut self, item: &Item<'_>, e: io::Error) -> io::Result<()> {
-        let of_the_file = matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
-        if self.is_over() || !of_the_file {
+        if self.is_over() || !is_damage(&e) {
             return Err(e);
         }
-        self.take.skip(item.shown, item.size, &format!("it is damaged: {e}"));
+        let what = if compressed::is_behind(&e) { "" } else { "it is damaged: " };
+        self.take.skip(item.shown, item.size, &format!("{what}{e}"));
         Ok(())
     }
 
@@ -429,6 +471,10 @@ impl Unpacking<'_> {
         let mut pour = Pour::new(&mut *self.take, self.bounds.message);
         match poured(&mut pour, body) {
             Ok(()) => pour.finish(letter, shown, size),
+            Err(e) if compressed::is_behind(&e) => {
+                pour.finish(letter, shown, size)?;
+                Err(e)
+            }
             Err(e) => {
                 pour.give_up()?;
                 Err(e)
@@ -442,12 +488,18 @@ impl Unpacking<'_> {
     }
 
     /// Everything in a file without a name.
-    pub(super) fn spooled(&mut self, mut whole: impl Read) -> io::Result<File> {
+    pub(super) fn spooled(&mut self, whole: impl Read) -> io::Result<File> {
         let mut file = (self.spool)()?;
+        self.spool_to(&mut file, whole)?;
+        Ok(file)
+    }
+
+    /// Everything in a file; where it ends with an error, what came before.
+    fn spool_to(&self, file: &mut File, mut whole: impl Read) -> io::Result<()> {
         let mut buffer = vec![0; CHUNK];
         loop {
             match whole.read(&mut buffer) {
-                Ok(0) => return Ok(file),
+                Ok(0) => return Ok(()),
                 Ok(count) => file.write_all(buffer.get(..count).unwrap_or_default())?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),

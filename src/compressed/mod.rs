@@ -2,11 +2,13 @@
 //! messages in a Maildir that Dovecot compresses. Their first octets say how, never a name. It refuses a window of more
 //! than 128 MiB, so memory is bounded whatever a header claims.
 
+mod members;
 mod message;
 mod zstd;
 
 use std::io::{self, BufRead, Read};
 
+use members::{Behind, Members};
 pub use message::Message;
 
 /// So many octets tell how something is compressed.
@@ -46,21 +48,23 @@ pub fn method(head: &[u8]) -> Option<Method> {
     (head.starts_with(b"BZh") && digit && block).then_some(Method::Bzip2)
 }
 
-/// What `input` was before it was compressed, with all members one behind the other.
+/// What `input` was before it was compressed, with all members one behind the other. NULs behind them are padding.
 ///
 /// Reading fails with `InvalidData` or `UnexpectedEof` if the octets are damaged, cut off, or need more memory than is
-/// given.
+/// given. What was read before is good. It fails where something else stands behind the last member, too: then
+/// [`is_behind`] says so, and everything was read.
 pub fn decoder<'r>(method: Method, input: impl BufRead + 'r) -> Box<dyn Read + 'r> {
     match method {
-        Method::Gzip => Box::new(Told(flate2::bufread::MultiGzDecoder::new(input), "gzip")),
-        Method::Bzip2 => Box::new(Told(bzip2::bufread::MultiBzDecoder::new(input), "bzip2")),
-        Method::Xz => {
-            // Another filter before LZMA2 has no window of its own.
-            let most = WINDOW / 1024 + 1024;
-            Box::new(Told(lzma_rust2::XzReader::new_mem_limit(input, true, most), "xz"))
-        }
+        Method::Gzip => Box::new(Told(Members::new(input, method), "gzip")),
+        Method::Bzip2 => Box::new(Told(Members::new(input, method), "bzip2")),
+        Method::Xz => Box::new(Told(Members::new(input, method), "xz")),
         Method::Zstd => Box::new(Told(zstd::Frames::new(input, u64::from(WINDOW)), "zstd")),
     }
+}
+
+/// Whether a decoder failed only for what stands behind all that was compressed.
+pub fn is_behind(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Behind>())
 }
 
 /// A decoder whose errors are of a kind that says: the octets are no good.
@@ -70,6 +74,7 @@ impl<R: Read> Read for Told<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
+            _ if is_behind(&e) => e,
             io::ErrorKind::UnexpectedEof => {
                 io::Error::new(e.kind(), format!("what {} compressed is cut off", self.1))
             }

@@ -6,8 +6,10 @@ use std::io::{self, BufRead, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::members::Ahead;
+
 pub(super) struct Frames<R> {
-    input: R,
+    input: Ahead<R>,
     /// The frame that is being read.
     frame: Option<FrameDecoder>,
     window: u64,
@@ -17,16 +19,18 @@ pub(super) struct Frames<R> {
 impl<R: BufRead> Frames<R> {
     /// Reads from `input`; `window`: more octets are not kept for one frame.
     pub(super) fn new(input: R, window: u64) -> Frames<R> {
-        Frames { input, frame: None, window, begun: false }
+        Frames { input: Ahead::new(input), frame: None, window, begun: false }
     }
 
     /// The next frame that has content; `None`: there is no more.
     fn next_frame(&mut self) -> io::Result<Option<FrameDecoder>> {
         loop {
-            if self.input.fill_buf()?.is_empty() {
-                return if self.begun { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            if self.input.fill_buf()?.is_empty() && !self.begun {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.begun = true;
+            if std::mem::replace(&mut self.begun, true) && !self.input.begins(is_frame)? {
+                return Ok(None);
+            }
             let mut frame = FrameDecoder::new();
             frame.set_max_window_size(self.window);
             match frame.init(&mut self.input) {
@@ -46,6 +50,16 @@ impl<R: BufRead> Frames<R> {
                 Err(e) => return Err(broken(e)),
             }
         }
+    }
+}
+
+/// A frame, or one that is to be skipped; also one that is cut off in its first bytes.
+fn is_frame(head: &[u8]) -> bool {
+    let mark = head.get(1..4).unwrap_or_default();
+    match head.first() {
+        Some(0x28) => [0xb5, 0x2f, 0xfd].starts_with(mark),
+        Some(0x50..=0x5f) => [0x2a, 0x4d, 0x18].starts_with(mark),
+        _ => false,
     }
 }
 
