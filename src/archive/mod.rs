@@ -85,3 +85,7 @@ fn low16(value: usize) -> u16 {
 #[cfg(test)]
 #[path = "roundtrip_tests.rs"]
 mod roundtrip;
+
+#[cfg(test)]
+#[path = "damage_tests.rs"]
+mod damage;
