@@ -437,3 +437,35 @@ fn mutt_and_python_are_the_judges() {
     assert_eq!(back, bodies(&root.join("In/cur")));
     assert_eq!(passed(&came), "");
 }
+
+#[test]
+fn what_is_cut_off_or_has_something_behind_it() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let root = daemon.path().join("ends");
+    let text: String =
+        (0..2000).map(|n| format!("From a@b Thu Jan  1 00:00:07 2015\n{}\n", eml(n))).collect();
+    put(&root, "Sent", text);
+    let whole = run(&root, "gzip", &["-cq", "Sent"]);
+    let cut = put(&root, "Cut.mbox.gz", &whole[..whole.len() - 3]);
+    let came = upload(&daemon, "cut", &[&cut]).code(1);
+    assert_eq!(numbers(&came), (1999, 0, 1), "{}", reasons(&came));
+    assert!(reasons(&came).contains("cut off"), "{}", reasons(&came));
+    let padded = put(&root, "Padded.mbox.gz", [&whole[..], &[0; 512]].concat());
+    assert_eq!(numbers(&upload(&daemon, "padded", &[&padded]).code(0)), (2000, 0, 0));
+    let behind = put(&root, "Behind.mbox.gz", [&whole[..], b"more"].concat());
+    let came = upload(&daemon, "behind", &[&behind]).code(1);
+    assert_eq!(numbers(&came), (2000, 0, 1), "{}", reasons(&came));
+    // Two archives one behind the other, and a text.
+    put(&root, "a/1.eml", eml(1));
+    put(&root, "a/2.eml", eml(2));
+    run(&root, "tar", &["-cf", "one.tar", "a/1.eml"]);
+    run(&root, "tar", &["--label=old", "-cf", "two.tar", "a/2.eml"]);
+    let [one, two] = ["one.tar", "two.tar"].map(|name| fs::read(root.join(name)).unwrap());
+    let both = put(&root, "both.tar", [&one[..], &two].concat());
+    assert_eq!(numbers(&upload(&daemon, "both", &[&both]).code(0)), (2, 0, 0));
+    let text = put(&root, "text.tar", [&one[..], b"more"].concat());
+    let came = upload(&daemon, "text", &[&text]).code(1);
+    assert_eq!(numbers(&came), (1, 0, 1), "{}", reasons(&came));
+    assert!(reasons(&came).contains("behind the end"), "{}", reasons(&came));
+}

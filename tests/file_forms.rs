@@ -442,3 +442,28 @@ fn single_files_in_number() {
     assert_eq!(numbers(&came), (0, 302, 1));
     assert!(reasons(&came).starts_with(&format!("\"{}\"", bad.display())), "{}", reasons(&came));
 }
+
+#[test]
+fn what_stands_before_a_mailbox_is_told() {
+    let mut daemon = Daemon::new("");
+    daemon.start();
+    let from = "From a@b Thu Jan  1 00:00:07 2015\n";
+    let text: String = (1..4).map(|n| format!("{from}{}\n", eml(n))).collect();
+    let all = contents(&[eml(1), eml(2), eml(3)]);
+    for (n, front) in ["garbage\n", "# exported\n# by a tool\n", "\0\0\0\0"].into_iter().enumerate() {
+        let local = format!("front{n}");
+        let file = put(daemon.path(), &format!("{local}.mbox"), format!("{front}{text}"));
+        let came = upload(&daemon, &local, &[&file]).code(1);
+        assert_eq!(numbers(&came), (3, 0, 1), "{front:?}: {}", reasons(&came));
+        assert!(reasons(&came).contains("its beginning"), "{}", reasons(&came));
+        same(&local, &all, &Tree::read(&daemon.maildir(&local)).contents());
+    }
+    // Mailboxes of other kinds have a text before a header, too.
+    let mtx: String = (1..4)
+        .map(|n| format!(" 7-Jan-2015 00:00:0{n} +0000,{};000000000001\r\n{}", eml(n).len(), eml(n)))
+        .collect();
+    let file = put(daemon.path(), "Sent", mtx);
+    let came = upload(&daemon, "mtx", &[&file]).code(1);
+    assert_eq!(numbers(&came), (0, 0, 1));
+    assert!(reasons(&came).contains("MTX"), "{}", reasons(&came));
+}

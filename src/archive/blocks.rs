@@ -97,7 +97,10 @@ impl<R: Read> Blocks<R> {
             0 => Ok(false),
             _ if blank && self.zeros => Ok(false),
             _ if self.zeros => Err(behind()),
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the tar archive ends in the middle of an entry")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the tar archive ends in the middle of an entry",
+            )),
         }
     }
 
@@ -114,11 +117,16 @@ impl<R: Read> Blocks<R> {
             self.zeros = true;
         }
         let Some(sum) = checksum(&self.block) else {
-            return Err(if self.zeros { behind() } else { damaged("the tar archive is damaged: a header's checksum is wrong") });
+            return Err(if self.zeros {
+                behind()
+            } else {
+                damaged("the tar archive is damaged: a header's checksum is wrong")
+            });
         };
         self.zeros = false;
         let sort = self.block.get(SORT).copied().unwrap_or_default();
-        let blank = self.block.get(SIZE).is_some_and(|field| field.iter().all(|octet| matches!(octet, 0 | b' ')));
+        let blank =
+            self.block.get(SIZE).is_some_and(|field| field.iter().all(|octet| matches!(octet, 0 | b' ')));
         let bodiless = matches!(sort, b'1'..=b'6' | b'V');
         let mended = sort == b'1' || bodiless && blank;
         if mended && let Some(field) = self.block.get_mut(SIZE) {
@@ -134,7 +142,8 @@ impl<R: Read> Blocks<R> {
     /// Gives the block the usual checksum.
     fn sign(&mut self) {
         let octets = self.block.iter().enumerate();
-        let sum: u32 = octets.map(|(at, octet)| if CHECKSUM.contains(&at) { 32 } else { u32::from(*octet) }).sum();
+        let sum: u32 =
+            octets.map(|(at, octet)| if CHECKSUM.contains(&at) { 32 } else { u32::from(*octet) }).sum();
         if let Some(field) = self.block.get_mut(CHECKSUM) {
             field.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         }
@@ -163,7 +172,8 @@ impl<R: Read> Blocks<R> {
     /// The records of an entry are complete.
     fn recorded(&mut self) {
         if let Some(records) = self.records.take() {
-            let mut sizes = tar::PaxExtensions::new(&records).flatten().filter(|record| record.key_bytes() == b"size");
+            let mut sizes =
+                tar::PaxExtensions::new(&records).flatten().filter(|record| record.key_bytes() == b"size");
             self.told = sizes.next().and_then(|record| record.value().ok()?.parse().ok());
         }
     }

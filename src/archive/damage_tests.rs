@@ -12,7 +12,10 @@ use super::roundtrip::read;
 const FROM: &str = "From a@b Thu Jan  1 00:00:07 2015\n";
 
 fn eml(n: usize) -> String {
-    format!("Subject: number {n}\nMessage-ID: <{n}@damage.example>\n\nthe text of {n} {}\n", n * 2_654_435_761)
+    format!(
+        "Subject: number {n}\nMessage-ID: <{n}@damage.example>\n\nthe text of {n} {}\n",
+        n * 2_654_435_761
+    )
 }
 
 fn mails(count: usize) -> Vec<String> {
@@ -68,8 +71,9 @@ fn a_mailbox_begins_at_its_first_from_line() {
         }
     }
     // What would be glued together is refused.
-    let mtx: String =
-        (0..3).map(|n| format!(" 7-Jan-2015 00:00:0{n} +0000,{};000000000001\r\n{}", eml(n).len(), eml(n))).collect();
+    let mtx: String = (0..3)
+        .map(|n| format!(" 7-Jan-2015 00:00:0{n} +0000,{};000000000001\r\n{}", eml(n).len(), eml(n)))
+        .collect();
     let mmdf: String = (0..3).map(|n| format!("\x01\x01\x01\x01\n{}\x01\x01\x01\x01\n", eml(n))).collect();
     let news: String = (0..3).map(|n| format!("#! rnews {}\n{}", eml(n).len(), eml(n))).collect();
     let unknown: String = (0..3).map(|n| format!("== {n} ==\n{}", eml(n))).collect();
@@ -85,7 +89,12 @@ fn a_mailbox_begins_at_its_first_from_line() {
         (format!("\0\0\0\n{}", eml(1)), "1.eml"),
     ] {
         let (came, done) = read(content.as_bytes(), name);
-        assert_eq!((came.all(), came.left.len(), done.is_ok()), (Vec::new(), 1, true), "{name}: {:?}", came.left);
+        assert_eq!(
+            (came.all(), came.left.len(), done.is_ok()),
+            (Vec::new(), 1, true),
+            "{name}: {:?}",
+            came.left
+        );
     }
 }
 
@@ -98,9 +107,12 @@ fn of_a_mailbox_that_is_cut_off_the_whole_messages_come() {
             let (came, done) = read(&whole[..cut], "Sent");
             assert!(done.is_err(), "{program} {cut}");
             let all = came.all();
-            assert!(all.iter().all(|mail| mails(3000).binary_search(mail).is_ok()), "{program} {cut}: one is no message");
-            // bzip2 has blocks of 900 kB, zstd of 128 kB.
-            let least = if program == "bzip2" { 0 } else { 500 };
+            assert!(
+                all.iter().all(|mail| mails(3000).binary_search(mail).is_ok()),
+                "{program} {cut}: one is no message"
+            );
+            // bzip2 has blocks of 900 kB, and a piece of xz is read as a whole.
+            let least = if matches!(program, "bzip2" | "xz") { 0 } else { 500 };
             assert!(all.len() >= least && all.len() < 3000, "{program} {cut}: {} of 3000", all.len());
         }
     }
@@ -110,9 +122,12 @@ fn of_a_mailbox_that_is_cut_off_the_whole_messages_come() {
 fn behind_what_is_compressed() {
     for program in ["gzip", "bzip2", "xz", "zstd"] {
         let whole = through(program, mbox(20).as_bytes());
-        for (behind, told) in
-            [(vec![0; 1], false), (vec![0; 70_000], false), (b"garbage".to_vec(), true), (b"\0\0x".to_vec(), true)]
-        {
+        for (behind, told) in [
+            (vec![0; 1], false),
+            (vec![0; 70_000], false),
+            (b"garbage".to_vec(), true),
+            (b"\0\0x".to_vec(), true),
+        ] {
             let (came, done) = read(&[&whole[..], &behind].concat(), "Sent");
             assert_eq!(came.all(), mails(20), "{program}");
             assert_eq!(done.is_err(), told, "{program} {}: {done:?}", behind.len());
@@ -124,7 +139,8 @@ fn behind_what_is_compressed() {
             assert_eq!(read(&[&one[..], &behind].concat(), "0.eml").0.all(), mails(1), "{program}");
             if !told {
                 let second: String = (20..40).map(|n| format!("{FROM}{}\n", eml(n))).collect();
-                let (came, done) = read(&[&whole[..], &behind, &through(program, second.as_bytes())].concat(), "Sent");
+                let (came, done) =
+                    read(&[&whole[..], &behind, &through(program, second.as_bytes())].concat(), "Sent");
                 done.unwrap();
                 assert_eq!(came.all(), mails(40), "{program}");
             }
@@ -199,7 +215,9 @@ fn a_checksum_of_signed_bytes() {
     fs::create_dir(root.path().join("Größe")).unwrap();
     fs::write(root.path().join("Größe/0.eml"), eml(0)).unwrap();
     let mut packed = tar(root.path(), &["--format=gnu", "Größe/0.eml"]);
-    let sum: i64 = (0..512).map(|at| if (148..156).contains(&at) { 32 } else { i64::from(packed[at].cast_signed()) }).sum();
+    let sum: i64 = (0..512)
+        .map(|at| if (148..156).contains(&at) { 32 } else { i64::from(packed[at].cast_signed()) })
+        .sum();
     packed[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     assert_eq!(checksum(&packed), Some(Sum::Signed));
     let file = root.path().join("signed.tar");
@@ -212,4 +230,29 @@ fn a_checksum_of_signed_bytes() {
     packed[3] ^= 1;
     let (came, _) = read(&packed, "signed.tar");
     assert!(came.all().is_empty() && came.left[0].contains("first header is damaged"), "{:?}", came.left);
+}
+
+#[test]
+fn a_length_that_was_counted_before_the_line_ends_changed() {
+    let bodies = ["one\n", "one\ntwo\n", "\n", "\n\n", "one\n\n", "a\nb\nc\n", ""];
+    let headers = |n: usize, body: &str| format!("Subject: {n}\nContent-Length: {}\n\n", body.len());
+    let plain: String =
+        bodies.iter().enumerate().map(|(n, body)| format!("{FROM}{}{body}\n", headers(n, body))).collect();
+    let mut wanted: Vec<String> =
+        bodies.iter().enumerate().map(|(n, body)| format!("{}{body}", headers(n, body))).collect();
+    wanted.sort();
+    for text in [plain.clone(), plain.replace('\n', "\r\n")] {
+        let (came, done) = read(text.as_bytes(), "Sent");
+        done.unwrap();
+        assert_eq!(came.all(), wanted);
+    }
+    // The same of Apple Mail's, and one that is too small.
+    let list = "<?xml version=\"1.0\"?>\n<plist><dict></dict></plist>\n";
+    let good = format!("{}\n{}{list}", eml(1).len(), eml(1));
+    assert_eq!(read(good.as_bytes(), "1.emlx").0.all(), [eml(1)]);
+    for bad in [good.replace('\n', "\r\n"), format!("{}\n{}{list}", eml(1).len() - 5, eml(1))] {
+        let (came, done) = read(bad.as_bytes(), "1.emlx");
+        done.unwrap();
+        assert!(came.all().is_empty() && came.left[0].contains("does not end where"), "{:?}", came.left);
+    }
 }

@@ -1,5 +1,6 @@
 //! A message as Apple Mail keeps it: its length in the first line, then its bytes, then a property list with its flags
-//! and its date. It refuses a message of which fewer bytes are there than the first line says.
+//! and its date. It refuses a message that does not end where the first line says: fewer bytes are there, or more
+//! follow that are no list.
 
 use std::io::{self, Read};
 
@@ -10,6 +11,8 @@ use crate::message::Flags;
 /// Bytes of the first line, and of the property list.
 const LINE: usize = 64;
 const LIST: u64 = 256 * 1024;
+/// What a property list begins with.
+const LISTS: [&[u8]; 4] = [b"<?xml", b"<!DOCTYPE plist", b"<plist", b"bplist"];
 
 /// Reads the first line: the bytes of the message.
 pub(super) fn length(source: &mut dyn Read) -> io::Result<u64> {
@@ -26,10 +29,14 @@ pub(super) fn length(source: &mut dyn Read) -> io::Result<u64> {
     text.trim().parse().map_err(|_| damaged("its first line does not say how long the message is"))
 }
 
-/// Reads what stands behind the message.
+/// Reads what stands behind the message: a property list, or nothing. Anything else: the message does not end there.
 pub(super) fn facts(source: &mut dyn Read, letter: &mut Letter) -> io::Result<()> {
     let mut list = Vec::new();
     source.take(LIST).read_to_end(&mut list)?;
+    let begins = list.trim_ascii_start();
+    if !begins.is_empty() && !LISTS.iter().any(|with| begins.starts_with(with)) {
+        return Err(damaged("the message does not end where its first line says"));
+    }
     let text = String::from_utf8_lossy(&list);
     if let Some(bits) = number(&text, "flags") {
         let bit = |at: u32| bits >> at & 1 != 0;
@@ -72,5 +79,10 @@ mod tests {
         // Its last byte is 0x15: read, answered, flagged. What is above says how many parts it has.
         assert!(letter.flags.seen && letter.flags.answered && letter.flags.flagged && !letter.flags.deleted);
         assert!(length(&mut &b"x\n"[..]).is_err());
+        for (rest, ends) in
+            [("", true), ("\n", true), ("bplist00", true), ("o\n<?xml", false), ("ine\n", false)]
+        {
+            assert_eq!(facts(&mut rest.as_bytes(), &mut letter).is_ok(), ends, "{rest:?}");
+        }
     }
 }

@@ -231,7 +231,7 @@ impl<'f> Walk<'f> {
             self.rest_of_line()?;
         }
         let ours = self.block(&mut found, sink)?;
-        if let Some(length) = found.status.whole.filter(|length| ours && self.fits(*length)) {
+        if let Some(length) = found.status.whole.filter(|length| ours && self.fits(*length, true)) {
             self.body(length, ours, sink)?;
             return Ok(found);
         }
@@ -261,7 +261,7 @@ impl<'f> Walk<'f> {
                 let line: &'static [u8] = if line.len() > 1 { b"\r\n" } else { b"\n" };
                 if header {
                     header = false;
-                    if let Some(length) = found.status.length.filter(|length| self.fits(*length)) {
+                    if let Some(length) = found.status.length.filter(|length| self.fits(*length, ours)) {
                         sink(line)?;
                         self.body(length, ours, sink)?;
                         return Ok(found);
@@ -336,8 +336,9 @@ impl<'f> Walk<'f> {
         behind
     }
 
-    /// Whether a body of that length ends at a From line or at the end of the file.
-    fn fits(&self, length: u64) -> bool {
+    /// Whether a body of that length ends at a From line or at the end of the file. Of one that others wrote, the length
+    /// may have been counted before its line ends became CRLF: then it is too short, and says nothing.
+    fn fits(&self, length: u64, ours: bool) -> bool {
         let Some(end) = self.lines.at().checked_add(length).filter(|end| *end <= self.length) else {
             return false;
         };
@@ -345,6 +346,9 @@ impl<'f> Walk<'f> {
         let Ok(count) = self.file.read_at(&mut next, end) else { return false };
         let next = next.get(..count).unwrap_or_default();
         let rest = next.trim_ascii_start();
+        if !ours && self.is_short(length, end, next) {
+            return false;
+        }
         if rest.is_empty() {
             return end + count as u64 == self.length;
         }
@@ -355,6 +359,24 @@ impl<'f> Walk<'f> {
             self.file.read_at(&mut last, end - 1).is_ok() && last == *b"\n"
         };
         ended && rest.starts_with(b"From ")
+    }
+
+    /// Whether a body that ends before `next` ends before its own last line end, in a file with CRLF.
+    fn is_short(&self, length: u64, end: u64, next: &[u8]) -> bool {
+        let mut last = [b'\n'; 1];
+        if length > 0 && self.file.read_exact_at(&mut last, end - 1).is_err() {
+            return true;
+        }
+        last.first().is_some_and(|last| divides(*last, next))
+    }
+}
+
+/// Whether what stands before and behind a place is a message's own line end, or more than the one empty line of the file.
+fn divides(last: u8, next: &[u8]) -> bool {
+    match last {
+        b'\n' => next.starts_with(b"\r\n\r\n"),
+        b'\r' => next.starts_with(b"\n"),
+        _ => next.starts_with(b"\r\n"),
     }
 }
 

@@ -78,6 +78,8 @@ impl Maildirs {
         for (at, level) in own.iter().enumerate() {
             match dotted(level).filter(|_| at + 1 == own.len()) {
                 Some(dotted) => folder.extend(dotted),
+                // Thunderbird has what is below a folder beside it: NAME.sbd.
+                None if at + 1 < own.len() => folder.push(decoded(stripped(level, ".sbd").unwrap_or(level))),
                 None => folder.push(decoded(level)),
             }
         }
@@ -140,16 +142,19 @@ fn directories(path: &str) -> Vec<String> {
         if below && is_division(level) {
             continue;
         }
-        let cut = |end: &str| {
-            let at = level.len().checked_sub(end.len())?;
-            let tail = level.get(at..)?;
-            (at > 0 && tail.eq_ignore_ascii_case(end)).then(|| level.get(..at)).flatten()
-        };
+        let cut = |end: &str| stripped(level, end);
         let apple = cut(".mbox").or_else(|| cut(".imapmbox"));
         below |= apple.is_some();
         folder.push(foreign(apple.or_else(|| cut(".sbd")).unwrap_or(level)));
     }
     folder
+}
+
+/// A level without an end that programs add, in any letters; `None`: it has none, or is nothing else.
+fn stripped<'l>(level: &'l str, end: &str) -> Option<&'l str> {
+    let at = level.len().checked_sub(end.len())?;
+    let tail = level.get(at..)?;
+    (at > 0 && tail.eq_ignore_ascii_case(end)).then(|| level.get(..at)).flatten()
 }
 
 fn is_division(level: &str) -> bool {
@@ -232,6 +237,11 @@ mod tests {
             (&["Maildir"], &["INBOX"]),
             (&[".maildir"], &["INBOX"]),
             (&["Sent"], &["Sent"]),
+            (
+                &["Inbox", "Inbox.sbd/Work", "Inbox.sbd/Work.sbd/2014"],
+                &["INBOX", "INBOX/Work", "INBOX/Work/2014"],
+            ),
+            (&["p/Inbox", "p/Sent", "p/Sent.sbd/2014"], &["INBOX", "Sent", "Sent/2014"]),
             (&["INBOX", "Entw&APw-rfe"], &["INBOX", "Entwürfe"]),
         ] {
             assert_eq!(maildirs(paths), expected, "{paths:?}");

@@ -72,7 +72,8 @@ impl Facts {
         let (mut end, mut sum) = (0, 0u64);
         for pair in self.numbers.chunks_exact(2) {
             let [offset, length] = pair else { continue };
-            let Some(next) = offset.checked_add(*length).filter(|next| *offset >= end && *next <= size) else {
+            let Some(next) = offset.checked_add(*length).filter(|next| *offset >= end && *next <= size)
+            else {
                 return Ok(None);
             };
             (end, sum) = (next, sum.saturating_add(*length));
@@ -179,8 +180,7 @@ mod tests {
 
     #[test]
     fn three_versions_make_one_file() {
-        let pairs =
-            [("size", "9"), ("offset", "2"), ("numbytes", "3"), ("offset", "7"), ("numbytes", "1")];
+        let pairs = [("size", "9"), ("offset", "2"), ("numbytes", "3"), ("offset", "7"), ("numbytes", "1")];
         let wanted = Some(b"\0\0abc\0\0d\0".to_vec());
         assert_eq!(read(facts(&pairs), b"abcd"), wanted);
         assert_eq!(read(facts(&[("size", "9"), ("map", "2,3,7,1"), ("name", "n")]), b"abcd"), wanted);

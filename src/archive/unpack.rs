@@ -287,10 +287,15 @@ impl Unpacking<'_> {
             pour.give_up()?;
             return self.failed(item, e);
         }
-        let facts = emlx::facts(whole, &mut letter);
+        if !pour.is_over()
+            && let Err(e) = emlx::facts(whole, &mut letter)
+            && !compressed::is_behind(&e)
+        {
+            pour.give_up()?;
+            return self.failed(item, e);
+        }
         letter.received = letter.received.filter(is_date);
-        pour.finish(letter, item.shown, Some(length))?;
-        facts
+        pour.finish(letter, item.shown, Some(length))
     }
 
     /// A mailbox; `complete`: the file has all of it.

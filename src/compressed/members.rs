@@ -155,7 +155,9 @@ impl<R: BufRead> Members<R> {
     fn next_member(&mut self, mut input: Ahead<R>) -> io::Result<State<Ahead<R>>> {
         let own = self.method;
         if std::mem::replace(&mut self.begun, true)
-            && !input.begins(|head| own == Method::Bzip2 && head.starts_with(b"BZh") || method(head) == Some(own))?
+            && !input.begins(|head| {
+                own == Method::Bzip2 && head.starts_with(b"BZh") || method(head) == Some(own)
+            })?
         {
             return Ok(State::Over);
         }
