@@ -74,6 +74,8 @@ mod tests {
         let mut source = text.as_bytes();
         assert_eq!(length(&mut source).unwrap(), 18);
         let mut letter = Letter::default();
+        let (message, mut source) = source.split_at(18);
+        assert_eq!(message, b"Subject: a\n\nhello\n");
         facts(&mut source, &mut letter).unwrap();
         assert_eq!(letter.received, Some(1_420_070_407));
         // Its last byte is 0x15: read, answered, flagged. What is above says how many parts it has.

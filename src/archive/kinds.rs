@@ -150,6 +150,13 @@ pub(super) fn by_path(path: &str) -> Option<NoMail> {
     if name.starts_with('.') && name != "." && name != ".." {
         return Some(NoMail::Hidden);
     }
+    // Courier has a file for each keyword.
+    if path.split('/').any(|level| level == "courierimapkeywords") {
+        return Some(NoMail::Indexes);
+    }
+    if name == "mailfilter" {
+        return Some(NoMail::Settings);
+    }
     let small = name.to_ascii_lowercase();
     let known = INDEXES.contains(&small.as_str()) || small.starts_with("dovecot") || ending(&small) == "msf";
     known.then_some(NoMail::Indexes)
@@ -194,4 +201,17 @@ pub(super) fn by_content(head: &[u8]) -> Option<NoMail> {
     // JSON: a brace or a bracket, and a value.
     let rest = text.strip_prefix(b"{").or_else(|| text.strip_prefix(b"["))?.trim_ascii_start();
     matches!(rest.first(), Some(b'"' | b'{' | b'[' | b']' | b'}')).then_some(NoMail::Settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_courier_keeps_beside_mail() {
+        assert_eq!(by_path("Maildir/courierimapkeywords/:list"), Some(NoMail::Indexes));
+        assert_eq!(by_path("Maildir/.Work/courierimapkeywords/.1.x"), Some(NoMail::Hidden));
+        assert_eq!(by_path("Maildir/mailfilter"), Some(NoMail::Settings));
+        assert_eq!(by_path("Maildir/cur/1.x:2,S"), None);
+    }
 }

@@ -239,7 +239,7 @@ mod tests {
             (&["Sent"], &["Sent"]),
             (
                 &["Inbox", "Inbox.sbd/Work", "Inbox.sbd/Work.sbd/2014"],
-                &["INBOX", "INBOX/Work", "INBOX/Work/2014"],
+                &["INBOX", "Inbox/Work", "Inbox/Work/2014"],
             ),
             (&["p/Inbox", "p/Sent", "p/Sent.sbd/2014"], &["INBOX", "Sent", "Sent/2014"]),
             (&["INBOX", "Entw&APw-rfe"], &["INBOX", "Entwürfe"]),

@@ -91,8 +91,8 @@ fn is_utf_16(head: &[u8], name: &str) -> bool {
     let (start, odd) = match head {
         [0xff, 0xfe, ..] => (2, 0),
         [0xfe, 0xff, ..] => (2, 1),
-        [_, 0, _, 0, ..] => (0, 0),
-        [0, _, 0, _, ..] => (0, 1),
+        [a, 0, b, 0, ..] if *a > 0 && *b > 0 => (0, 0),
+        [0, a, 0, b, ..] if *a > 0 && *b > 0 => (0, 1),
         _ => return false,
     };
     let narrow: Vec<u8> = head.iter().skip(start + odd).step_by(2).copied().collect();
@@ -256,6 +256,13 @@ mod tests {
             (b"a text\nFrom a@b Thu Jan  1 00:00:07 2015\nDate: a\n", "a.txt", Sort::NoMail(NoMail::Texts)),
         ] {
             assert_eq!(sort(head, name), expected, "{name}: {}", String::from_utf8_lossy(head));
+        }
+    }
+
+    #[test]
+    fn nuls_are_no_text() {
+        for name in ["a.eml", "a"] {
+            assert_eq!(sort(&[0; 100], name), Sort::Unreadable(NEITHER), "{name}");
         }
     }
 

@@ -14,12 +14,17 @@ pub(super) struct Frames<R> {
     frame: Option<FrameDecoder>,
     window: u64,
     begun: bool,
+    /// It is cut off in this frame.
+    cut: bool,
 }
+
+/// The last block of a frame, without a byte, and room for a checksum.
+const LAST: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
 
 impl<R: BufRead> Frames<R> {
     /// Reads from `input`; `window`: more octets are not kept for one frame.
     pub(super) fn new(input: R, window: u64) -> Frames<R> {
-        Frames { input: Ahead::new(input), frame: None, window, begun: false }
+        Frames { input: Ahead::new(input), frame: None, window, begun: false, cut: false }
     }
 
     /// The next frame that has content; `None`: there is no more.
@@ -88,11 +93,23 @@ impl<R: BufRead> Read for Frames<R> {
             }
             let Some(frame) = &mut self.frame else { return Ok(0) };
             while frame.can_collect() == 0 && !frame.is_finished() {
-                frame.decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBlocks(1)).map_err(broken)?;
+                let one = BlockDecodingStrategy::UptoBlocks(1);
+                let Err(e) = frame.decode_blocks(&mut self.input, one).map_err(broken) else { continue };
+                if e.kind() != io::ErrorKind::UnexpectedEof || self.cut {
+                    return Err(e);
+                }
+                // The crate keeps a whole window until the frame ends: it is made to end, so that its blocks come.
+                self.cut = true;
+                if !frame.is_finished() {
+                    frame.decode_blocks(&LAST[..], BlockDecodingStrategy::UptoBlocks(1)).map_err(broken)?;
+                }
             }
             let count = frame.read(buffer)?;
             if count > 0 {
                 return Ok(count);
+            }
+            if self.cut {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let told = frame.get_checksum_from_data();
             if told.is_some() && told != frame.get_calculated_checksum() {
