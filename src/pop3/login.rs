@@ -122,11 +122,12 @@ async fn attempt(
         quirks: connector.quirks(),
         digest: how.digest,
         digest_refused: false,
+        digest_unknown: false,
     };
     if let Err(failure) = login.run(&greeting, secret).await {
         let again = login.digest_refused
             && source.auth != Auth::Apop
-            && matches!(failure.kind, Kind::Credentials | Kind::Refused);
+            && (login.digest_unknown || matches!(failure.kind, Kind::Credentials | Kind::Refused));
         return match again {
             true => Ok(Attempt::DigestRefused(failure)),
             false if ends_over_capa(&failure, how, &capabilities) => Ok(Attempt::CapaFailed(failure)),
@@ -205,6 +206,8 @@ pub(super) struct Login<'a> {
     digest: bool,
     /// APOP was tried and refused.
     digest_refused: bool,
+    /// In words that have no code.
+    digest_unknown: bool,
 }
 
 impl Login<'_> {
@@ -307,6 +310,8 @@ impl Login<'_> {
         }
         let reply = self.wire.command_with("APOP", &argument).await?;
         self.digest_refused = reply.status == Status::Err;
+        // "Not available" is said of the way, and not of the server, unless a code says so (RFC 3206).
+        self.digest_unknown = self.digest_refused && reply.code.is_none();
         self.outcome(reply)
     }
 

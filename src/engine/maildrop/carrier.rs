@@ -255,7 +255,8 @@ impl Carrier<'_> {
         id: u128,
         head: u32,
     ) -> Result<bool, Failure> {
-        if !self.sorted.doubted.contains(&id) {
+        let doubted = self.sorted.doubted.contains(&id);
+        if !doubted && self.sorted.contents.is_empty() {
             return Ok(false);
         }
         let (marks, now) = (&mut self.known.marks, Fact::new(message.size, head));
@@ -263,11 +264,16 @@ impl Carrier<'_> {
         let same = marks.fact(id).is_some_and(|fact| fact.head == head)
             || self.sorted.contents.contains(&now.content());
         if !same {
-            marks.forget(id);
-            self.known.ids.remove(&id);
+            if doubted {
+                marks.forget(id);
+                self.known.ids.remove(&id);
+            }
             return Ok(false);
         }
         marks.learn(id, now);
+        if !self.known.ids.contains(&id) {
+            self.landed(&[id], &[]).await?;
+        }
         landing.discard(message.number.into()).await?;
         self.outcome.ledger.already_there += 1;
         self.sorted.here.push((message.wanted(), id));

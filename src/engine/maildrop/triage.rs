@@ -256,7 +256,12 @@ pub(super) fn sort(
 ) -> Sorted {
     let contents = match doubted.is_empty() {
         true => BTreeSet::new(),
-        false => known.marks.facts.iter().map(|fact| (fact & u128::from(u64::MAX)) as u64).collect(),
+        false => known
+            .marks
+            .facts
+            .iter()
+            .map(|fact| u64::try_from(fact & u128::from(u64::MAX)).unwrap_or(0))
+            .collect(),
     };
     let mut sorted = Sorted { complete: maildrop.complete, doubted, contents, ..Sorted::default() };
     let folder = FolderPath(work.mailbox.clone()).to_string();
