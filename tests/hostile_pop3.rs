@@ -1230,3 +1230,14 @@ fn names_that_are_given_out_again() {
         bench.daemon.stop();
     }
 }
+
+/// The greeting has a timestamp, and APOP is refused in words that sound as if the server had no time.
+#[test]
+fn a_digest_that_is_not_available() {
+    let bench = Bench::new("UIDL TOP USER", mails(6), |command, reply| match command.name.as_str() {
+        "GREETING" => reply.only("+OK ready <1896.697170952@mail.example.com>"),
+        "APOP" => reply.only("-ERR APOP not available"),
+        _ => {}
+    });
+    bench.poll().has(6, 0);
+}

@@ -83,6 +83,8 @@ pub(super) fn kind(step: Step, reply: &Reply) -> Kind {
         Kind::InUse
     } else if step == Step::Login && wants_tls(reply) {
         Kind::Unsupported
+    } else if step == Step::Login && has(SWITCHED_OFF) {
+        Kind::Unsupported
     } else if step == Step::Login && has(CREDENTIALS) {
         Kind::Credentials
     } else if has(&["try again", "try later", "delay"]) {
@@ -152,6 +154,17 @@ const IN_USE: &[&str] = &[
     "already connected",
     "already open",
     "concurrent",
+];
+
+/// The account has no POP3: Gmail, GMX and Exchange say so, some of them without a code.
+const SWITCHED_OFF: &[&str] = &[
+    "pop3 access is disabled",
+    "pop access is disabled",
+    "pop3 is disabled",
+    "pop is disabled",
+    "not enabled for pop",
+    "pop3 not enabled",
+    "enable pop",
 ];
 
 const CREDENTIALS: &[&str] = &[
@@ -296,6 +309,7 @@ mod tests {
             (None, "/var/mail/.alice.pop lock busy!  Is another session active?", Kind::InUse),
             (None, "Your account is locked", Kind::Credentials),
             (None, "please wait, login delay", Kind::Throttled),
+            (None, "POP3 access is disabled for this account", Kind::Unsupported),
         ];
         for (code, text, kind_) in cases {
             assert_eq!(kind(Step::Login, &reply(code, text)), kind_, "{text}");
