@@ -242,6 +242,9 @@ impl Session {
         if self.naming().judge(wanted, &reply) == Named::Own && !reply.text.is_empty() {
             return Err(self.wire.protocol("it does not answer RETR"));
         }
+        if round.sink.is_closed() {
+            return Err(self.wire.give_up(stopped()));
+        }
         round.held = Some(Vec::new());
         let came = self.body(wanted, round).await;
         if let Ok(Some(look)) = &came {
@@ -366,6 +369,11 @@ impl Session {
     }
 }
 
+/// Nobody receives any more.
+fn stopped() -> Failure {
+    Failure::new(Kind::Destination, "delivery stopped", "")
+}
+
 /// Whether the header is complete, or as long as anybody looks at.
 fn ends_header(header: &[u8]) -> bool {
     header.len() >= HEADER || memchr::memmem::find(header, b"\r\n\r\n").is_some()
@@ -404,7 +412,7 @@ impl<T: From<Parcel>> Round<'_, T> {
         if self.sink.send(parcel.into()).await.is_ok() {
             return Ok(());
         }
-        Err(session.wire.give_up(Failure::new(Kind::Destination, "delivery stopped", "")))
+        Err(session.wire.give_up(stopped()))
     }
 
     /// The next bytes of a message.
