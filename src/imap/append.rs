@@ -107,6 +107,8 @@ pub enum Appended {
     TooMuch(String),
     /// The server refused it in words that may speak of the server, and not of the message.
     Doubtful(Failure),
+    /// The same with others or with its flags, and something else has come meanwhile: it may be there all the same.
+    Unsure(Failure),
     /// It was sent as a whole, and the connection ended before the answer.
     Unanswered,
     /// The connection ended while it was being sent: it cannot be there.
@@ -163,8 +165,15 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 
     /// Appends `letters` to the folder of that name. What was answered before a failure is told with it; what
     /// has no answer may be there or not. Where the server refuses one after the other for now, the rest is not
-    /// sent, and has no result.
-    pub async fn append(&mut self, folder: &[u8], letters: &[Letter], manner: Manner) -> Appends {
+    /// sent, and has no result. The folder is open, and `next` is the lowest UID that the first of them may get: by
+    /// that it shows whether something was stored and refused all the same, before anything is sent once more.
+    pub async fn append(
+        &mut self,
+        folder: &[u8],
+        letters: &[Letter],
+        manner: Manner,
+        next: u32,
+    ) -> Appends {
         let results = vec![None; letters.len()];
         let name = match written(folder) {
             Ok(name) => name,
@@ -187,6 +196,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             out: Vec::new(),
             flights: VecDeque::new(),
             again: VecDeque::new(),
+            said: BTreeMap::new(),
+            next,
             less: BTreeMap::new(),
             results,
             groups: (0, 0),
@@ -258,6 +269,10 @@ struct Work<'w, T: From<Parcel> + Send + 'static> {
     current: Range<usize>,
     /// Of groups that were refused as a whole, each alone; and what was refused with its flags.
     again: VecDeque<usize>,
+    /// Why these are sent again.
+    said: BTreeMap<usize, Failure>,
+    /// No message of these has a lower UID.
+    next: u32,
     /// What is sent with fewer flags than it has.
     less: BTreeMap<usize, Less>,
     results: Vec<Option<Appended>>,
@@ -280,6 +295,16 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         let settled = self.settle(0).await;
         sent.and(settled)?;
         while !self.again.is_empty() {
+            if self.more_came().await? {
+                // Whoever knows their octets looks whether it is they.
+                for letter in std::mem::take(&mut self.again) {
+                    let result = self.results.get_mut(letter).zip(self.said.remove(&letter));
+                    if let Some((result, failure)) = result {
+                        *result = Some(Appended::Unsure(failure));
+                    }
+                }
+                return Ok(());
+            }
             while let Some(letter) = self.again.pop_front().filter(|_| self.in_a_row < IN_A_ROW) {
                 self.send(letter..letter + 1).await?;
             }
@@ -287,6 +312,21 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             self.settle(0).await?;
         }
         Ok(())
+    }
+
+    /// Whether the folder has more new messages than the server said that it stored.
+    async fn more_came(&mut self) -> Result<bool, Failure> {
+        // A folder that is open need not tell what came since.
+        self.session.refresh().await?;
+        let stored = |result: &&Option<Appended>| {
+            matches!(result, Some(Appended::Stored(_) | Appended::Bare(_)))
+        };
+        let stored = self.results.iter().filter(stored).count();
+        match self.session.sizes_from(self.next).await {
+            Ok(there) => Ok(there.len() > stored),
+            Err(failure) if failure.broke() => Err(failure),
+            Err(_) => Ok(false),
+        }
     }
 
     /// What goes into one command each, without what is above the server's limit.
@@ -420,12 +460,17 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             return Err(Failure::new(Kind::Destination, words, "it is tried again"));
         }
         let meant = meaning(&done.text);
-        if meant == Some(Meaning::Full) {
-            let words = format!("the mailbox is full: {}", quote(&done.text));
-            return Err(Failure::new(Kind::Full, words, "make space, or raise its quota"));
-        }
+        let failure = match meant {
+            // It may be this one alone that does not fit.
+            Some(Meaning::Full) => {
+                let words = format!("the mailbox is full: {}", quote(&done.text));
+                Failure::new(Kind::Full, words, "make space, or raise its quota")
+            }
+            _ => refusal("the server does not store it", &done.text, Kind::Message, ""),
+        };
         if letters.len() > 1 {
-            // One of them may be the reason; nothing was stored (RFC 3502, 4).
+            // One of them may be the reason; nothing was stored (RFC 3502, 4), if the server keeps to that.
+            self.said.extend(letters.clone().map(|letter| (letter, failure.clone())));
             self.again.extend(letters);
             self.groups.1 += 1;
             return Ok(());
@@ -441,10 +486,10 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
         if let Some(simpler) = simpler.filter(|_| about_flags) {
             // A flag that is not taken is no reason to leave the message out.
             self.less.insert(at, simpler);
+            self.said.insert(at, failure);
             self.again.push_back(at);
             return Ok(());
         }
-        let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
         let refused = match meant {
             Some(Meaning::Size | Meaning::Limit) => Appended::TooMuch(failure.words),
             Some(Meaning::Content) => Appended::Refused(failure.words),

@@ -1,10 +1,10 @@
 //! A batch on its way to a server: what was sent, what the server said to each message, and what it has without
 //! having said so. It refuses to take a message for stored, or for lost, before the server was asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::carrier::{Open, print};
+use super::carrier::{Open, lost, print};
 use super::home::Server;
 use super::late::Late;
 use super::likeness::Likenesses;
@@ -14,6 +14,9 @@ use crate::destination::spool::Waiting;
 use crate::failure::{Failure, Kind};
 use crate::imap::{Appended, Letter, Manner, Session, written_flags};
 use crate::message::{MessageRef, Parcel, UidSet};
+
+/// Of a message that an OK speaks of.
+const NOT_THERE: &str = "the server says that it stored it, and it is not there";
 
 /// A batch on its way.
 pub(super) struct Sending {
@@ -28,6 +31,10 @@ pub(super) struct Sending {
     /// Stored, and the server has not said under which UID.
     nameless: Vec<(usize, Waiting)>,
     pub(super) receipts: Vec<Receipt>,
+    /// Something was refused, and may be there all the same.
+    doubted: bool,
+    /// Something of what waits was refused, and not for itself.
+    pub(super) unsure: bool,
     /// Stored without some of their flags.
     pub(super) bare: BTreeSet<MessageRef>,
     /// What did not get through.
@@ -61,6 +68,8 @@ impl Sending {
             late: Vec::new(),
             nameless: Vec::new(),
             receipts,
+            doubted: false,
+            unsure: false,
             bare: BTreeSet::new(),
             suspects: Vec::new(),
             landed: 0,
@@ -88,8 +97,10 @@ impl Sending {
             letters.push(Letter { flags, received, file, offset, octets });
             left.push(flags_left);
         }
+        let last = self.receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
+        let next = self.first.max(last.saturating_add(1));
         session.hurry(self.silent);
-        let appends = session.append(&open.name, &letters, manner).await;
+        let appends = session.append(&open.name, &letters, manner, next).await;
         session.hurry(false);
         self.silent |= appends.ended.as_ref().is_err_and(|failure| failure.kind == Kind::Stalled);
         self.groups.0 += appends.groups_stored;
@@ -103,8 +114,10 @@ impl Sending {
             }
         }
         appends.ended?;
-        if !self.nameless.is_empty() {
-            self.look_up(server, session).await?;
+        if !self.nameless.is_empty() || std::mem::take(&mut self.doubted) {
+            // A folder that is open need not tell what came since.
+            session.refresh().await?;
+            self.look_up(server, session, &open.name).await?;
         }
         let last = self.receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
         open.next = open.next.max(last.saturating_add(1));
@@ -131,8 +144,11 @@ impl Sending {
                 self.ahead += u64::from(manner.ahead);
                 server.stores(1);
                 receipt.keywords_left = keywords_left;
-                receipt.uid =
-                    place.filter(|(theirs, _)| *theirs == open.selected.uidvalidity).map(|(_, uid)| uid);
+                // What was there before is not what was stored now.
+                let ours = |(theirs, uid): &(u32, u32)| {
+                    *theirs == open.selected.uidvalidity && *uid >= self.first
+                };
+                receipt.uid = place.filter(ours).map(|(_, uid)| uid);
                 if receipt.uid.is_none() {
                     self.nameless.push((self.receipts.len(), waiting));
                 }
@@ -142,7 +158,13 @@ impl Sending {
                 receipt.refused = Some(words);
                 receipt.over_limit = true;
             }
-            Appended::Doubtful(failure) => {
+            Appended::Unsure(_) if !manner.alone => {
+                (self.doubted, self.unsure) = (true, true);
+                self.waiting.push(waiting);
+                return;
+            }
+            Appended::Doubtful(failure) | Appended::Unsure(failure) => {
+                self.doubted = true;
                 self.suspects.push(Suspect { waiting, since: server.stored(), failure });
                 return;
             }
@@ -168,7 +190,7 @@ impl Sending {
         let late = Late::now(std::mem::take(&mut self.late));
         let known = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
         late.wait(session, name, self.first, &known).await?;
-        self.look_up(server, session).await
+        self.look_up(server, session, name).await
     }
 
     /// Suspects the first message that was sent and has not come: servers take one after the other.
@@ -179,10 +201,62 @@ impl Sending {
         self.suspects.push(Suspect { waiting, since: server.stored(), failure: failure.clone() });
     }
 
-    /// What the server has of this batch without having said so. Without UIDPLUS those are the new messages in
-    /// their order, if every size fits; else the content tells.
-    async fn look_up(&mut self, server: &Server, session: &mut Session<Parcel>) -> Result<(), Failure> {
-        let known: UidSet = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+    /// What the server has of this batch without having said so, and what it says it has and has not.
+    async fn look_up(
+        &mut self,
+        server: &Server,
+        session: &mut Session<Parcel>,
+        name: &[u8],
+    ) -> Result<(), Failure> {
+        self.match_up(server, session).await?;
+        if self.adds_up(session, name).await? {
+            self.nameless.clear();
+            return Ok(());
+        }
+        // Some servers show a message some seconds later.
+        let late = Late::now(self.nameless.iter().map(|(_, waiting)| waiting.body.kept).collect());
+        let known = self.known();
+        late.wait(session, name, self.first, &known).await?;
+        self.match_up(server, session).await?;
+        if self.adds_up(session, name).await? {
+            self.nameless.clear();
+        } else {
+            self.disbelieve(server);
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> UidSet {
+        self.receipts.iter().filter_map(|receipt| receipt.uid).collect()
+    }
+
+    /// Whether the server has given so many new UIDs that everything may be there that it says it stored: somebody who
+    /// filters there may have moved it, or the server has changed its octets.
+    async fn adds_up(&self, session: &mut Session<Parcel>, name: &[u8]) -> Result<bool, Failure> {
+        if self.nameless.is_empty() {
+            return Ok(true);
+        }
+        let now = session.select(name).await?.ok_or_else(lost)?;
+        let known = self.known().iter().filter(|uid| *uid >= self.first).count();
+        let given = usize::try_from(now.uidnext.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        Ok(given >= known + self.nameless.len())
+    }
+
+    /// What the server says it stored, and is not there, has not come.
+    fn disbelieve(&mut self, server: &Server) {
+        let failure = Failure::new(Kind::Message, NOT_THERE, "");
+        let nameless: BTreeMap<usize, Waiting> = std::mem::take(&mut self.nameless).into_iter().collect();
+        self.landed = self.landed.saturating_sub(nameless.len() as u64);
+        let mut at = 0..;
+        self.receipts.retain(|_| at.next().is_none_or(|at| !nameless.contains_key(&at)));
+        let since = server.stored();
+        let suspect = |waiting| Suspect { waiting, since, failure: failure.clone() };
+        self.suspects.extend(nameless.into_values().map(suspect));
+    }
+
+    /// Without UIDPLUS those are the new messages in their order, if every size fits; else the content tells.
+    async fn match_up(&mut self, server: &Server, session: &mut Session<Parcel>) -> Result<(), Failure> {
+        let known = self.known();
         let listed = session.sizes_from(self.first).await?;
         let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
         let nameless = std::mem::take(&mut self.nameless);
@@ -194,25 +268,35 @@ impl Sending {
             return Ok(());
         }
         let mut likes = Likenesses::of(listed, &There::default());
-        let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting);
+        let suspects = self.suspects.iter().map(|suspect| &suspect.waiting);
+        let all = nameless.iter().map(|(_, waiting)| waiting).chain(&self.waiting).chain(suspects);
         likes.read(session, all.map(|waiting| waiting.body.kept)).await?;
         for (at, waiting) in nameless {
-            if let Some(uid) = like(session, &mut likes, &waiting).await? {
-                self.found(at, uid);
+            match like(session, &mut likes, &waiting).await? {
+                Some(uid) => self.found(at, uid),
+                None => self.nameless.push((at, waiting)),
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {
             match like(session, &mut likes, &waiting).await? {
-                Some(uid) => {
-                    let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
-                    self.receipts.push(Receipt { uid: Some(uid), ..landed });
-                    self.landed += 1;
-                    server.stores(1);
-                }
+                Some(uid) => self.arrived(server, &waiting, uid),
                 None => self.waiting.push(waiting),
             }
         }
+        for suspect in std::mem::take(&mut self.suspects) {
+            match like(session, &mut likes, &suspect.waiting).await? {
+                Some(uid) => self.arrived(server, &suspect.waiting, uid),
+                None => self.suspects.push(suspect),
+            }
+        }
         Ok(())
+    }
+
+    fn arrived(&mut self, server: &Server, waiting: &Waiting, uid: u32) {
+        let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+        self.receipts.push(Receipt { uid: Some(uid), ..landed });
+        self.landed += 1;
+        server.stores(1);
     }
 
     fn found(&mut self, at: usize, uid: u32) {

@@ -111,7 +111,14 @@ impl Carrier {
             manner.groups &= session.can("MULTIAPPEND");
             let ended = sending.send(&self.server, session, open, manner).await;
             let failure = match ended {
-                Ok(()) => return self.strike(sending, suspects).await,
+                Ok(()) => {
+                    self.strike(sending, suspects).await?;
+                    if !std::mem::take(&mut sending.unsure) {
+                        return Ok(());
+                    }
+                    manner = simpler(manner);
+                    continue;
+                }
                 Err(failure) if may_pass(&failure) => failure,
                 Err(failure) => return Err(failure),
             };
@@ -129,7 +136,7 @@ impl Carrier {
             if tries > TRIES {
                 return Err(failure);
             }
-            manner = if manner.groups { Manner { groups: false, ..manner } } else { Manner::PLAIN };
+            manner = simpler(manner);
         }
         Ok(())
     }
@@ -217,7 +224,7 @@ impl Carrier {
     fn is_looked_at(&self, suspect: &Suspect) -> bool {
         // What is known from before is asked for once more.
         let looks = match suspect.failure.kind {
-            Kind::Message => FEWER_LOOKS,
+            Kind::Message | Kind::Full => FEWER_LOOKS,
             _ if self.weary => FEWER_LOOKS,
             _ if suspect.failure.broke() => BREAKS,
             _ => LOOKS,
@@ -254,7 +261,8 @@ impl Carrier {
         let is_proven = |suspect: &Suspect| stored > suspect.since || (few && sending.landed > 0);
         let proven = suspects.iter().all(is_proven);
         if !proven && !few {
-            let kind = if first.broke() { first.kind } else { Kind::Refuses };
+            let as_said = first.broke() || first.kind == Kind::Full;
+            let kind = if as_said { first.kind } else { Kind::Refuses };
             let failure = Failure { kind, ..first.clone() };
             // Whether it is this folder shows when others were stored, or come after it.
             if sending.landed == 0 && stored == 0 && !self.server.has_resigned() {
@@ -282,4 +290,9 @@ impl Carrier {
         }
         Ok(())
     }
+}
+
+/// The next way to send what did not get through.
+fn simpler(manner: Manner) -> Manner {
+    if manner.groups { Manner { groups: false, ..manner } } else { Manner::PLAIN }
 }
