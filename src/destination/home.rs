@@ -2,7 +2,8 @@
 //! the [`Mailbox`] itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
@@ -176,13 +177,15 @@ impl Home {
                 let mailbox = Arc::clone(mailbox);
                 return on_disk(move || maildir::clear_tmp(&mailbox, account)).await;
             }
-            Home::Server(_, spool) | Home::Delivery(_, spool) => spool.clone(),
+            Home::Delivery(_, spool) => {
+                let spool = spool.clone();
+                return on_disk(move || delivery::all_recorded(&spool, account).map_err(|e| unwritten(&spool, &e)))
+                    .await;
+            }
+            Home::Server(_, spool) => spool.clone(),
         };
         on_disk(move || {
-            server::forget(&spool, account).map_err(|e| {
-                let words = format!("{} cannot be written: {e}", spool.display());
-                Failure::new(Kind::Destination, words, "it is tried again")
-            })
+            server::forget(&spool, account).map_err(|e| unwritten(&spool, &e))
         })
         .await
     }
@@ -210,4 +213,9 @@ async fn on_disk<T: Send + 'static>(
     done.unwrap_or_else(|e| {
         Err(Failure::new(Kind::Destination, format!("a step ended unexpectedly: {e}"), "it is tried again"))
     })
+}
+
+fn unwritten(spool: &Path, error: &io::Error) -> Failure {
+    let words = format!("{} cannot be written: {error}", spool.display());
+    Failure::new(Kind::Destination, words, "it is tried again")
 }

@@ -16,7 +16,7 @@ use crate::destination::nameless;
 use crate::destination::place::{Naming, place};
 use crate::destination::server::Server;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Care, Event, Fetch, Left, Session, SourceFolder};
+use crate::imap::{Care, Detail, Event, Examined, Fetch, Left, Session, SourceFolder};
 use crate::message::{FolderPath, Parcel};
 
 /// Items on their way to the file: at most 64 KiB each.
@@ -114,13 +114,21 @@ async fn fetch(
     folders.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
     let gone = |_| Failure::new(Kind::Disconnected, "the file is not written any more", "");
     for folder in folders {
-        let examined = match session.examine(&folder.wire).await {
-            Ok(examined) => examined,
-            // Removed since it was listed.
-            Err(failure) if failure.kind == Kind::Folder && mailbox.is_none() => continue,
-            Err(failure) => return Err(failure),
+        let Contents { examined, details, lacks } = match contents(server, &mut session, &folder.wire).await {
+            Ok(contents) => contents,
+            Err(failure) if mailbox.is_some() => return Err(failure),
+            Err(failure) => {
+                // Another folder may be had all the same.
+                session = server.connect().await?;
+                if session.is_listed(&folder.wire).await? {
+                    items.send(unread(&folder, failure.words)).await.map_err(gone)?;
+                }
+                continue;
+            }
         };
-        let details = session.list_details(examined).await?;
+        if let Some(words) = lacks {
+            items.send(unread(&folder, words)).await.map_err(gone)?;
+        }
         let keywords: BTreeSet<String> =
             details.iter().filter_map(|d| d.flags.as_ref()).flat_map(|f| f.keywords.clone()).collect();
         let path = places.get(&folder.wire).unwrap_or(&folder.path).clone();
@@ -169,6 +177,52 @@ async fn fetch(
     }
     session.close().await;
     items.send(Item::End).await.map_err(gone)
+}
+
+/// A folder as the server lists it.
+struct Contents {
+    examined: Examined,
+    details: Vec<Detail>,
+    /// Messages are missing in the list: in words.
+    lacks: Option<String>,
+}
+
+/// Opens a folder and lists it; over another connection, if one breaks. A list is complete if it has as many messages
+/// as the server counts. One that is not is asked for once more, and what either has is listed.
+async fn contents(
+    server: &Server,
+    session: &mut Session<Item>,
+    name: &[u8],
+) -> Result<Contents, Failure> {
+    let (examined, details) = match listed(session, name).await {
+        Err(failure) if failure.broke() => {
+            *session = server.connect().await?;
+            listed(session, name).await?
+        }
+        listed => listed?,
+    };
+    let count = |examined: &Examined| usize::try_from(examined.exists).unwrap_or(usize::MAX);
+    if details.len() >= count(&examined) {
+        return Ok(Contents { examined, details, lacks: None });
+    }
+    let (again, second) = listed(session, name).await?;
+    let mut both: BTreeMap<u32, Detail> = BTreeMap::new();
+    if again.uidvalidity == examined.uidvalidity && second.len() < count(&again) {
+        both.extend(details.into_iter().map(|detail| (detail.uid, detail)));
+    }
+    both.extend(second.into_iter().map(|detail| (detail.uid, detail)));
+    let lacks = (both.len() < count(&again))
+        .then(|| format!("the server counts {} messages in it, and lists {}", again.exists, both.len()));
+    Ok(Contents { examined: again, details: both.into_values().collect(), lacks })
+}
+
+async fn listed(session: &mut Session<Item>, name: &[u8]) -> Result<(Examined, Vec<Detail>), Failure> {
+    let examined = session.examine(name).await?;
+    Ok((examined, session.list_details(examined).await?))
+}
+
+fn unread(folder: &SourceFolder, words: String) -> Item {
+    Item::Unread(format!("{} (folder)", folder.path), words)
 }
 
 /// What folders are called where `.` divides levels and `/` directories; no two alike.

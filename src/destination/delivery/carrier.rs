@@ -275,7 +275,10 @@ impl Carrier {
                 let why = self.put_off.as_deref().unwrap_or_default();
                 Verdict::Later(format!("it was not tried after those before it: {why}"))
             } else if self.gives_up(strikes) {
-                self.trailed(move |trail| trail.answered(message, false)).await?;
+                // What may be there so often is left alone by each further start; a poll has it on record.
+                if self.polled || strikes.doubted < STRIKES {
+                    self.trailed(move |trail| trail.answered(message, false)).await?;
+                }
                 Verdict::Refused(given_up(strikes))
             } else {
                 match self.hand_over(queue).await {

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use std::sync::Arc;
 
 pub use carrier::land;
+pub use trail::all_recorded;
 
 use crate::account::Member;
 use crate::failure::{Failure, Kind};

@@ -46,6 +46,10 @@ impl Trail {
     /// strikes are kept.
     pub(super) fn read(spool: &Path, origin: Origin, recorded: bool) -> io::Result<Trail> {
         let path = spool.join(format!("{:016x}-{:016x}.lmtp", origin.account, origin.folder));
+        Trail::at(path, recorded)
+    }
+
+    fn at(path: PathBuf, recorded: bool) -> io::Result<Trail> {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Trail { path, ..Trail::default() }),
@@ -158,6 +162,29 @@ impl Trail {
     }
 }
 
+/// A run of this account is over and recorded: only strikes are kept, for what may be there already is not sent again
+/// and again by runs that follow.
+///
+/// # Errors
+/// The directory cannot be read or written.
+pub fn all_recorded(spool: &Path, account: u64) -> io::Result<()> {
+    let mark = format!("{account:016x}-");
+    let entries = match std::fs::read_dir(spool) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&mark) && name.ends_with(".lmtp") {
+            Trail::at(entry.path(), true)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +225,19 @@ mod tests {
         recorded.answered(MessageRef::Pop3(u128::MAX), false).unwrap();
         read(true);
         assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "nothing is left to know");
+    }
+
+    #[test]
+    fn a_doubt_outlives_a_run() {
+        let spool = tempfile::tempdir().unwrap();
+        let mut trail = Trail::read(spool.path(), ORIGIN, false).unwrap();
+        trail.batch().unwrap();
+        trail.ending(message(1)).unwrap();
+        trail.answered(message(1), true).unwrap();
+        (0..3).for_each(|_| trail.ending(message(2)).unwrap());
+        all_recorded(spool.path(), ORIGIN.account).unwrap();
+        let trail = Trail::read(spool.path(), ORIGIN, false).unwrap();
+        assert_eq!((trail.taken().len(), trail.strikes(message(2)).doubted), (0, 3));
     }
 
     #[test]
