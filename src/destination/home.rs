@@ -179,15 +179,14 @@ impl Home {
             }
             Home::Delivery(_, spool) => {
                 let spool = spool.clone();
-                return on_disk(move || delivery::all_recorded(&spool, account).map_err(|e| unwritten(&spool, &e)))
-                    .await;
+                return on_disk(move || {
+                    delivery::all_recorded(&spool, account).map_err(|e| unwritten(&spool, &e))
+                })
+                .await;
             }
             Home::Server(_, spool) => spool.clone(),
         };
-        on_disk(move || {
-            server::forget(&spool, account).map_err(|e| unwritten(&spool, &e))
-        })
-        .await
+        on_disk(move || server::forget(&spool, account).map_err(|e| unwritten(&spool, &e))).await
     }
 
     /// Several tries were in vain: messages that a server refuses do not end the work on the others any more.

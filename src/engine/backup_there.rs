@@ -189,11 +189,7 @@ struct Contents {
 
 /// Opens a folder and lists it; over another connection, if one breaks. A list is complete if it has as many messages
 /// as the server counts. One that is not is asked for once more, and what either has is listed.
-async fn contents(
-    server: &Server,
-    session: &mut Session<Item>,
-    name: &[u8],
-) -> Result<Contents, Failure> {
+async fn contents(server: &Server, session: &mut Session<Item>, name: &[u8]) -> Result<Contents, Failure> {
     let (examined, details) = match listed(session, name).await {
         Err(failure) if failure.broke() => {
             *session = server.connect().await?;

@@ -167,13 +167,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// has no answer may be there or not. Where the server refuses one after the other for now, the rest is not
     /// sent, and has no result. The folder is open, and `next` is the lowest UID that the first of them may get: by
     /// that it shows whether something was stored and refused all the same, before anything is sent once more.
-    pub async fn append(
-        &mut self,
-        folder: &[u8],
-        letters: &[Letter],
-        manner: Manner,
-        next: u32,
-    ) -> Appends {
+    pub async fn append(&mut self, folder: &[u8], letters: &[Letter], manner: Manner, next: u32) -> Appends {
         let results = vec![None; letters.len()];
         let name = match written(folder) {
             Ok(name) => name,
@@ -318,9 +312,8 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
     async fn more_came(&mut self) -> Result<bool, Failure> {
         // A folder that is open need not tell what came since.
         self.session.refresh().await?;
-        let stored = |result: &&Option<Appended>| {
-            matches!(result, Some(Appended::Stored(_) | Appended::Bare(_)))
-        };
+        let stored =
+            |result: &&Option<Appended>| matches!(result, Some(Appended::Stored(_) | Appended::Bare(_)));
         let stored = self.results.iter().filter(stored).count();
         match self.session.sizes_from(self.next).await {
             Ok(there) => Ok(there.len() > stored),

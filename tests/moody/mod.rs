@@ -24,6 +24,8 @@ pub enum Mood {
     Reset,
     /// Nothing is said any more, until the client goes.
     Hangs,
+    /// The server hears it, and these words come instead of its answer, behind the tag.
+    Instead(String),
     /// The server hears it, and the connection ends before its answer.
     Forgets,
 }
@@ -113,7 +115,7 @@ fn carry(client: &TcpStream, server: &TcpStream, longest: usize, moods: &Moods) 
         let (tag, rest) = first.split_once(' ').unwrap_or((first.trim_end(), ""));
         let mood = moods(&Heard { words: rest.trim_end(), literals: &literals });
         match &mood {
-            Mood::Good | Mood::Forgets => {}
+            Mood::Good | Mood::Forgets | Mood::Instead(_) => {}
             Mood::Says(words) => {
                 back.write_all(format!("{tag} {words}\r\n").as_bytes()).ok()?;
                 continue;
@@ -136,6 +138,9 @@ fn carry(client: &TcpStream, server: &TcpStream, longest: usize, moods: &Moods) 
                 answers.read_exact(&mut octets).ok()?;
                 back.write_all(&answer).and_then(|()| back.write_all(&octets)).ok()?;
                 answer = line(&mut answers)?;
+            }
+            if let (true, Mood::Instead(words)) = (last, &mood) {
+                answer = format!("{tag} {words}\r\n").into_bytes();
             }
             back.write_all(&answer).ok()?;
             if last {

@@ -145,9 +145,8 @@ impl Sending {
                 server.stores(1);
                 receipt.keywords_left = keywords_left;
                 // What was there before is not what was stored now.
-                let ours = |(theirs, uid): &(u32, u32)| {
-                    *theirs == open.selected.uidvalidity && *uid >= self.first
-                };
+                let ours =
+                    |(theirs, uid): &(u32, u32)| *theirs == open.selected.uidvalidity && *uid >= self.first;
                 receipt.uid = place.filter(ours).map(|(_, uid)| uid);
                 if receipt.uid.is_none() {
                     self.nameless.push((self.receipts.len(), waiting));
