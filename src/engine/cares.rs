@@ -94,6 +94,7 @@ impl FolderWork<'_> {
             carried => carried?,
         }
         self.keep_care(progress.key, care, true).await?;
+        self.tell_short(progress)?;
         self.tell_bare(progress);
         self.finish(progress).await?;
         Ok(Brought::Done)
@@ -105,18 +106,8 @@ impl FolderWork<'_> {
             if !progress.done.contains(uid) {
                 continue;
             }
-            let ledger = &mut progress.record.ledger;
-            let from = match (ledger.imported, ledger.already_there) {
-                (0, 0) => continue,
-                (0, _) => &mut ledger.already_there,
-                (_, 0) => &mut ledger.imported,
-                _ if progress.fresh.contains(uid) => &mut ledger.imported,
-                _ => &mut ledger.already_there,
-            };
-            *from -= 1;
-            ledger.failed += 1;
             let reason = format!("the message is here, but its flags are not to be had: {words}");
-            self.except_as(progress, &flags_key(uid), (&uid.to_string(), None), reason);
+            self.partly(progress, uid, &flags_key(uid), reason);
         }
     }
 }

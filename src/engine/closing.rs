@@ -1,7 +1,12 @@
 //! The end of a folder: what landed last is recorded, and what is to be known of it is written down. It refuses to
 //! end well while the numbers do not add up.
 
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+
 use super::folder::{FolderWork, Progress};
+use crate::destination::landing::Receipt;
 use crate::failure::{Failure, Kind};
 use crate::journal::FolderState;
 
@@ -53,4 +58,18 @@ impl FolderWork<'_> {
         self.tell(progress, true);
         Ok(())
     }
+}
+
+/// The oldest commit, if it has settled: `Some(None)` when the landing stopped.
+pub(super) fn ready(
+    waiting: &mut VecDeque<oneshot::Receiver<Vec<Receipt>>>,
+) -> Result<Option<Option<Vec<Receipt>>>, Failure> {
+    let Some(first) = waiting.front_mut() else { return Ok(None) };
+    let settled = match first.try_recv() {
+        Ok(receipts) => Some(receipts),
+        Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
+        Err(oneshot::error::TryRecvError::Closed) => None,
+    };
+    waiting.pop_front();
+    Ok(Some(settled))
 }

@@ -13,8 +13,10 @@ use super::board::{Board, Part};
 use super::budget::Budget;
 use super::cares::Cares;
 use super::carry::Looked;
+use super::closing::ready;
 use super::exceptions::too_large_for;
 use super::gmail::Map;
+use super::measured::Measured;
 use super::meter::Meter;
 use super::poll::sorting;
 use super::proof::Proofs;
@@ -126,6 +128,7 @@ pub(super) struct Progress {
     pub(super) fresh: UidSet,
     /// Messages whose flags are not to be had: why.
     pub(super) bare: BTreeMap<u32, String>,
+    pub(super) measured: Measured,
     /// What lands now was copied here, and not fetched.
     pub(super) copying: bool,
     there: AtServer,
@@ -168,6 +171,7 @@ impl FolderWork<'_> {
             // Other UIDs than before: what the old ones say does not count.
             (done, adopted) = (UidSet::new(), UidSet::new());
         }
+        let measured = self.measured((key, examined), &listed, &mut done)?;
         let mut there = self.there(key)?;
         let there_new = !known && there.loosen();
         let unsure = record.open || !known;
@@ -204,6 +208,7 @@ impl FolderWork<'_> {
             twice: 0,
             fresh: UidSet::new(),
             bare: BTreeMap::new(),
+            measured,
             copying: false,
         };
         let seen = listed.messages.len() as u64 + u64::from(listed.unlisted);
@@ -275,7 +280,7 @@ impl FolderWork<'_> {
                 MessageRef::Imap { uidvalidity, uid } if *uidvalidity == examined.uidvalidity => Some(*uid),
                 _ => None,
             });
-            for uid in here {
+            for uid in here.filter(|uid| !progress.measured.is_reused(*uid)) {
                 progress.done.insert(uid);
             }
         }
@@ -427,6 +432,10 @@ impl FolderWork<'_> {
                         self.except(progress, &message.uid.to_string(), Some(length), reason);
                         continue;
                     }
+                    if self.measure(progress, &message, size) {
+                        self.landing.discard(message.piece).await?;
+                        continue;
+                    }
                     octets += u64::from(size.unwrap_or(0));
                     if self.poll.is_some_and(|poll| !poll.keep_original) {
                         self.came.add(progress.key, message.uid, size, message.look);
@@ -532,6 +541,7 @@ impl FolderWork<'_> {
             progress.there_new |= progress.there.landed(receipt);
             if let MessageRef::Imap { uid, .. } = receipt.message {
                 progress.done.insert(uid);
+                progress.measured.landed(uid, progress.sizes.get(&uid).copied());
                 if receipt.adopted {
                     progress.adopted_new |= progress.adopted.insert(uid);
                 }
@@ -574,6 +584,8 @@ impl FolderWork<'_> {
         let mut changes = std::mem::take(&mut progress.changes);
         changes.folder(self.account, progress.key, &progress.record);
         changes.uids(self.account, progress.key, Side::Done, &progress.done);
+        let at = (self.account, progress.key, progress.uidvalidity);
+        changes.measures(self.journal, at, &progress.measured.take(), &UidSet::new())?;
         if std::mem::take(&mut progress.adopted_new) {
             changes.uids(self.account, progress.key, Side::Adopted, &progress.adopted);
         }
@@ -582,18 +594,4 @@ impl FolderWork<'_> {
         }
         self.journal.commit(changes).await
     }
-}
-
-/// The oldest commit, if it has settled: `Some(None)` when the landing stopped.
-fn ready(
-    waiting: &mut VecDeque<oneshot::Receiver<Vec<Receipt>>>,
-) -> Result<Option<Option<Vec<Receipt>>>, Failure> {
-    let Some(first) = waiting.front_mut() else { return Ok(None) };
-    let settled = match first.try_recv() {
-        Ok(receipts) => Some(receipts),
-        Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
-        Err(oneshot::error::TryRecvError::Closed) => None,
-    };
-    waiting.pop_front();
-    Ok(Some(settled))
 }

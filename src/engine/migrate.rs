@@ -96,8 +96,7 @@ pub(super) async fn migrate(
     }
     let Try { run, connections, meter, tally, landings, cares, in_vain } = this;
     tally.waits_for("the source: its login, and the list of its folders");
-    let mut session: Session<Order> = means.imap(&account).await?;
-    let folders = session.folders().await?;
+    let (mut session, folders) = means.imap_folders::<Order>(&account).await?;
     let at_source =
         folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let gmail = session.can(gmail::CAPABILITY);
@@ -458,13 +457,18 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                     claim.finish();
                 }
             }
-            Err(failure) if failure.reach() == Reach::Folder => {
+            Err(failure)
+                if failure.reach() == Reach::Folder
+                    || shared.is_its_own(&mut session, &part.folder.wire, &failure).await =>
+            {
                 part.tries += 1;
                 if part.tries >= FOLDER_TRIES {
                     give_up(&shared, part, (Kind::Folder, &not_read(&failure.words)), part.unread()).await?;
                     claim.finish();
                 } else if shared.board.other_than(&part.folder.wire).is_none() {
-                    tokio::time::sleep(SPACE * part.tries).await;
+                    // Whoever is busy has longer.
+                    let space = if failure.asks_for_less() { 3 * SPACE } else { SPACE };
+                    tokio::time::sleep(space * part.tries).await;
                 }
             }
             Err(failure) => return Err(failure),

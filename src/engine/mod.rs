@@ -25,6 +25,7 @@ mod identity;
 mod listed;
 mod maildrop;
 mod manager;
+mod measured;
 mod meter;
 mod migrate;
 mod newmail;

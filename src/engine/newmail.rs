@@ -25,7 +25,7 @@ use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::destination::place::Placed;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Session, SourceFolder, Standing};
+use crate::imap::{SourceFolder, Standing};
 use crate::journal::{Changes, FolderRecord, FolderState, Side, SkippedRecord};
 use crate::message::UidSet;
 
@@ -42,8 +42,7 @@ pub(super) async fn run(
     cares: &Arc<Cares>,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
-    let mut session: Session<Order> = means.imap(account).await?;
-    let folders = session.folders().await?;
+    let (mut session, folders) = means.imap_folders::<Order>(account).await?;
     let at_source =
         folders.iter().map(|f| Origin::imap(&account.name, &f.wire, account.era).folder).collect();
     let all = folders.len();
@@ -205,6 +204,10 @@ fn need(
         work.keep_original || old.settled || means.journal.uids(&account.name, key, Side::Done)?.is_empty();
     if standing.uidnext == old.uidnext && again.is_empty() && settled {
         return Ok(None);
+    }
+    if !settled {
+        // Before anything is deleted there: whether it is still what came.
+        return whole;
     }
     // Fewer than there were and came: some went, perhaps to another folder.
     let came = u64::from(standing.uidnext - old.uidnext);

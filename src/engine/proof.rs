@@ -12,7 +12,7 @@ use crate::destination::fingerprint::Head;
 use crate::destination::landing::Receipt;
 use crate::destination::maildir::Origin;
 use crate::failure::Failure;
-use crate::imap::{Care, Event, Fetch, Session};
+use crate::imap::{Care, Event, Fetch};
 use crate::journal::{Changes, Proof};
 use crate::message::{MessageRef, Parcel};
 
@@ -119,10 +119,10 @@ async fn in_maildrop(means: &Means, account: &Account, proofs: &[Proof]) -> Resu
 }
 
 async fn in_folders(means: &Means, account: &Account, proofs: &[Proof]) -> Result<Found, Failure> {
-    let mut session: Session<Parcel> = means.imap(account).await?;
+    let (mut session, folders) = means.imap_folders::<Parcel>(account).await?;
     let records = means.journal.folders(&account.name)?;
     let mut found = Found::new();
-    for folder in session.folders().await? {
+    for folder in folders {
         let key = Origin::imap(&account.name, &folder.wire, account.era).folder;
         let uid =
             |proof: &Proof| Some((u32::try_from(proof.message).ok()?, u32::try_from(proof.octets).ok()?));

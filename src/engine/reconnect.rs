@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Means;
 use super::board::Part;
 use super::migrate::Shared;
+use crate::account::Account;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::failure::{Failure, Kind, Reach};
 use crate::imap::{Care, Session, SourceFolder};
+use crate::message::Parcel;
 use crate::migration::Ledger;
 
 impl Shared {
@@ -45,6 +48,52 @@ impl Shared {
             Err(other) if other.reach() != Reach::Folder => Err(other),
             _ => Ok(session),
         }
+    }
+}
+
+impl Shared {
+    /// Whether words that sound as if they were about the account are about one folder: the login was good, and the
+    /// server opens another folder just now.
+    pub(super) async fn is_its_own(
+        &self,
+        session: &mut Session<Order>,
+        wire: &[u8],
+        failure: &Failure,
+    ) -> bool {
+        let doubtful =
+            matches!(failure.kind, Kind::Credentials | Kind::Throttled | Kind::InUse | Kind::Unsupported);
+        if !doubtful || failure.wait.is_some() || session.has_open(wire) {
+            return false;
+        }
+        let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
+        let other = || self.board.other_than(wire).or_else(|| Some(b"INBOX".to_vec()));
+        match opened.filter(|opened| opened != wire).or_else(other).filter(|proof| proof != wire) {
+            Some(proof) => session.examine(&proof).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+impl Means {
+    /// A session at the account's source, and its folders. Over a list of subscriptions that ends connections it is asked
+    /// for them without.
+    ///
+    /// # Errors
+    /// As with [`Means::imap`], and [`Session::folders`].
+    pub(super) async fn imap_folders<T: From<Parcel> + Send + 'static>(
+        &self,
+        account: &Account,
+    ) -> Result<(Session<T>, Vec<SourceFolder>), Failure> {
+        for _ in 0..2 {
+            let mut session: Session<T> = self.imap(account).await?;
+            match session.folders().await {
+                Err(_) if session.broke_over_subscriptions() => {}
+                folders => return Ok((session, folders?)),
+            }
+        }
+        let mut session: Session<T> = self.imap(account).await?;
+        let folders = session.folders().await?;
+        Ok((session, folders))
     }
 }
 

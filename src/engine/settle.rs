@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::board::Part;
 use super::cares::flags_key;
 use super::folder::FolderWork;
+use super::measured::short_key;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
 use crate::failure::Failure;
@@ -62,8 +63,13 @@ impl FolderWork<'_> {
         let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
         let mut changes = Changes::default();
         let mut deleted = 0;
-        let Arrival { sizes, samples } = self.came.take(key);
-        let sizes: Vec<(u32, u32)> = sizes.into_iter().filter(|(uid, _)| done.contains(*uid)).collect();
+        let Arrival { sizes: came, samples } = self.came.take(key);
+        // Whatever run brought them.
+        let known = self.journal.measures(self.account, key, record.uidvalidity)?;
+        let mut sizes: BTreeMap<u32, u32> = known.iter().map(|(uid, measure)| (*uid, measure.size)).collect();
+        sizes.extend(came);
+        sizes.retain(|uid, size| *size > 0 && done.contains(*uid));
+        let sizes: Vec<(u32, u32)> = sizes.into_iter().collect();
         if !sizes.is_empty() {
             // The copies are durable and recorded. Are they of these messages?
             let differing =
@@ -71,6 +77,8 @@ impl FolderWork<'_> {
             if !differing.is_empty() {
                 done.subtract(&differing);
                 changes.uids(self.account, key, Side::Done, &done);
+                // The next poll lists the folder whole.
+                record.uidnext = 0;
                 record.note = Some(format!(
                     "{} messages at the source are not those that came: they are not deleted, and come again",
                     differing.len()
@@ -86,6 +94,8 @@ impl FolderWork<'_> {
                     record.exists = record.exists.saturating_sub(count);
                     let mut adopted = self.journal.uids(self.account, key, Side::Adopted)?;
                     adopted.subtract(&done);
+                    let at = (self.account, key, record.uidvalidity);
+                    changes.measures(self.journal, at, &BTreeMap::new(), &done)?;
                     done = bare;
                     changes.uids(self.account, key, Side::Done, &done);
                     changes.uids(self.account, key, Side::Adopted, &adopted);
@@ -103,12 +113,12 @@ impl FolderWork<'_> {
         Ok(deleted)
     }
 
-    /// Messages that are here without their flags: the originals stay.
+    /// Messages that are here without their flags, or not whole: the originals stay.
     fn bare(&self, folder: u64) -> Result<UidSet, Failure> {
         let skipped = self.journal.skipped(self.account)?.into_iter().filter(|(key, ..)| *key == folder);
         let uid = |(_, id, record): (u64, String, SkippedRecord)| {
             let uid: u32 = record.id.parse().ok()?;
-            (id == flags_key(uid)).then_some(uid)
+            (id == flags_key(uid) || id == short_key(uid)).then_some(uid)
         };
         Ok(skipped.filter_map(uid).collect())
     }

@@ -22,6 +22,17 @@ pub struct Look {
     pub sum: u32,
 }
 
+impl Look {
+    /// Whether it is nothing but blanks of one kind, or empty lines; up to 4 KiB.
+    pub(super) fn is_blank(&self) -> bool {
+        let of = |unit: &[u8]| {
+            let times = usize::try_from(self.length).unwrap_or(usize::MAX) / unit.len();
+            self.length == (times * unit.len()) as u64 && crc32fast::hash(&unit.repeat(times)) == self.sum
+        };
+        self.length <= 4096 && [&b"\r\n"[..], b"\n", b" ", b" \r\n"].into_iter().any(of)
+    }
+}
+
 impl From<Came> for Look {
     fn from(came: Came) -> Look {
         Look { length: came.length, sum: came.sum }
@@ -194,6 +205,9 @@ pub(super) fn why_not(look: Option<Look>, size: Option<u32>) -> String {
     match (look, size) {
         (Some(Look { length: 0, .. }), Some(size)) => {
             format!("the server says that it has {size} bytes and gives none of them")
+        }
+        (Some(look), Some(size)) if look.is_blank() => {
+            format!("the server says that it has {size} bytes and gives an empty line")
         }
         (Some(Look { length: 0, .. }), None) => "the server gives a message without a byte".to_owned(),
         (Some(Look { length, .. }), Some(size)) if u64::from(size) != length => format!(

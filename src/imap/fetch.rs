@@ -99,6 +99,8 @@ pub struct Fetch<'s, T: From<Parcel> + Send + 'static> {
     /// The tag of a NOOP: when it is answered, so is everything before it.
     probe: Option<String>,
     nudges: u8,
+    /// How often in a row the server said that it has no time.
+    pub(super) strained: u8,
     /// How long nothing has come, to whatever was asked.
     quiet: Duration,
     pub(super) out: VecDeque<Event>,
@@ -168,6 +170,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             doubts: 0,
             probe: None,
             nudges: 0,
+            strained: 0,
             quiet: Duration::ZERO,
             out: VecDeque::new(),
             broken: None,
@@ -242,7 +245,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         self.doubt |= self.session.take_unread();
         match response {
             Response::Fetch(item) => self.message(*item).await?,
-            Response::Done { tag, ok, said } => self.done(&tag, ok, &said.text)?,
+            Response::Done { tag, ok, said } => self.done(&tag, ok, &said.text).await?,
             _ => {}
         }
         self.drop_strays();
@@ -503,7 +506,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     }
 
     /// A tagged answer.
-    fn done(&mut self, tag: &str, ok: bool, text: &str) -> Result<(), Failure> {
+    async fn done(&mut self, tag: &str, ok: bool, text: &str) -> Result<(), Failure> {
         if self.probe.as_deref() == Some(tag) {
             (self.probe, self.nudges) = (None, 0);
             // What was asked before and is not answered now never is.
@@ -518,7 +521,7 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
         let Some(at) = self.flying.iter().position(|asked| asked.tag == tag) else { return Ok(()) };
         let Some(mut asked) = self.flying.remove(at) else { return Ok(()) };
         if !ok {
-            return self.refuse(asked, text);
+            return self.refuse(asked, text).await;
         }
         let unread = self.doubt;
         let sizes: BTreeMap<u32, Option<u32>> = asked.want.iter().map(|uid| (uid, self.size(uid))).collect();

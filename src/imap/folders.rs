@@ -114,7 +114,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         }
         let mut subscribed = BTreeSet::new();
         // A server without LSUB loses nothing but the subscriptions.
-        if self.run("LSUB \"\" \"*\"").await?.ok {
+        if self.lists_subscriptions().await? {
             while let Some(line) = self.side_line() {
                 subscribed.extend(answers::list(&line).filter(is_subscription).map(|l| l.name));
             }

@@ -10,11 +10,12 @@ use super::refusal::refusal;
 use super::response::Response;
 use super::session::{Done, Session};
 use super::ways::{self, Path};
+use super::without::Ways;
 use crate::account::{Auth, Source};
 use crate::bearer;
 use crate::failure::{Failure, Kind};
 use crate::message::Parcel;
-use crate::net::{Quirk, Quirks};
+use crate::net::Quirk;
 use crate::sasl::Mechanism;
 use crate::secret::Secret;
 
@@ -26,24 +27,29 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         &mut self,
         source: &Source,
         secret: &Secret,
-        quirks: &Quirks,
+        known: &mut Ways,
     ) -> Result<(), Failure> {
         if source.password.oauth2().is_some() {
-            return self.show_token(source, secret).await;
+            return self.show_token(source, secret, known).await;
         }
         let password = secret.expose();
         if password.iter().any(|b| matches!(b, 0 | b'\r' | b'\n')) {
             return Err(Failure::new(Kind::Secret, "the password has a line end in it", "mend the secret"));
         }
         let before = std::mem::take(&mut self.capabilities);
-        let (host, port) = (source.host.as_str(), source.port);
-        let mut ways = ways::paths(source, secret, &before, quirks.has(host, port, Quirk::NoPlain));
+        let mut ways = ways::paths(source, secret, &before, known.lacks(Quirk::NoPlain));
         if ways.is_empty() {
             // Nothing is left without it.
             ways = ways::paths(source, secret, &before, false);
         }
-        let (mut closed, mut no_plain) = (None, false);
-        for path in ways {
+        let (mut closed, mut second) = (None, false);
+        let mut ways = ways.into_iter().peekable();
+        while let Some(path) = ways.next() {
+            let plain = path == Path::Sasl(Mechanism::Plain);
+            // A server may break over it, and take the password in another way.
+            if plain && !second && ways.peek().is_some() {
+                known.begin(Quirk::NoPlain);
+            }
             let done = match path {
                 Path::Sasl(mechanism) => {
                     self.authenticate(mechanism, source, secret, before.contains("SASL-IR")).await?
@@ -51,23 +57,27 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 Path::Command => self.login_command(source.username.as_bytes(), password).await?,
             };
             if done.ok {
-                if no_plain {
-                    quirks.learn(host, port, Quirk::NoPlain);
-                }
+                known.end();
                 if self.capabilities.is_empty() {
-                    self.ask_capabilities().await?;
+                    self.ask_capabilities(known).await?;
                 }
                 return Ok(());
             }
             let refused = self.login_refused(source, secret, &done);
             let scram = path == Path::Sasl(Mechanism::Scram) && source.auth != Auth::Scram;
             // A server may offer SCRAM and have no secret for it.
-            let goes_on = ways::is_closed(&done) || (scram && refused.kind == Kind::Credentials);
+            // Words that nobody knows may be about the way: one second look, and no more.
+            let unknown = plain && !second && ways::is_unknown(&done) && ways.peek().is_some();
+            let goes_on = ways::is_closed(&done) || unknown || (scram && refused.kind == Kind::Credentials);
+            if plain && goes_on {
+                known.fails();
+            }
+            known.end();
             if !goes_on {
                 return Err(refused);
             }
-            no_plain |= path == Path::Sasl(Mechanism::Plain);
-            closed = Some(match scram && refused.kind == Kind::Credentials {
+            second |= unknown;
+            closed = Some(match unknown || (scram && refused.kind == Kind::Credentials) {
                 true => refused,
                 false => Failure { kind: Kind::Unsupported, mend: self.hint.clone(), ..refused },
             });
@@ -122,7 +132,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     }
 
     /// RFC 7628, and what Google made before it.
-    async fn show_token(&mut self, source: &Source, token: &Secret) -> Result<(), Failure> {
+    async fn show_token(&mut self, source: &Source, token: &Secret, known: &mut Ways) -> Result<(), Failure> {
         let before = std::mem::take(&mut self.capabilities);
         let (mechanism, answer) = if before.contains("AUTH=XOAUTH2") {
             ("XOAUTH2", bearer::xoauth2(&source.username, token))
@@ -165,7 +175,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             return Err(refusal(&step, &text, Kind::Credentials, &self.hint));
         }
         if self.capabilities.is_empty() {
-            self.ask_capabilities().await?;
+            self.ask_capabilities(known).await?;
         }
         Ok(())
     }

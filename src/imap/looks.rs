@@ -1,8 +1,10 @@
 //! The second look at messages whose first answer was not believed: in smaller groups, alone, twice until two looks
 //! agree, without flags. It refuses to look for ever: each message is asked for alone a few times only.
 
+use std::time::Duration;
+
 use super::belief::{Answer, Asked, LOOKS, Look, why_not};
-use super::command::{fetch_bare, halves};
+use super::command::{fetch_bare, fetch_part, halves};
 use super::fetch::{Event, Fetch, Fetched, Left};
 use super::refusal::{quote, refusal};
 use crate::failure::{Failure, Kind};
@@ -10,6 +12,11 @@ use crate::message::{Parcel, UidSet};
 
 /// So many messages that make a command doubtful are asked for alone at once; of more, half.
 const SUSPECTS: u64 = 8;
+
+/// So often in a row a server may say that it has no time, while it gives other messages; and so long it is left alone,
+/// each time longer.
+const STRAINED: u8 = 5;
+const PAUSE: Duration = if cfg!(test) { Duration::from_millis(2) } else { Duration::from_secs(1) };
 
 /// What was seen of a message so far.
 #[derive(Debug, Clone, Default)]
@@ -23,11 +30,21 @@ pub(super) struct Looks {
 
 impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
     /// A command that ended in NO or BAD.
-    pub(super) fn refuse(&mut self, asked: Asked, text: &str) -> Result<(), Failure> {
+    pub(super) async fn refuse(&mut self, asked: Asked, text: &str) -> Result<(), Failure> {
         let failure = refusal("the server does not give it", text, Kind::Message, "");
         if matches!(failure.kind, Kind::Throttled | Kind::InUse) {
-            self.forget(asked);
-            return Err(failure);
+            self.strained = self.strained.saturating_add(1);
+            // While other commands wait for their answers, nothing else is asked.
+            let last = asked.single().filter(|_| self.flying.is_empty());
+            let its_own = match last {
+                Some(uid) => self.gives_another(uid).await?,
+                None => true,
+            };
+            if failure.wait.is_some() || self.strained > STRAINED || !its_own {
+                self.forget(asked);
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE * u32::from(self.strained)).await;
         }
         match asked.single() {
             Some(uid) => {
@@ -65,8 +82,19 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
         Ok(())
     }
 
+    /// Whether the server gives another message than this one just now: then its words are about this one alone. Where
+    /// the folder has no other, nobody knows.
+    async fn gives_another(&mut self, this: u32) -> Result<bool, Failure> {
+        let Some(every) = self.session.every_uid().await? else { return Ok(false) };
+        let Some(other) = every.iter().find(|uid| *uid != this) else { return Ok(false) };
+        let (ok, items) = self.ask(&fetch_part(other, 0, 1)).await?;
+        self.drop_strays();
+        Ok(ok && items.iter().any(|item| item.uid == Some(other)))
+    }
+
     /// Everything that a command brought is true.
     pub(super) fn believe(&mut self, mut asked: Asked) {
+        self.strained = 0;
         for uid in asked.want.clone().iter() {
             if let Some(answer) = asked.take(uid) {
                 self.looks.remove(&uid);
@@ -140,7 +168,7 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
         let look = answer.as_ref().map(|answer| answer.look);
         if let Some(answer) = answer {
             let look = answer.look;
-            let agree = !answer.twice && seen.contains(&look) && look.length > 0;
+            let agree = !answer.twice && seen.contains(&look) && !no_message(look, size);
             // Flags may be nowhere to be had.
             let whole =
                 !answer.is_odd() && !self.doubt && size.is_some_and(|size| u64::from(size) == look.length);
@@ -189,7 +217,8 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
         let Some(answer) = answer else { return Ok(false) };
         let Answer { piece, look, received, .. } = answer;
         let known = self.looks.get(&uid).is_some_and(|looks| looks.seen.contains(&look));
-        let fits = look.length > 0 && (known || size.is_none_or(|size| u64::from(size) == look.length));
+        let fits =
+            !no_message(look, size) && (known || size.is_none_or(|size| u64::from(size) == look.length));
         if !ok || self.doubt || answer.is_odd() || !fits {
             self.out.push_back(Event::Stray(piece));
             return Ok(false);
@@ -206,4 +235,9 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
         }));
         Ok(true)
     }
+}
+
+/// Whether what came is no message, as it is listed with another size: no byte, or blanks alone.
+fn no_message(look: Look, size: Option<u32>) -> bool {
+    look.length == 0 || (size.is_some_and(|size| u64::from(size) != look.length) && look.is_blank())
 }

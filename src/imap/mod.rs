@@ -39,6 +39,7 @@ mod shelf;
 mod spoken;
 mod transport;
 mod ways;
+mod without;
 
 pub use append::{Appended, Appends, Letter, Manner, written_flags};
 pub use belief::Look;

@@ -58,6 +58,11 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(())
     }
 
+    /// Whether this folder is open.
+    pub fn has_open(&self, name: &[u8]) -> bool {
+        self.opened.as_ref().is_some_and(|(opened, ..)| opened == name)
+    }
+
     /// For writing or not, with so many messages as far as that is known.
     pub(super) async fn open_folder(
         &mut self,
@@ -102,6 +107,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             .await?;
         self.transport().stream().set_stall(usual);
         if !done.ok {
+            // Nothing is open then (RFC 3501, 6.3.1).
+            self.opened = None;
             return Err(refusal("the server does not open it", &done.text, Kind::Folder, ""));
         }
         // A folder whose messages nobody counted must not pass for an empty one (RFC 3501, 6.3.1).

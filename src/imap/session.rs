@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_imap::Client;
@@ -14,10 +15,11 @@ use super::layout::Software;
 use super::refusal::{quote, refusal};
 use super::response::{Response, Said, Status};
 use super::transport::{NoGreeting, SinkGone, Transport};
+use super::without::Ways;
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, FolderPath, Parcel, UidSet};
-use crate::net::{Connector, Stream, io_failure, no_word};
+use crate::net::{Connector, Quirk, Quirks, Stream, io_failure, no_word};
 use crate::secret::Secret;
 
 /// What to do about a server that does not keep to the protocol.
@@ -29,6 +31,9 @@ pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 /// So often is asked whether a session is in step, and so long is waited for the answer.
 const STEPS: u8 = 3;
 const STEP: Duration = if cfg!(test) { Duration::from_millis(15) } else { Duration::from_secs(10) };
+
+/// So long is waited for the answer to a command that nobody needs.
+const OPTIONAL: Duration = Duration::from_secs(20);
 
 /// A connection that is logged in.
 pub struct Session<T: From<Parcel> + Send + 'static> {
@@ -49,6 +54,11 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     pub(super) challenge: Option<String>,
     /// See [`Session::hurry`].
     pub(super) hurried: bool,
+    /// It is logged in, and at work.
+    works: bool,
+    pub(super) quirks: Arc<Quirks>,
+    /// The connection broke over LSUB.
+    pub(super) lsub_broke: bool,
 }
 
 /// How a command ended.
@@ -103,11 +113,32 @@ pub struct Detail {
 }
 
 impl<T: From<Parcel> + Send + 'static> Session<T> {
-    /// Connects to `source`, protects the connection as the account says, and logs in.
+    /// Connects to `source`, protects the connection as the account says, and logs in. What the server fails at though
+    /// nobody needs it is left out by a second try, and from then on.
     ///
     /// # Errors
     /// Each with its cause and what to do.
     pub async fn open(connector: &Connector, source: &Source, secret: &Secret) -> Result<Self, Failure> {
+        let mut ways = Ways::of(connector.quirks(), source);
+        loop {
+            match Self::open_so(connector, source, secret, &mut ways).await {
+                Ok(session) => {
+                    ways.learn(connector.quirks(), source);
+                    return Ok(session);
+                }
+                Err(failure) if ways.another(&failure) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// One try.
+    async fn open_so(
+        connector: &Connector,
+        source: &Source,
+        secret: &Secret,
+        ways: &mut Ways,
+    ) -> Result<Self, Failure> {
         let (host, port) = (source.host.as_str(), source.port);
         let connector = &connector.toward(source);
         let mut stream = connector.connect(host, port).await?;
@@ -131,14 +162,16 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             authenticated = false;
         }
         if session.capabilities.is_empty() {
-            session.ask_capabilities().await?;
+            session.ask_capabilities(ways).await?;
         }
         if !authenticated {
             session.transport().stream().set_stall(source.patience.login);
-            session.login(source, secret, connector.quirks()).await?;
+            session.login(source, secret, ways).await?;
         }
         session.transport().stream().begin_work(source.patience.work);
-        session.introduce().await?;
+        session.introduce(ways).await?;
+        session.works = true;
+        session.quirks = Arc::clone(connector.quirks());
         Ok(session)
     }
 
@@ -157,6 +190,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             opened: None,
             challenge: None,
             hurried: false,
+            works: false,
+            quirks: Arc::default(),
+            lsub_broke: false,
         }
     }
 
@@ -222,7 +258,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 
     async fn starttls(mut self) -> Result<Stream, Failure> {
         if self.capabilities.is_empty() {
-            self.ask_capabilities().await?;
+            self.ask_capabilities(&mut Ways::default()).await?;
         }
         let place = format!("{}:{}", self.host, self.port);
         if !self.can("STARTTLS") {
@@ -249,8 +285,12 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         })
     }
 
-    pub(super) async fn ask_capabilities(&mut self) -> Result<(), Failure> {
+    pub(super) async fn ask_capabilities(&mut self, ways: &mut Ways) -> Result<(), Failure> {
+        if !ways.begin(Quirk::NoCapability) {
+            return Ok(());
+        }
         let mut found = BTreeSet::new();
+        let usual = self.soon();
         let tag = self.send(b"CAPABILITY").await?;
         let done = self
             .finish(&tag, |response| {
@@ -259,19 +299,25 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 }
             })
             .await?;
+        self.transport().stream().set_stall(usual);
         if !done.ok {
             let step = format!("{}:{} refuses CAPABILITY", self.host, self.port);
             let refused = refusal(&step, &done.text, Kind::Protocol, "");
-            let mend = if refused.mend.is_empty() { STAYS.to_owned() } else { refused.mend };
-            return Err(Failure { mend, ..refused });
+            if refused.kind != Kind::Protocol {
+                return Err(refused);
+            }
+            // What it does not list is not used.
+            ways.fails();
         }
+        ways.end();
         self.capabilities = found;
         Ok(())
     }
 
     /// ID (RFC 2971), which some providers demand before the first EXAMINE, and the namespaces.
-    async fn introduce(&mut self) -> Result<(), Failure> {
-        if self.can("ID") {
+    async fn introduce(&mut self, ways: &mut Ways) -> Result<(), Failure> {
+        let usual = self.soon();
+        if self.can("ID") && ways.begin(Quirk::NoId) {
             let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
             self.run(&command).await?;
             while let Some(line) = self.side_line() {
@@ -279,16 +325,26 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                     self.software = Software::Cyrus;
                 }
             }
+            ways.end();
         }
-        if self.can("NAMESPACE") {
+        if self.can("NAMESPACE") && ways.begin(Quirk::NoNamespace) {
             self.run("NAMESPACE").await?;
             while let Some(line) = self.side_line() {
                 if let Some(found) = answers::namespace(&line) {
                     self.namespaces = found;
                 }
             }
+            ways.end();
         }
+        self.transport().stream().set_stall(usual);
         Ok(())
+    }
+
+    /// What nobody needs is waited for so long at most; returns how long is waited otherwise.
+    pub(super) fn soon(&mut self) -> Duration {
+        let usual = self.transport().stream().stall();
+        self.transport().stream().set_stall(usual.min(OPTIONAL));
+        usual
     }
 
     /// A session that is logged in, with a server in memory.
@@ -308,6 +364,9 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             opened: None,
             challenge: None,
             hurried: false,
+            works: false,
+            quirks: Arc::default(),
+            lsub_broke: false,
         }
     }
 
@@ -478,7 +537,15 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let place = format!("{}:{}", self.host, self.port);
         match self.bye.take() {
             Some(text) => {
-                refusal(&format!("{place} ended the connection"), &text, Kind::Disconnected, &self.hint)
+                let step = format!("{place} ended the connection");
+                let failure = refusal(&step, &text, Kind::Disconnected, &self.hint);
+                match failure.kind {
+                    // It took the login: it is unwell over what it was asked for, by all that is known.
+                    Kind::Unavailable if self.works => {
+                        Failure { kind: Kind::Disconnected, mend: "it is tried again".to_owned(), ..failure }
+                    }
+                    _ => failure,
+                }
             }
             None => Failure::new(
                 Kind::Disconnected,

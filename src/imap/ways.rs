@@ -79,6 +79,11 @@ pub(super) fn is_closed(done: &Done) -> bool {
     !other && (done.said.bad || WAY.iter().any(|word| lower.contains(word)))
 }
 
+/// Whether nobody knows whether a refusal speaks of the way or of the credentials.
+pub(super) fn is_unknown(done: &Done) -> bool {
+    !is_closed(done) && refusal("", &done.text, Kind::Unsupported, "").kind == Kind::Unsupported
+}
+
 impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// AUTHENTICATE; `first`: the first answer may stand in the command (SASL-IR).
     pub(super) async fn authenticate(

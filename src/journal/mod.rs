@@ -9,6 +9,7 @@
 mod database;
 mod export;
 mod identities;
+mod measures;
 mod member;
 mod records;
 mod sets;
@@ -18,6 +19,7 @@ mod store;
 mod strikes;
 
 pub use identities::{IdMark, Uidls};
+pub use measures::Measure;
 pub use member::{Belonging, Proof};
 pub use records::{
     Arrived, Changes, Finish, FolderRecord, FolderState, MigrationRecord, PollRecord, RunRecord,

@@ -408,7 +408,7 @@ impl Journal {
         for kind in ["q", "s"] {
             self.forget_record(kind, account, &mut changes)?;
         }
-        for kind in ["c", "e", "f", "k", "r", "u", "v", "x", "y"] {
+        for kind in ["c", "e", "f", "k", "r", "u", "v", "x", "y", "z"] {
             for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
                 changes.remove(key);
             }

@@ -28,6 +28,16 @@ pub enum Quirk {
     WrongSizes,
     /// AUTH or AUTHENTICATE PLAIN is offered and refused, whatever the credentials are.
     NoPlain,
+    /// IMAP: CAPABILITY is refused, or the connection ends or falls silent over it (RFC 3501, 6.1.1).
+    NoCapability,
+    /// IMAP: the connection ends or falls silent over ID (RFC 2971).
+    NoId,
+    /// IMAP: the connection ends or falls silent over NAMESPACE (RFC 2342).
+    NoNamespace,
+    /// IMAP: the connection ends or falls silent over LSUB (RFC 3501, 6.3.9).
+    NoLsub,
+    /// IMAP: a connection ended over LSUB, once.
+    LsubBroke,
     /// IMAP: MULTIAPPEND (RFC 3502) is announced and fails.
     NoMultiAppend,
     /// IMAP: LITERAL+ (RFC 7888) is announced and fails.
@@ -56,11 +66,15 @@ impl Quirk {
                 "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
             }
             Quirk::NoPlain => "it offers PLAIN and refuses it; logins go another way from now on",
+            Quirk::NoCapability => "it fails at CAPABILITY; what it can do besides the usual is not used",
+            Quirk::NoId => "it fails at ID; it is not told any more who asks",
+            Quirk::NoNamespace => "it fails at NAMESPACE; its folders are taken as they are listed",
+            Quirk::NoLsub => "it fails at LSUB; nobody knows which folders are subscribed there",
             Quirk::NoMultiAppend => "it announces MULTIAPPEND and fails at it; each message goes alone",
             Quirk::NoLiteralPlus => {
                 "it announces LITERAL+ and fails at it; each message waits for its answer"
             }
-            Quirk::UidlOfOne | Quirk::ListOfOne => return None,
+            Quirk::UidlOfOne | Quirk::ListOfOne | Quirk::LsubBroke => return None,
         })
     }
 }

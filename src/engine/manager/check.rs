@@ -160,8 +160,7 @@ async fn check_pop3(means: &Means, account: &Account) -> Result<Checked, Failure
 }
 
 async fn check_imap(means: &Means, account: &Account) -> Result<(Checked, Vec<SourceFolder>), Failure> {
-    let mut session: imap::Session<Order> = means.imap(account).await?;
-    let folders = session.folders().await?;
+    let (mut session, folders) = means.imap_folders::<Order>(account).await?;
     let chosen = chosen(folders.clone(), &account.job);
     let is_gmail = matches!(account.job, Job::Migrate(_)) && session.can(gmail::CAPABILITY);
     let (folders, aside) = if is_gmail { gmail::arrange(&folders, chosen) } else { (chosen, Vec::new()) };

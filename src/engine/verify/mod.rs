@@ -149,8 +149,7 @@ async fn imap(
     bodies: bool,
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
-    let mut session: Session<Parcel> = means.imap(account).await?;
-    let folders = session.folders().await?;
+    let (mut session, folders) = means.imap_folders::<Parcel>(account).await?;
     let map = match account.job {
         Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
             let folders = migrate::arranged(folders.clone(), true, account);
