@@ -7,6 +7,8 @@ mod daemon;
 mod fake_imap;
 mod maildir;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use daemon::{Daemon, adds_up, imap_migrate};
@@ -346,4 +348,67 @@ fn a_further_run_sees_a_uid_used_anew() {
     is_here(&daemon, &ever);
     assert_eq!(stored(&daemon), 21, "{shown:#}");
     daemon.stop();
+}
+
+/// A UIDVALIDITY that no number has room for is the same or not, as others are.
+#[test]
+fn a_uidvalidity_of_twenty_digits_is_compared() {
+    let server = FakeImap::start(folders(), |command, reply| {
+        for line in &mut reply.untagged {
+            let text = String::from_utf8_lossy(line).into_owned();
+            if command.name == "EXAMINE" && text.contains("[UIDVALIDITY") {
+                *line = b"* OK [UIDVALIDITY 99999999999999999999] valid\r\n".to_vec();
+            }
+        }
+    });
+    let mut daemon = migrates(&server);
+    migrated(&daemon, 0);
+    assert_eq!(stored(&daemon), 27);
+    let fetched = server.body_fetches();
+    migrated(&daemon, 0);
+    assert_eq!((stored(&daemon), server.body_fetches()), (27, fetched), "it is the same mailbox");
+    daemon.stop();
+}
+
+/// A list with fewer messages than the server counts: nothing is called deleted, and the folder is told.
+#[test]
+fn verify_believes_no_short_list() {
+    let short = Arc::new(AtomicBool::new(false));
+    let is_short = Arc::clone(&short);
+    let server = FakeImap::start(folders(), move |command, reply| {
+        if is_short.load(Ordering::SeqCst) && is_in_inbox(command) && command.name == "UID FETCH" {
+            reply.untagged.retain(|line| !String::from_utf8_lossy(line).contains(&format!("(UID {BAD} ")));
+        }
+    });
+    let mut daemon = migrates(&server);
+    migrated(&daemon, 0);
+    daemon.ctl_within(LIMIT, &["verify", "old"]).code(0);
+    short.store(true, Ordering::SeqCst);
+    let answer = daemon.ctl_within(LIMIT, &["verify", "old"]).code(1).says("1 messages more in this folder");
+    assert!(!answer.out.contains("deleted at the source"), "{}", answer.out);
+    daemon.stop();
+}
+
+/// Flags that nobody can read cost the flags, and not the message; and nobody blames the destination for it.
+#[test]
+fn odd_flags_cost_no_message() {
+    for flags in ["NIL", "(\\Seen \"quoted\" a(b))"] {
+        let server = FakeImap::start(folders(), move |command, reply| {
+            if is_in_inbox(command)
+                && String::from_utf8_lossy(&command.rest).contains("FLAGS")
+                && let Some(line) = reply.of(BAD)
+            {
+                let at = line.windows(7).position(|part| part == b"FLAGS (").unwrap() + 6;
+                let end = at + line[at..].iter().position(|byte| *byte == b')').unwrap();
+                line.splice(at..=end, flags.bytes());
+            }
+        });
+        let mut daemon = migrates(&server);
+        let answer = daemon.ctl_within(LIMIT, &["start", "old", "--wait"]).code(1);
+        let shown = daemon.show("old");
+        assert_eq!(stored(&daemon), 27, "{flags}: {shown:#}");
+        assert_eq!(shown["skipped"][0]["id"], BAD.to_string(), "{shown:#}");
+        assert!(!format!("{}{}", answer.out, answer.err).contains("destination refused"), "{answer:?}");
+        daemon.stop();
+    }
 }

@@ -12,7 +12,7 @@ use crate::journal::{Journal, SkippedRecord};
 use crate::message::UidSet;
 
 /// Before the UID, in the key of a message that came without its flags.
-const WITHOUT_FLAGS: &str = "flags-";
+const WITHOUT_FLAGS: &str = "unkept-";
 
 /// How many messages of a migration came without flags that the destination gave to others.
 ///

@@ -338,7 +338,15 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
     /// Everything ordinary has been answered: what is left goes one by one.
     async fn later(&mut self) -> Result<bool, Failure> {
         if let Some((uid, words)) = self.refused.pop_first() {
-            if !self.in_parts(uid).await? && !self.bare(uid, &words).await? {
+            if self.in_parts(uid).await? {
+                return Ok(true);
+            }
+            // Nothing else is asked for now: flags that nobody can read make no later answer doubtful.
+            if self.doubt && self.session.is_in_step().await? {
+                self.drop_strays();
+                self.doubt = false;
+            }
+            if !self.bare(uid, &words).await? {
                 self.left.push((uid, Left::Refused(words)));
             }
             return Ok(true);

@@ -16,6 +16,8 @@ const SUSPECTS: u64 = 8;
 /// So often in a row a server may say that it has no time, while it gives other messages; and so long it is left alone,
 /// each time longer.
 const STRAINED: u8 = 5;
+/// A longer pause that it asks for is the account's affair.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = if cfg!(test) { Duration::from_millis(2) } else { Duration::from_secs(1) };
 
 /// What was seen of a message so far.
@@ -40,11 +42,12 @@ impl<T: From<Parcel> + Send + 'static> Fetch<'_, T> {
                 Some(uid) => self.gives_another(uid).await?,
                 None => true,
             };
-            if failure.wait.is_some() || self.strained > STRAINED || !its_own {
+            let wait = failure.wait.unwrap_or_default();
+            if wait > LONGEST_PAUSE || self.strained > STRAINED || !its_own {
                 self.forget(asked);
                 return Err(failure);
             }
-            tokio::time::sleep(PAUSE * u32::from(self.strained)).await;
+            tokio::time::sleep(wait.max(PAUSE * u32::from(self.strained))).await;
         }
         match asked.single() {
             Some(uid) => {

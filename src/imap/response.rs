@@ -146,7 +146,10 @@ fn long_uidvalidity(text: &str) -> Option<u32> {
     if !name.eq_ignore_ascii_case("UIDVALIDITY") {
         return None;
     }
-    value.trim().parse().ok().map(uidvalidity)
+    let value = value.trim();
+    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    // What no number has room for still is the same or not.
+    digits.then(|| value.parse().map_or_else(|_| crc32fast::hash(value.as_bytes()).max(1), uidvalidity))
 }
 
 fn ranges(set: &[UidSetMember]) -> Ranges {

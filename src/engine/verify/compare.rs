@@ -50,6 +50,8 @@ pub(super) struct Side<'s> {
     pub(super) keeps: Option<BTreeSet<String>>,
     /// What was brought is marked `\Deleted` at the source by us, and stays there so.
     pub(super) marks: bool,
+    /// All its messages are listed: what is not is gone.
+    pub(super) complete: bool,
 }
 
 /// A message whose octets have to be read.
@@ -147,7 +149,7 @@ pub(super) fn compare(
             },
         }
     }
-    for (size, copies) in gone {
+    for (size, copies) in gone.into_iter().filter(|_| side.complete) {
         here.orphans.entry(size).or_default().extend(copies);
     }
     let left = if side.mirror { strangers.into_values().flatten().collect() } else { Vec::new() };

@@ -183,7 +183,7 @@ async fn imap(
             found => found,
         };
         session.hurry(false);
-        let (validity, messages) = match found {
+        let (validity, messages, missing) = match found {
             Ok(found) => found,
             Err(failure) if leaves_others(&failure) => {
                 if failure.broke() {
@@ -209,8 +209,13 @@ async fn imap(
         let mirror = matches!(account.job, Job::Migrate(_));
         mail.fill(&mut here, (key, directory), &messages, mirror);
         let keeps = mail.keeps(directory).await?;
-        let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps, marks };
-        let (doubts, strangers) = compare(&side, &mut here, bodies, &mut sum);
+        let complete = missing.is_none();
+        let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps, marks, complete };
+        let (doubts, mut strangers) = compare(&side, &mut here, bodies, &mut sum);
+        if let Some(words) = missing {
+            sum.find(unread(name.clone(), words));
+            strangers.clear();
+        }
         if !doubts.is_empty() {
             let mut wanted: Vec<(u32, u32)> =
                 doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
@@ -267,7 +272,7 @@ fn wanted(message: &There) -> Option<(u32, u32)> {
     }
 }
 
-/// The messages of a folder, with what the journal says of each.
+/// The messages of a folder, with what the journal says of each; and why they are not all of them, if they are not.
 async fn details(
     means: &Means,
     account: &Account,
@@ -276,13 +281,22 @@ async fn details(
     key: u64,
     record: Option<&crate::journal::FolderRecord>,
     skipped: &BTreeSet<String>,
-) -> Result<(u32, Vec<There>), Failure> {
+) -> Result<(u32, Vec<There>, Option<String>), Failure> {
     if let Some(why) = &folder.broken {
         return Err(Failure::new(Kind::Folder, why.clone(), ""));
     }
     let counted = record.map(|record| record.ledger.seen.max(record.exists));
-    let examined = session.examine_counted(&folder.wire, counted).await.map_err(its_own)?;
-    let listed = session.list_details(examined).await.map_err(its_own)?;
+    let mut examined = session.examine_counted(&folder.wire, counted).await.map_err(its_own)?;
+    let mut listed = session.list_details(examined).await.map_err(its_own)?;
+    if listed.len() < examined.exists as usize {
+        // One may have gone meanwhile, or an answer may be lost.
+        examined = session.examine_counted(&folder.wire, counted).await.map_err(its_own)?;
+        let second = session.list_details(examined).await.map_err(its_own)?;
+        listed = if second.len() < listed.len() { listed } else { second };
+    }
+    let missing = (examined.exists as usize).saturating_sub(listed.len());
+    let missing = (missing > 0)
+        .then(|| format!("the server counts {missing} messages more in this folder than it lists"));
     let same = record.is_some_and(|r| r.uidvalidity == examined.uidvalidity);
     let (mut done, mut adopted) = Default::default();
     if same {
@@ -308,7 +322,7 @@ async fn details(
             received: detail.received,
         })
         .collect();
-    Ok((examined.uidvalidity, messages))
+    Ok((examined.uidvalidity, messages, missing))
 }
 
 /// Compares octets.
@@ -434,6 +448,7 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         mirror: false,
         keeps: None,
         marks: false,
+        complete: true,
     };
     let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
     if !doubts.is_empty() {
