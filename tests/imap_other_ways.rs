@@ -384,7 +384,8 @@ fn verify_believes_no_short_list() {
     migrated(&daemon, 0);
     daemon.ctl_within(LIMIT, &["verify", "old"]).code(0);
     short.store(true, Ordering::SeqCst);
-    let answer = daemon.ctl_within(LIMIT, &["verify", "old"]).code(1).says("1 messages more in this folder");
+    let answer = daemon.ctl_within(LIMIT, &["verify", "old"]).code(1);
+    assert!(answer.out.contains("1 messages more in this folder"), "{answer:?}");
     assert!(!answer.out.contains("deleted at the source"), "{}", answer.out);
     daemon.stop();
 }
