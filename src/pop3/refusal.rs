@@ -81,9 +81,7 @@ pub(super) fn kind(step: Step, reply: &Reply) -> Kind {
         Kind::Throttled
     } else if has(IN_USE) {
         Kind::InUse
-    } else if step == Step::Login && wants_tls(reply) {
-        Kind::Unsupported
-    } else if step == Step::Login && has(SWITCHED_OFF) {
+    } else if step == Step::Login && (wants_tls(reply) || has(SWITCHED_OFF)) {
         Kind::Unsupported
     } else if step == Step::Login && has(CREDENTIALS) {
         Kind::Credentials
