@@ -273,7 +273,7 @@ fn what_a_provider_publishes_is_fetched_and_bounded() {
         (
             "too much, as long as it comes",
             Some(format!("HTTP/1.1 200 OK\r\n\r\n{long}").into_bytes()),
-            "no server",
+            "the answer is none, or too long",
         ),
         ("entities", found(&document(&bomb, "&e8;", dovecot.imaps)), "names no server"),
         ("another page", found("<html><body>Welcome</body></html>"), "names no server"),
