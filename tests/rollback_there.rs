@@ -65,7 +65,7 @@ fn it_can_be_given_up() {
         let (is_full, is_closed) = (Arc::clone(&full), Arc::clone(&closed));
         let port = whimsical(home.imap, move |said, _| {
             if said.starts_with("APPEND \"Other") && is_full.load(Ordering::SeqCst) {
-                return Some("[OVERQUOTA] full".to_owned());
+                return Some("[TRYCREATE] it is gone".to_owned());
             }
             if !said.starts_with("SELECT \"Work") {
                 return None;

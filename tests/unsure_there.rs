@@ -187,7 +187,7 @@ fn a_backup_names_a_folder_that_it_has_not() {
             path.to_str().unwrap(),
         ];
         let said = daemon.ctl(&words).code(1);
-        assert!(said.err.contains("Work (folder)") && said.err.contains(told), "{said:?}");
+        assert!(said.out.contains("Work (folder)") && said.out.contains(told), "{said:?}");
         assert!(said.out.contains("5 messages"), "{said:?}");
         assert!(path.exists());
         daemon.stop();

@@ -264,7 +264,10 @@ impl Carrier {
             let as_said = first.broke() || first.kind == Kind::Full;
             let kind = if as_said { first.kind } else { Kind::Refuses };
             let failure = Failure { kind, ..first.clone() };
-            // Whether it is this folder shows when others were stored, or come after it.
+            // A mailbox that is full blames no message. Whether it is this folder shows when others were stored, or come after it.
+            if first.kind == Kind::Full {
+                return Err(failure);
+            }
             if sending.landed == 0 && stored == 0 && !self.server.has_resigned() {
                 return Err(failure);
             }

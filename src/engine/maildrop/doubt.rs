@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Errand;
 use super::triage::{Known, Marks};
+use super::{Errand, Run};
 use crate::engine::identity::{follow_numbers, wanted};
 use crate::failure::Failure;
 use crate::pop3::{HEADER, Listed, Maildrop, Session, Wanted, head_of};
@@ -23,6 +23,7 @@ pub(super) async fn doubted(
     maildrop: &Maildrop,
     ids: &[Option<u128>],
     known: &Known,
+    this: &mut Run,
 ) -> Result<BTreeSet<u128>, Failure> {
     let listed = maildrop.messages.iter().zip(ids).filter_map(|(message, id)| Some((message, (*id)?)));
     let candidates: Vec<(&Listed, u128)> = listed.filter(|(_, id)| is_candidate(known, *id)).collect();
@@ -36,11 +37,11 @@ pub(super) async fn doubted(
     let changed = maildrop.messages.len() != known.ids.len() || candidates.len() != known.ids.len();
     if doubted.is_empty() && !goes && changed && follow_numbers(&maildrop.messages) {
         let ends = candidates.iter().take(SAMPLE).chain(candidates.iter().rev().take(SAMPLE)).copied();
-        doubted = others(session, ends.collect(), known, false).await?;
+        doubted = others(session, ends.collect(), known, false, this).await?;
     }
     if !doubted.is_empty() || goes {
         let rest = candidates.into_iter().filter(|(_, id)| !doubted.contains(id)).collect();
-        doubted.extend(others(session, rest, known, goes).await?);
+        doubted.extend(others(session, rest, known, goes, this).await?);
     }
     Ok(doubted)
 }
@@ -61,10 +62,15 @@ async fn others(
     messages: Vec<(&Listed, u128)>,
     known: &Known,
     unsure: bool,
+    this: &mut Run,
 ) -> Result<BTreeSet<u128>, Failure> {
+    if this.no_headers {
+        return Ok(messages.into_iter().filter(|_| unsure).map(|(_, id)| id).collect());
+    }
     let asked: Vec<Wanted> = messages.iter().map(|(message, _)| wanted(message)).collect();
     let (headers, broken) = session.top(&asked, HEADER).await;
     if let Some((_, failure)) = broken {
+        (this.no_headers, this.learned) = (true, true);
         return Err(failure);
     }
     let is_another =

@@ -62,31 +62,13 @@ pub(super) async fn run(
     session.recall(std::mem::take(&mut this.seen));
     outcome.login_delay = session.capabilities().login_delay;
     let mut known = Known::read(journal, name)?;
-    let uidls = outcome.record.uidls;
-    let found = identified(&mut session, at.account.era, outcome, &mut known, this).await;
-    let (maildrop, ids) = match found {
-        Ok(found) => found,
+    let mut sorted = match look(at, &mut session, &mut known, outcome, this).await {
+        Ok(sorted) => sorted,
         Err(failure) => {
             save(at, outcome, &stored, Changes::default()).await?;
             return Err(failure);
         }
     };
-    if outcome.record.uidls == Uidls::Numbers && uidls != Uidls::Numbers {
-        tracing::info!(
-            ACCOUNT = name,
-            "{name}: the UIDLs of its server are message numbers or sizes, which name nothing; headers do instead"
-        );
-    }
-    // Only now: until here the numbers of the session before are what is known.
-    outcome.ledger = Ledger::default();
-    let doubted = match doubt::doubted(&mut session, at.work, &maildrop, &ids, &known).await {
-        Ok(doubted) => doubted,
-        Err(failure) => {
-            save(at, outcome, &stored, Changes::default()).await?;
-            return Err(failure);
-        }
-    };
-    let mut sorted = sort(at.work, maildrop, ids, &known, doubted, outcome, this);
     match moving.as_deref_mut() {
         Some(moving) => count_moving(at, &sorted, &known, outcome, moving)?,
         None => count_gone(&sorted, outcome, this),
@@ -134,6 +116,28 @@ pub(super) async fn run(
     proofs.tell(name, &mut changes);
     save(at, outcome, &stored, changes).await?;
     broken.map_or(Ok(()), Err)
+}
+
+/// What lies in the maildrop, and what is to be done about it.
+async fn look(
+    at: &At<'_>,
+    session: &mut Session,
+    known: &mut Known,
+    outcome: &mut Outcome,
+    this: &mut Run,
+) -> Result<Sorted, Failure> {
+    let (name, uidls) = (at.account.name.as_str(), outcome.record.uidls);
+    let (maildrop, ids) = identified(session, at.account.era, outcome, known, this).await?;
+    if outcome.record.uidls == Uidls::Numbers && uidls != Uidls::Numbers {
+        tracing::info!(
+            ACCOUNT = name,
+            "{name}: the UIDLs of its server are message numbers or sizes, which name nothing; headers do instead"
+        );
+    }
+    let doubted = doubt::doubted(session, at.work, &maildrop, &ids, known, this).await?;
+    // Only now: until here the numbers of the session before are what is known.
+    outcome.ledger = Ledger::default();
+    Ok(sort(at.work, maildrop, ids, known, doubted, outcome, this))
 }
 
 /// The record goes with the other changes, if it changed.
