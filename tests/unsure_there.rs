@@ -126,24 +126,6 @@ fn nothing_is_stored_and_it_says_ok() {
     }
 }
 
-#[test]
-fn one_message_does_not_fit() {
-    for capabilities in SERVERS {
-        let (dovecot, _, _) = source();
-        let home = Dovecot::start_with(&[HOME], capabilities);
-        let wire = Moody::before(home.imap, usize::MAX, |heard| match is_marked(heard) {
-            true => Mood::Says("NO [OVERQUOTA] Quota exceeded".to_owned()),
-            false => Mood::Good,
-        });
-        let mut daemon = homing(wire.port, &dovecot);
-        let skipped = ended(&daemon, 1, (19, 1));
-        let reason = skipped[0]["reason"].as_str().unwrap();
-        assert!(reason.contains("[OVERQUOTA] Quota exceeded"), "{skipped:#}");
-        assert_eq!(Tree::read(&home.maildir(HOME.0)).count(), 19);
-        daemon.stop();
-    }
-}
-
 /// A folder that does not open, or costs the connection, or lists less than it counts: the backup has the rest.
 #[test]
 fn a_backup_names_a_folder_that_it_has_not() {

@@ -453,14 +453,11 @@ impl<T: From<Parcel> + Send + 'static> Work<'_, T> {
             return Err(Failure::new(Kind::Destination, words, "it is tried again"));
         }
         let meant = meaning(&done.text);
-        let failure = match meant {
-            // It may be this one alone that does not fit.
-            Some(Meaning::Full) => {
-                let words = format!("the mailbox is full: {}", quote(&done.text));
-                Failure::new(Kind::Full, words, "make space, or raise its quota")
-            }
-            _ => refusal("the server does not store it", &done.text, Kind::Message, ""),
-        };
+        if meant == Some(Meaning::Full) {
+            let words = format!("the mailbox is full: {}", quote(&done.text));
+            return Err(Failure::new(Kind::Full, words, "make space, or raise its quota"));
+        }
+        let failure = refusal("the server does not store it", &done.text, Kind::Message, "");
         if letters.len() > 1 {
             // One of them may be the reason; nothing was stored (RFC 3502, 4), if the server keeps to that.
             self.said.extend(letters.clone().map(|letter| (letter, failure.clone())));

@@ -264,10 +264,7 @@ impl Carrier {
             let as_said = first.broke() || first.kind == Kind::Full;
             let kind = if as_said { first.kind } else { Kind::Refuses };
             let failure = Failure { kind, ..first.clone() };
-            // A mailbox that is full blames no message. Whether it is this folder shows when others were stored, or come after it.
-            if first.kind == Kind::Full {
-                return Err(failure);
-            }
+            // Whether it is this folder shows when others were stored, or come after it.
             if sending.landed == 0 && stored == 0 && !self.server.has_resigned() {
                 return Err(failure);
             }
