@@ -20,10 +20,8 @@ pub enum Quirk {
     NoUidlOfOne,
     /// POP3: LIST with a message number does not answer with that message's line (RFC 1939, 5).
     NoListOfOne,
-    /// POP3: LIST for all messages breaks off or is refused (RFC 1939, 5).
+    /// POP3: LIST for all messages is refused (RFC 1939, 5).
     NoList,
-    /// POP3: UIDL for all messages breaks off (RFC 1939, 7).
-    NoUidlList,
     /// POP3: the sizes of LIST are not those of the messages (RFC 1939, 5).
     WrongSizes,
     /// AUTH or AUTHENTICATE PLAIN is offered and refused, whatever the credentials are.
@@ -60,8 +58,7 @@ impl Quirk {
                 "it does not answer UIDL for one message; LIST is used to tell its answers apart"
             }
             Quirk::NoListOfOne => "it does not answer LIST for one message; messages are fetched one by one",
-            Quirk::NoList => "it does not answer LIST for all messages; sizes are asked for one by one",
-            Quirk::NoUidlList => "it does not answer UIDL for all messages; names are asked for one by one",
+            Quirk::NoList => "it refuses LIST for all messages; sizes are asked for one by one",
             Quirk::WrongSizes => {
                 "the sizes that it lists are wrong; each message is fetched twice to be sure of it"
             }

@@ -85,6 +85,7 @@ impl Session {
 
     async fn complete_list(&mut self) -> Result<Maildrop, Failure> {
         let (mut listing, named, mut refused) = self.both_lists().await?;
+        let list_refused = refused.is_some();
         if listing.unread() > 10 && listing.unread() > listing.len() as u64 {
             return Err(self.wire.protocol("its list has lines without a message number"));
         }
@@ -117,21 +118,18 @@ impl Session {
             }
             complete = count == Some(listing.len() as u64) && lists.doubtful(&listing, 0).is_empty();
         }
-        self.remember_lists();
+        self.remember(list_refused);
         Ok(Maildrop { messages: listing.into_messages(), complete })
     }
 
-    /// The list came, perhaps in another way than as a whole: the server is known for it from now on.
-    fn remember_lists(&mut self) {
-        let Lists { sizes, names } = self.seen.lists;
-        for (is_so, quirk) in [
-            (sizes != By::Whole, Quirk::NoList),
-            (names != By::Whole, Quirk::NoUidlList),
-            (self.seen.hasty, Quirk::Lockstep),
-        ] {
-            if is_so {
-                self.quirk(quirk);
-            }
+    /// The list came in another way than as a whole. The server is known for what it refused; a connection that broke may break
+    /// at any server, and counts for this run alone.
+    fn remember(&mut self, list_refused: bool) {
+        if list_refused {
+            self.quirk(Quirk::NoList);
+        }
+        if self.seen.hasty {
+            self.quirk(Quirk::Lockstep);
         }
     }
 

@@ -49,8 +49,8 @@ impl Session {
     pub(super) fn of(wire: Wire, capabilities: Capabilities, quirks: Arc<Quirks>) -> Session {
         let has = |quirk| quirks.has(wire.host(), wire.port(), quirk);
         let one_by_one = has(Quirk::Lockstep);
-        let by = |fails| if fails { By::Each } else { By::Whole };
-        let lists = Lists { sizes: by(has(Quirk::NoList)), names: by(has(Quirk::NoUidlList)) };
+        let sizes = if has(Quirk::NoList) { By::Each } else { By::Whole };
+        let lists = Lists { sizes, ..Lists::default() };
         let mut seen = Seen::default();
         seen.lists = lists;
         Session { wire, capabilities, quirks, one_by_one, seen }
