@@ -97,7 +97,8 @@ fn a_poll(mut daemon: Daemon, root: &Path, place: impl Fn(&str) -> String, sourc
 
     // And back, when nobody knows its numbers any more.
     again(&daemon, &place(&source.polled(0, "127.0.0.1", "")));
-    daemon.poll("p");
+    let run = daemon.poll("p");
+    assert_eq!(run["imported"], 0, "{run}");
     daemon.kill();
     daemon.start();
     daemon.poll("p");

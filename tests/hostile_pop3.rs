@@ -68,7 +68,7 @@ impl Bench {
     /// Polls, and holds the daemon to its word.
     #[track_caller]
     fn poll(&self) -> Ran {
-        let there: Vec<String> = self.server.mails().iter().map(|mail| sha(&mail.body)).collect();
+        let there: Vec<String> = shas(&self.server.mails());
         self.poll_of(&there)
     }
 
@@ -130,6 +130,10 @@ impl Bench {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
+}
+
+fn shas(mails: &[Mail]) -> Vec<String> {
+    mails.iter().map(|mail| sha(&mail.body)).collect()
 }
 
 fn count(contents: &[String]) -> BTreeMap<&String, usize> {
@@ -745,7 +749,7 @@ fn two_thousand_octets_of_escape_sequences() {
 #[test]
 fn gmail_gives_its_mail_in_rounds() {
     let all = mails(610);
-    let contents: Vec<String> = all.iter().map(|mail| sha(&mail.body)).collect();
+    let contents: Vec<String> = shas(&all);
     let gmail = |command: &Command, reply: &mut Reply| {
         if matches!(command.name.as_str(), "LIST" | "UIDL") && command.rest.is_empty() {
             let first: String =
@@ -769,7 +773,7 @@ fn gmail_gives_its_mail_in_rounds() {
 fn deleting_counts_when_the_server_says_so() {
     let delete = "keep_original = false";
     let bench = Bench::with(delete, ALL, mails(6), at("DELE 3", |reply| reply.only("-ERR not that one")));
-    let there = bench.poll_of(&mails(6).iter().map(|mail| sha(&mail.body)).collect::<Vec<_>>());
+    let there = bench.poll_of(&shas(&mails(6)));
     assert_eq!((there.number("imported"), there.number("deleted")), (6, 5), "{there:#?}");
     // A farewell that fails: nothing was deleted for certain, and nothing comes twice.
     let bench = Bench::with(delete, ALL, mails(6), |command, reply| {
@@ -777,7 +781,7 @@ fn deleting_counts_when_the_server_says_so() {
             reply.only("-ERR some deleted messages not removed");
         }
     });
-    let all: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+    let all: Vec<String> = shas(&mails(6));
     // Another session of the same run finds them gone.
     let first = bench.poll_of(&all).has(6, 0);
     assert_eq!((first.number("imported"), first.number("deleted")), (6, 0), "{first:#?}");
@@ -790,7 +794,7 @@ fn deleting_counts_when_the_server_says_so() {
 #[test]
 fn what_was_deleted_and_is_still_listed_stays_known() {
     let bench = Bench::with("keep_original = false", ALL, mails(6), |_, _| {});
-    let all: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+    let all: Vec<String> = shas(&mails(6));
     let first = bench.poll_of(&all).has(6, 0);
     assert_eq!((first.number("imported"), first.number("deleted")), (6, 6), "{first:#?}");
     bench.server.change(|now| *now = mails(6));
@@ -800,7 +804,7 @@ fn what_was_deleted_and_is_still_listed_stays_known() {
     for (_, message) in Tree::read(&bench.daemon.maildir("alice")).messages() {
         fs::remove_file(&message.path).unwrap();
     }
-    let all: Vec<String> = mails(7).iter().map(|mail| sha(&mail.body)).collect();
+    let all: Vec<String> = shas(&mails(7));
     for turn in 0..3 {
         bench.server.change(|now| *now = mails(6));
         bench.server.forget();
@@ -828,7 +832,7 @@ fn what_may_lack_something_is_not_deleted() {
             body.truncate(body.len() - 41);
         }
     });
-    let mut there: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+    let mut there: Vec<String> = shas(&mails(6));
     there.push(sha(&mails(3)[2].body[..mails(3)[2].body.len() - 41]));
     let first = bench.poll_of(&there).has(6, 1);
     assert_eq!((first.number("imported"), first.number("deleted")), (6, 5), "{first:#?}");
@@ -851,7 +855,7 @@ fn names_that_are_numbers() {
         all.remove(1);
         all.push(mails(7).remove(6));
     });
-    let there: Vec<String> = mails(7).iter().map(|mail| sha(&mail.body)).collect();
+    let there: Vec<String> = shas(&mails(7));
     let second = bench.poll_of(&there).has(7, 0);
     assert_eq!((second.number("imported"), second.number("already_there")), (1, 5), "{second:#?}");
     bench.poll_of(&there).has(7, 0);
@@ -865,7 +869,7 @@ fn names_that_looked_like_numbers() {
     let bench = Bench::new(ALL, all, |_, _| {});
     bench.poll().has(6, 0);
     bench.server.change(|all| drop(all.remove(1)));
-    let there: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+    let there: Vec<String> = shas(&mails(6));
     for tops in [5, 0] {
         bench.server.forget();
         let ran = bench.poll_of(&there).has(6, 0);
@@ -881,7 +885,7 @@ fn names_that_looked_like_numbers() {
 #[track_caller]
 fn one_of_forty(capabilities: &str, bad: impl Fn(&mut Reply) + Send + Sync + 'static) -> (Bench, Ran) {
     let bench = Bench::with("keep_original = false", capabilities, mails(40), at("RETR 1", bad));
-    let all: Vec<String> = mails(40).iter().map(|mail| sha(&mail.body)).collect();
+    let all: Vec<String> = shas(&mails(40));
     let ran = bench.poll_of(&all).has(39, 1);
     assert_eq!((ran.number("imported"), ran.number("deleted")), (39, 39), "{ran:#?}");
     assert_eq!(ran.skipped[0]["id"], "uidl-0001", "{ran:#?}");
@@ -1005,7 +1009,7 @@ fn a_server_that_refuses_what_does_not_wait() {
             }
         };
         let bench = Bench::with("keep_original = false", "UIDL TOP USER PIPELINING", mails(12), strict);
-        let all: Vec<String> = mails(12).iter().map(|mail| sha(&mail.body)).collect();
+        let all: Vec<String> = shas(&mails(12));
         bench.poll_of(&all).has(12, 0);
         let before = bench.server.count("USER alice");
         bench.poll_of(&all).has(12, 0);
@@ -1061,7 +1065,7 @@ fn a_server_that_deletes_nothing_is_no_failed_run() {
                 reply.then = Then::Close;
             }
         });
-        let all: Vec<String> = mails(6).iter().map(|mail| sha(&mail.body)).collect();
+        let all: Vec<String> = shas(&mails(6));
         for _ in 0..2 {
             let ran = bench.poll_of(&all).has(6, 0);
             assert!(ran.is_ok() && !ran.ended_early(), "{ran:#?}");
@@ -1089,7 +1093,7 @@ fn a_message_that_is_put_off_costs_no_other() {
                 }
             }
         });
-        let all: Vec<String> = mails(20).iter().map(|mail| sha(&mail.body)).collect();
+        let all: Vec<String> = shas(&mails(20));
         let ran = bench.poll_of(&all).has(19, 1);
         assert_eq!((ran.number("imported"), ran.number("deleted")), (19, 19), "{ran:#?}");
         assert_eq!(ran.skipped[0]["id"], "uidl-0005");
@@ -1112,7 +1116,7 @@ fn an_answer_too_many_is_passed_over() {
                     reply.more = extra.into();
                 }),
             );
-            let all: Vec<String> = mails(20).iter().map(|mail| sha(&mail.body)).collect();
+            let all: Vec<String> = shas(&mails(20));
             let ran = bench.poll_of(&all).has(20, 0);
             assert_eq!(ran.number("deleted"), 20, "{ran:#?}");
         }
@@ -1143,7 +1147,7 @@ fn a_size_that_never_fits_is_told_by_the_run() {
             body.truncate(40);
         }),
     );
-    let mut all: Vec<String> = mails(10).iter().map(|mail| sha(&mail.body)).collect();
+    let mut all: Vec<String> = shas(&mails(10));
     all.push(sha(&[&mails(4)[3].body[..40], b"\r\n"].concat()));
     let answer = bench.daemon.ctl(&["poll", "alice-old"]);
     assert!(answer.out.contains("1 message came with another size than the server lists"), "{answer:?}");
@@ -1245,4 +1249,40 @@ fn a_digest_that_is_not_available() {
         _ => {}
     });
     bench.poll().has(6, 0);
+}
+
+/// A listing that shows a part of the mailbox says nothing about the rest, however often; what comes in the meantime is brought.
+#[test]
+fn a_listing_of_a_part_is_no_news_of_the_rest() {
+    for part in [0, 4, 9, 11] {
+        let all = mails(12);
+        let mut bench = Bench::new(ALL, all.clone(), |_, _| {});
+        bench.poll().has(12, 0);
+        for round in 0..2 {
+            let new = mails(13 + round)[12 + round].clone();
+            bench.server.change(|mails| *mails = [&all[..part], &[new.clone()]].concat());
+            bench.poll_of(&shas(&mails(13 + round)));
+            bench.server.change(|mails| *mails = [all.clone(), vec![new.clone()]].concat());
+            let ran = bench.poll_of(&shas(&mails(13 + round)));
+            assert_eq!((ran.here.len(), ran.number("imported")), (13 + round, 0), "{part}: {ran:#?}");
+        }
+        bench.daemon.stop();
+    }
+}
+
+/// A name that is missing for a while comes back with another message.
+#[test]
+fn a_name_that_comes_back_for_another() {
+    let all = mails(12);
+    let bench = Bench::new(ALL, all.clone(), |_, _| {});
+    bench.poll().has(12, 0);
+    bench.server.change(|mails| drop(mails.remove(4)));
+    bench.poll_of(&shas(&all)).has(12, 0);
+    let mut now = all.clone();
+    let text = String::from_utf8(now[4].body.clone()).unwrap();
+    now[4].body = text.replace("Subject: number", "Subject: nummer").into_bytes();
+    assert_eq!(now[4].body.len(), all[4].body.len());
+    bench.server.change(|mails| mails.clone_from(&now));
+    let ran = bench.poll_of(&shas(&[all, vec![now[4].clone()]].concat()));
+    assert_eq!((ran.here.len(), ran.number("imported")), (13, 1), "{ran:#?}");
 }

@@ -145,6 +145,11 @@ pub(super) async fn settle(means: &Means, account: &Account) -> Result<Option<St
         }
         None => None,
     };
+    // At another source there may be what was here long ago, and is not known any more.
+    if let Some(mut record) = means.journal.source(&account.name)?.filter(|_| words.is_none()) {
+        record.open = true;
+        changes.source(&account.name, &record);
+    }
     changes.belongs(&account.name, &now);
     means.journal.commit(changes).await?;
     Ok(words)

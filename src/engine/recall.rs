@@ -1,43 +1,14 @@
 //! What a maildrop's record keeps from one session to the next: identities, and messages that were not brought.
-//! It refuses to believe a listing that shrank suddenly.
+//! It refuses to write what is there already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::now;
-use super::poll::Outcome;
 use crate::destination::landing::Receipt;
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, Journal, SkippedRecord};
 
-/// A listing that shrank suddenly is not believed before so many milliseconds have gone.
-const SHRUNK_FOR: i64 = 24 * 3600 * 1000;
 /// Exceptions that are listed for one account.
 const MOST_SKIPPED: usize = 20_000;
-
-/// Identities that the source lists no more are forgotten, unless the listing shrank suddenly: then a day
-/// has to pass, since a server that is unwell lists an empty mailbox. As many as were `recognised` under new
-/// names may go at once, and those that were `deleted` there.
-pub(super) fn forget(
-    known: &mut BTreeSet<u128>,
-    deleted: &BTreeSet<u128>,
-    listed: &BTreeSet<u128>,
-    recognised: usize,
-    outcome: &mut Outcome,
-) {
-    known.retain(|id| listed.contains(id) || !deleted.contains(id));
-    let gone = known.difference(listed).count();
-    if gone == 0 {
-        outcome.record.shrunk_at = None;
-        return;
-    }
-    let sudden = listed.is_empty() || (gone * 2 > known.len() && recognised < gone);
-    let since = *outcome.record.shrunk_at.get_or_insert(now());
-    if sudden && now() - since < SHRUNK_FOR {
-        return;
-    }
-    known.retain(|id| listed.contains(id));
-    outcome.record.shrunk_at = None;
-}
 
 /// Writes the identities, if they are not what the journal has.
 pub(super) fn remember(

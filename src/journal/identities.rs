@@ -25,16 +25,33 @@ pub enum IdMark {
     Kept,
     /// What they were when they came: 64 bits of the identity, 32 of the size by LIST, 32 of a hash over the header.
     Facts,
+    /// They were not in the last listing.
+    Missing,
+    /// Of those, the ones that were not in one of a day ago either.
+    Overdue,
 }
 
 impl IdMark {
-    fn letter(self) -> char {
+    /// All there are.
+    pub const ALL: [IdMark; 7] = [
+        IdMark::Deleted,
+        IdMark::Bodies,
+        IdMark::Lingering,
+        IdMark::Kept,
+        IdMark::Facts,
+        IdMark::Missing,
+        IdMark::Overdue,
+    ];
+
+    pub(super) fn letter(self) -> char {
         match self {
             IdMark::Deleted => 'e',
             IdMark::Bodies => 'v',
             IdMark::Lingering => 'y',
             IdMark::Kept => 'k',
             IdMark::Facts => 'j',
+            IdMark::Missing => 'g',
+            IdMark::Overdue => 'l',
         }
     }
 }

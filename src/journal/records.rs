@@ -8,7 +8,7 @@
 //! | `p/ACCOUNT` | [`PollRecord`], the manager's |
 //! | `s/ACCOUNT` | [`SourceRecord`], the poll's own |
 //! | `u/ACCOUNT/CHUNK` | POP3 identities, 16 octets each in hexadecimal |
-//! | `e` `v` `y` `k` `j/ACCOUNT/CHUNK` | marks of identities, see [`IdMark`] |
+//! | `e` `v` `y` `k` `j` `g` `l/ACCOUNT/CHUNK` | marks of identities, see [`IdMark`] |
 //! | `m/ACCOUNT` | [`MigrationRecord`] |
 //! | `o/ACCOUNT` | the member and the destination that the progress belongs to |
 //! | `q/ACCOUNT` | a few messages by which the source is known again |
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::identities::Uidls;
+use super::identities::{IdMark, Uidls};
 use super::store::Journal;
 use crate::failure::Failure;
 use crate::migration::{Ledger, State};
@@ -129,8 +129,8 @@ pub struct PollRecord {
 pub struct SourceRecord {
     /// Something may have landed that was not recorded: ask the destination.
     pub open: bool,
-    /// The listing shrank suddenly at that time; identities are not forgotten at once.
-    pub shrunk_at: Option<i64>,
+    /// Since when identities have been missing in the listing, or since when those that were then are overdue.
+    pub missing_since: Option<i64>,
     /// Messages over which sessions broke, and how many.
     pub odd: BTreeMap<String, u8>,
     /// What was said at the last one of them.
@@ -408,7 +408,8 @@ impl Journal {
         for kind in ["q", "s"] {
             self.forget_record(kind, account, &mut changes)?;
         }
-        for kind in ["c", "e", "f", "k", "r", "u", "v", "x", "y", "z"] {
+        let marks = IdMark::ALL.map(IdMark::letter);
+        for kind in ['c', 'f', 'r', 'u', 'x', 'z'].into_iter().chain(marks) {
             for (key, _) in self.scan(&format!("{kind}/{account}/"))? {
                 changes.remove(key);
             }

@@ -43,8 +43,6 @@ pub(super) struct Carrier<'c> {
     /// What is at the destination and no longer listed under the name that it has there.
     pub(super) orphans: Option<Arc<Orphans>>,
     pub(super) copies: Copies,
-    /// Messages that were at the destination under another name.
-    pub(super) recognised: usize,
     pub(super) moving: Option<&'c mut Moving>,
     pub(super) at_server: AtServer,
     pub(super) budget: Option<Budget>,
@@ -382,7 +380,6 @@ impl Carrier<'_> {
         self.known.ids.extend(ids);
         let fresh = receipts.iter().filter(|receipt| !receipt.adopted);
         self.this.imported.extend(fresh.filter_map(|receipt| id_of(receipt.message)));
-        self.recognised += receipts.iter().filter(|r| r.adopted).count();
         self.outcome.bytes += octets;
         self.at.meter.add(count, octets);
         Ok(())

@@ -32,6 +32,10 @@ pub(super) async fn doubted(
         .filter(|(message, id)| has_another_size(&known.marks, message, *id))
         .map(|(_, id)| *id)
         .collect();
+    // A name that was missing and is back may have been given out again.
+    let back = candidates.iter().filter(|(_, id)| known.marks.missing.contains(id) && !doubted.contains(id));
+    let back = back.copied().collect();
+    doubted.extend(others(session, back, known, true, this).await?);
     // What came in an earlier run and goes now is looked at once more.
     let goes = !work.keep_original && candidates.iter().any(|(_, id)| !known.marks.kept.contains(id));
     let changed = maildrop.messages.len() != known.ids.len() || candidates.len() != known.ids.len();

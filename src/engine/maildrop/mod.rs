@@ -11,6 +11,7 @@
 mod carrier;
 mod doubt;
 mod look;
+mod missing;
 mod session;
 mod settle;
 mod triage;

@@ -21,9 +21,9 @@ use crate::engine::identity::Copies;
 use crate::engine::meter::Meter;
 use crate::engine::poll::Outcome;
 use crate::engine::proof::Proofs;
-use crate::engine::recall::{forget, list_skipped, remember};
+use crate::engine::recall::{list_skipped, remember};
 use crate::engine::unsettled::unsettled;
-use crate::engine::{Means, blocking};
+use crate::engine::{Means, blocking, now};
 use crate::failure::{Failure, Kind};
 use crate::journal::{Changes, SourceRecord, Uidls};
 use crate::message::MessageRef;
@@ -75,7 +75,7 @@ pub(super) async fn run(
     }
 
     let proofs = Proofs::default();
-    let (mut broken, mut recognised) = (None, 0);
+    let mut broken = None;
     if !sorted.fresh.is_empty() {
         let mut fetching = Fetching {
             at,
@@ -85,7 +85,7 @@ pub(super) async fn run(
             this,
             proofs: &proofs,
         };
-        (broken, recognised) = fetching.run(unsure, &mut stored, outcome, moving.as_deref_mut()).await?;
+        broken = fetching.run(unsure, &mut stored, outcome, moving.as_deref_mut()).await?;
         if broken.is_some() {
             this.seen = session.seen();
         }
@@ -101,7 +101,7 @@ pub(super) async fn run(
     if let Some(complete) = gone {
         if moving.is_none() && complete {
             let listed: BTreeSet<u128> = sorted.here.iter().map(|(_, id)| *id).collect();
-            forget(&mut known.ids, &known.marks.deleted, &listed, recognised, outcome);
+            known.forget(&listed, &mut outcome.record.missing_since, now());
         }
         outcome.record.open = false;
         broken = unbalanced(&outcome.ledger);
@@ -187,14 +187,14 @@ struct Fetching<'f> {
 }
 
 impl Fetching<'_> {
-    /// Imports what is new. Returns what broke the session, and how many messages were at the destination under other names.
+    /// Imports what is new. Returns what broke the session.
     async fn run(
         &mut self,
         unsure: bool,
         stored: &mut Option<SourceRecord>,
         outcome: &mut Outcome,
         mut moving: Option<&mut Moving>,
-    ) -> Result<(Option<Failure>, usize), Failure> {
+    ) -> Result<Option<Failure>, Failure> {
         let at = self.at;
         let (journal, name) = (&at.means.journal, at.account.name.as_str());
         let origin = Origin::pop3(name);
@@ -241,7 +241,6 @@ impl Fetching<'_> {
             holds: opened.holds,
             orphans,
             copies: Copies::default(),
-            recognised: 0,
             moving: moving.as_deref_mut(),
             at_server,
             budget: Budget::of(at.means, at.account)?,
@@ -251,12 +250,12 @@ impl Fetching<'_> {
         carrier.landed(&adopted_ids, &[]).await?;
         at.meter.set_total(wanted.len() as u64);
         let broken = carrier.bring(self.session, &landing, origin, &wanted).await?;
-        let (recognised, (hindered, hindrance)) = (carrier.recognised, carrier.hindered);
+        let (hindered, hindrance) = carrier.hindered;
         let ledger = &outcome.ledger;
         let nothing = ledger.imported == 0 && (moving.is_none() || ledger.already_there == 0);
         // One cause may stand behind all of them.
         let hindrance = hindrance.filter(|_| nothing && ledger.failed > 1 && hindered == ledger.failed);
-        Ok((broken.or(hindrance), recognised))
+        Ok(broken.or(hindrance))
     }
 
     /// Opens the folder at the destination, and looks into it where the journal may not know everything.
@@ -273,7 +272,7 @@ impl Fetching<'_> {
         let here = sorted.here.iter().map(|(_, id)| *id);
         let listed: BTreeSet<u128> = here.chain(sorted.fresh.iter().filter_map(|m| m.id)).collect();
         // New messages where known ones are gone may be the same ones with other UIDLs.
-        let renamed = self.known.ids.iter().any(|id| !listed.contains(id));
+        let renamed = self.known.may_be_renamed(&listed);
         let orphans = match home.maildir().filter(|_| unsure || renamed) {
             Some(mailbox) => Some(orphans(mailbox, origin, listed).await?),
             None => None,

@@ -15,6 +15,7 @@ use crate::message::{FolderPath, MessageRef};
 use crate::pop3::{Listed, Maildrop, Session, Wanted};
 
 /// What the journal has of the account, and what changes.
+#[derive(Default)]
 pub(super) struct Known {
     /// Identities of what is at the destination.
     pub(super) ids: BTreeSet<u128>,
@@ -24,7 +25,7 @@ pub(super) struct Known {
     /// What earlier runs did not import, by key.
     pub(super) earlier: BTreeMap<String, SkippedRecord>,
     /// The marks as the journal has them, and in how many chunks they lie there.
-    pub(super) stored: (Marks, [usize; 5]),
+    pub(super) stored: (Marks, [usize; IdMark::ALL.len()]),
 }
 
 /// Some of the known identities.
@@ -40,6 +41,10 @@ pub(super) struct Marks {
     pub(super) kept: BTreeSet<u128>,
     /// What they were when they came; see [`Fact`].
     pub(super) facts: BTreeSet<u128>,
+    /// They were not in the last listing.
+    pub(super) missing: BTreeSet<u128>,
+    /// Nor in one of a day ago.
+    pub(super) overdue: BTreeSet<u128>,
 }
 
 /// What a message was when it came.
@@ -89,13 +94,15 @@ impl Marks {
         self.facts.insert(fact.of(id));
     }
 
-    fn each(&self) -> [(IdMark, &BTreeSet<u128>); 5] {
+    fn each(&self) -> [(IdMark, &BTreeSet<u128>); IdMark::ALL.len()] {
         [
             (IdMark::Deleted, &self.deleted),
             (IdMark::Bodies, &self.bodies),
             (IdMark::Lingering, &self.lingering),
             (IdMark::Kept, &self.kept),
             (IdMark::Facts, &self.facts),
+            (IdMark::Missing, &self.missing),
+            (IdMark::Overdue, &self.overdue),
         ]
     }
 
@@ -130,8 +137,10 @@ impl Known {
         let (lingering, c) = journal.marked(name, IdMark::Lingering)?;
         let (kept, d) = journal.marked(name, IdMark::Kept)?;
         let (facts, e) = journal.marked(name, IdMark::Facts)?;
-        let marks = Marks { deleted, bodies, lingering, kept, facts };
-        let stored = (marks.clone(), [a, b, c, d, e]);
+        let (missing, f) = journal.marked(name, IdMark::Missing)?;
+        let (overdue, g) = journal.marked(name, IdMark::Overdue)?;
+        let marks = Marks { deleted, bodies, lingering, kept, facts, missing, overdue };
+        let stored = (marks.clone(), [a, b, c, d, e, f, g]);
         let earlier = journal.skipped(name)?.into_iter().map(|(_, key, record)| (key, record)).collect();
         Ok(Known { ids, chunks, marks, earlier, stored })
     }
@@ -139,7 +148,7 @@ impl Known {
     /// What is known of messages that came just now, behind what is known of others.
     pub(super) fn learn(&mut self, name: &str, facts: &[(u128, Fact)], changes: &mut Changes) {
         let more: Vec<u128> = facts.iter().map(|(id, fact)| fact.of(*id)).collect();
-        let (stored, [.., chunks]) = &mut self.stored;
+        let (stored, [_, _, _, _, chunks, ..]) = &mut self.stored;
         *chunks = changes.more_marked(name, IdMark::Facts, &more, *chunks);
         for (id, fact) in facts {
             self.marks.learn(*id, *fact);
@@ -150,7 +159,8 @@ impl Known {
     /// Writes the marks, if they are not what the journal has. Only what is known has any.
     pub(super) fn remember_marks(&mut self, name: &str, changes: &mut Changes) {
         let marks = &mut self.marks;
-        for set in [&mut marks.deleted, &mut marks.lingering, &mut marks.kept] {
+        let Marks { deleted, lingering, kept, missing, overdue, .. } = marks;
+        for set in [deleted, lingering, kept, missing, overdue] {
             set.retain(|id| self.ids.contains(id));
         }
         marks.facts.retain(|fact| self.ids.range(half(*fact)).next().is_some());
