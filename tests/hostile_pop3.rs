@@ -1260,7 +1260,7 @@ fn a_listing_of_a_part_is_no_news_of_the_rest() {
         bench.poll().has(12, 0);
         for round in 0..2 {
             let new = mails(13 + round)[12 + round].clone();
-            bench.server.change(|mails| *mails = [&all[..part], &[new.clone()]].concat());
+            bench.server.change(|mails| *mails = [&all[..part], std::slice::from_ref(&new)].concat());
             bench.poll_of(&shas(&mails(13 + round)));
             bench.server.change(|mails| *mails = [all.clone(), vec![new.clone()]].concat());
             let ran = bench.poll_of(&shas(&mails(13 + round)));
