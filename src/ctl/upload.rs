@@ -199,7 +199,7 @@ fn tell(screen: &mut Screen, sum: &Uploaded, good: bool) {
     tell_left_out(screen, &sum.left_out);
     if !sum.passed_over.is_empty() {
         let kinds: Vec<String> =
-            sum.passed_over.iter().map(|passed| format!("{} {}", passed.count, passed.kind)).collect();
+            sum.passed_over.iter().map(|passed| format!("{} ({})", passed.kind, passed.count)).collect();
         screen.line(&format!("no mail, and passed over: {}", kinds.join(", ")));
     }
     let words = format!(
