@@ -166,6 +166,11 @@ pub struct Seen {
     pub(super) news: bool,
 }
 
+/// How many of a set are not this message.
+fn but_for(number: u32, set: &BTreeSet<u32>) -> usize {
+    set.len() - usize::from(set.contains(&number))
+}
+
 impl Seen {
     /// Whether the session that broke has shown how the next one gets further; said once.
     pub fn has_news(&mut self) -> bool {
@@ -174,9 +179,18 @@ impl Seen {
 
     /// Whether sizes are right at this server, as far as the other messages show: `None`: there are none.
     fn is_exact_but_for(&self, number: u32) -> Option<bool> {
-        let others = |set: &BTreeSet<u32>| set.len() - usize::from(set.contains(&number));
-        let (right, wrong) = (others(&self.right), others(&self.wrong) + others(&self.short));
+        let (right, wrong) =
+            (but_for(number, &self.right), but_for(number, &self.wrong) + but_for(number, &self.short));
         (right + wrong > 0).then_some(right >= wrong)
+    }
+
+    /// Whether sizes count line ends as one byte at this server, as far as the other messages show. Where there are none, a message
+    /// shows it that came twice alike.
+    fn counts_short(&self, number: u32, before: Option<&Look>) -> bool {
+        match (but_for(number, &self.short), but_for(number, &self.right)) {
+            (0, 0) => before.is_some(),
+            (short, right) => short > right,
+        }
     }
 
     /// Whether several messages show that sizes are wrong at this server.
@@ -195,7 +209,8 @@ impl Seen {
         if look.misplaced || (look.blank && fit != Fit::Exact) {
             return Belief::Doubtful;
         }
-        let sized = fit == Fit::Exact || (fit == Fit::ShortLineEnds && self.short.len() > self.right.len());
+        let sized =
+            fit == Fit::Exact || (fit == Fit::ShortLineEnds && self.counts_short(wanted.number, before));
         if before.is_none() {
             let set = match fit {
                 Fit::Exact => &mut self.right,
@@ -286,6 +301,20 @@ mod tests {
         let line = Look { blank: true, ..look(2, 1, 10) };
         assert_eq!(seen.judge(&wanted(Some(2), None), &line, None), own);
         assert_eq!(seen.judge(&message, &line, Some(&line)), Belief::Doubtful);
+    }
+
+    #[test]
+    fn a_size_that_fits_by_chance_does_not_prove_itself() {
+        let look = Look { octets: 100, lines: 4, digest: 1, blank: false, misplaced: false };
+        let (mut seen, message) = (Seen::default(), wanted(Some(96), None));
+        // Session after session: it was seen once in each.
+        assert_eq!(seen.judge(&message, &look, None), Belief::Doubtful);
+        assert_eq!(seen.judge(&message, &look, None), Belief::Doubtful);
+        for number in 6..9 {
+            let other = Look { octets: 200, digest: number.into(), ..look };
+            assert_eq!(seen.judge(&numbered(number, 200), &other, None), Belief::Own { odd: false });
+        }
+        assert_eq!(seen.judge(&message, &look, Some(&look)), Belief::Own { odd: true });
     }
 
     #[test]
