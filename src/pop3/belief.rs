@@ -8,9 +8,9 @@
 //!   │yes
 //! nothing in it, though LIST has a size? ──yes──► asked again; never believed
 //!   │no
-//! size as listed, no twin in this session? ──yes──► believed
-//!   │no
-//! the same octets as at an earlier look? ──yes──► believed   ──no──► asked again, alone at last
+//! size as listed, no twin in this session, or the same octets as at an earlier look? ──no──► asked again, alone at last
+//!   │yes
+//! the next answer is another's? ──yes──► asked again in the next session   ──no──► believed
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -95,6 +95,8 @@ struct Round<'r, T: From<Parcel>> {
     head: u32,
     /// The bytes of a message that the receiver has not heard of yet.
     held: Option<Vec<u8>>,
+    /// The last message that was believed, and its number. The receiver hears of its end when the next answer is no other's.
+    last: Option<(u32, Retrieved)>,
 }
 
 impl Session {
@@ -118,9 +120,18 @@ impl Session {
             alone: false,
             head: 0,
             held: None,
+            last: None,
         };
         self.seen.wrong_sizes = self.has(Quirk::WrongSizes);
-        let ended = self.rounds(wanted, &mut round).await;
+        let ended = match self.rounds(wanted, &mut round).await {
+            Err(failure) if failure.kind == Kind::Protocol => {
+                // An answer was another's: that of the message before may have been, too.
+                round.doubt_last().await;
+                Err(failure)
+            }
+            Err(failure) => round.end_last(self).await.and(Err(failure)),
+            Ok(()) => Ok(()),
+        };
         if self.seen.shows_wrong_sizes() {
             self.quirk(Quirk::WrongSizes);
         }
@@ -203,7 +214,7 @@ impl Session {
                     round.doubts.remove(&one.number);
                     let whole =
                         Retrieved::Whole { octets: look.octets, digest: look.digest, head: round.head, odd };
-                    round.done.insert(one.number, whole);
+                    round.last = Some((one.number, whole));
                 }
                 Came::Doubtful(look) => drop(round.doubts.insert(one.number, Some(look))),
                 Came::Refused(words) => {
@@ -217,7 +228,7 @@ impl Session {
             }
         }
         round.over = None;
-        Ok(())
+        round.end_last(self).await
     }
 
     /// How many RETR may be on their way.
@@ -232,15 +243,17 @@ impl Session {
         round: &mut Round<'_, T>,
     ) -> Result<Came, Failure> {
         let reply = self.wire.status().await?;
+        let is_name = is_ok(&reply) && !reply.text.is_empty();
+        if is_name && self.naming().judge(wanted, &reply) == Named::Own {
+            return Err(self.wire.protocol("it does not answer RETR"));
+        }
+        round.end_last(self).await?;
         if !is_ok(&reply) {
             let words = self.refused_one(&reply)?;
             // The connection may end now: then this is why.
             round.words.insert(wanted.number, words.clone());
             self.named_or_refused(wanted).await?;
             return Ok(Came::Refused(words));
-        }
-        if self.naming().judge(wanted, &reply) == Named::Own && !reply.text.is_empty() {
-            return Err(self.wire.protocol("it does not answer RETR"));
         }
         if round.sink.is_closed() {
             return Err(self.wire.give_up(stopped()));
@@ -268,10 +281,7 @@ impl Session {
             Err(failure) => Err(failure),
         };
         match &came {
-            Ok(Came::Own { .. }) => {
-                round.release(self, wanted.number).await?;
-                round.send(self, Parcel::End).await?;
-            }
+            Ok(Came::Own { .. }) => {}
             // Nobody has heard of it; or, if nobody receives any more, nobody has to be told.
             _ if round.held.take().is_some() => {}
             _ => drop(round.sink.send(Parcel::Abandon.into()).await),
@@ -435,6 +445,23 @@ impl<T: From<Parcel>> Round<'_, T> {
         match held.is_empty() {
             true => Ok(()),
             false => self.send(session, Parcel::Data(held)).await,
+        }
+    }
+
+    /// The last message that was believed is whole.
+    async fn end_last(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let Some((number, whole)) = self.last.take() else { return Ok(()) };
+        self.release(session, number).await?;
+        self.send(session, Parcel::End).await?;
+        self.done.insert(number, whole);
+        Ok(())
+    }
+
+    /// It may be another: it comes again in the next session.
+    async fn doubt_last(&mut self) {
+        // If nobody receives any more, nobody has to be told.
+        if self.last.take().is_some() && self.held.take().is_none() {
+            drop(self.sink.send(Parcel::Abandon.into()).await);
         }
     }
 
