@@ -142,6 +142,19 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// The connection failed.
     pub async fn standings(&mut self, folders: &[SourceFolder]) -> Result<Vec<Option<Standing>>, Failure> {
         let mut standings = Vec::with_capacity(folders.len());
+        self.standings_into(folders, &mut standings).await?;
+        Ok(standings)
+    }
+
+    /// The same, put behind `standings` one by one.
+    ///
+    /// # Errors
+    /// The connection failed; what was answered before is in `standings`, and the folder behind that may be to blame.
+    pub async fn standings_into(
+        &mut self,
+        folders: &[SourceFolder],
+        standings: &mut Vec<Option<Standing>>,
+    ) -> Result<(), Failure> {
         for window in folders.chunks(STATUS_WINDOW) {
             let mut tags = Vec::new();
             for folder in window {
@@ -177,7 +190,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
                 standings.push(standing.filter(|_| done.ok));
             }
         }
-        Ok(standings)
+        Ok(())
     }
 
     /// The messages in each of `folders`, asked for in a few round trips. `None`: the server does not tell.

@@ -119,8 +119,12 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         Ok(Some(Selected { uidvalidity, uidnext, exists, keywords }))
     }
 
-    /// The highest UID of the open folder; servers that are old tell no UIDNEXT.
-    async fn highest(&mut self, exists: u32) -> Result<u32, Failure> {
+    /// The highest UID of the open folder, which holds so many messages; 0: it is empty. Servers that are old tell no
+    /// UIDNEXT, and others tell one that is not true.
+    ///
+    /// # Errors
+    /// [`Kind::Folder`] if the server does not say.
+    pub async fn highest(&mut self, exists: u32) -> Result<u32, Failure> {
         if exists == 0 {
             return Ok(0);
         }

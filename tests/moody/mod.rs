@@ -28,6 +28,8 @@ pub enum Mood {
     Instead(String),
     /// The server hears it, and the connection ends before its answer.
     Forgets,
+    /// The server hears it, and each line of its answer is changed.
+    Tells(fn(String) -> String),
 }
 
 /// A command without its tag, with its literals in place.
@@ -115,7 +117,7 @@ fn carry(client: &TcpStream, server: &TcpStream, longest: usize, moods: &Moods) 
         let (tag, rest) = first.split_once(' ').unwrap_or((first.trim_end(), ""));
         let mood = moods(&Heard { words: rest.trim_end(), literals: &literals });
         match &mood {
-            Mood::Good | Mood::Forgets | Mood::Instead(_) => {}
+            Mood::Good | Mood::Forgets | Mood::Instead(_) | Mood::Tells(_) => {}
             Mood::Says(words) => {
                 back.write_all(format!("{tag} {words}\r\n").as_bytes()).ok()?;
                 continue;
@@ -141,6 +143,9 @@ fn carry(client: &TcpStream, server: &TcpStream, longest: usize, moods: &Moods) 
             }
             if let (true, Mood::Instead(words)) = (last, &mood) {
                 answer = format!("{tag} {words}\r\n").into_bytes();
+            }
+            if let Mood::Tells(change) = &mood {
+                answer = change(String::from_utf8_lossy(&answer).into_owned()).into_bytes();
             }
             back.write_all(&answer).ok()?;
             if last {

@@ -45,6 +45,8 @@ pub struct Undone {
     pub messages: u64,
     /// Folders removed.
     pub folders: u64,
+    /// Messages that stay, for they are not as they were sent.
+    pub left: u64,
 }
 
 /// Puts the mailbox back. It may be interrupted anywhere and run again.
@@ -190,7 +192,7 @@ mod tests {
         let copied = format!("3 V1 N9\n7 G{} :9.M1P1.host,S=1\n", name(5).split(',').next().unwrap());
         std::fs::write(root.join(".Own/dovecot-uidlist"), copied).unwrap();
         std::fs::write(root.join(".Own/cur/9.M1P1.host,S=1:2,S"), "copied by the member").unwrap();
-        assert_eq!(undo(&mailbox, &work).unwrap(), Undone { messages: 3, folders: 1 });
+        assert_eq!(undo(&mailbox, &work).unwrap(), Undone { messages: 3, folders: 1, left: 0 });
         assert!(!root.join(".Own/dovecot-keywords").exists());
         assert!(!root.join(".Made").exists());
         assert!(root.join(".Own/cur/1.M1P1.host:2,S").exists());

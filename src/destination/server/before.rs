@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use super::carrier::on_disk;
 use super::home::{Server, at_home};
 use super::intent::forget;
-use crate::failure::Failure;
-use crate::imap::Session;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Session, SourceFolder, Standing};
 use crate::message::Parcel;
+
+/// Folders that break the connection when they are asked how they stand; after so many none is asked any more.
+const BREAKS: u32 = 4;
 
 /// By the server's names of folders: UIDVALIDITY, and the UID that came next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,12 +71,13 @@ impl Server {
         let mut session: Session<Parcel> = self.connect().await?;
         let mut folders = session.folders().await.map_err(at_home)?;
         folders.retain(|folder| folder.broken.is_none());
-        let standings = session.standings(&folders).await.map_err(at_home)?;
+        let standings = self.standings(&mut session, &folders).await?;
         session.close().await;
         let mut text = format!("{run}\n");
         for (folder, standing) in folders.iter().zip(standings) {
-            // A folder that does not tell is the member's as a whole.
-            let (validity, next) = standing.map_or((0, 0), |s| (s.uidvalidity, s.uidnext));
+            // A folder that does not tell is the member's as a whole. Each message has used up a UID.
+            let told = standing.filter(|s| u64::from(s.uidnext) > s.messages);
+            let (validity, next) = told.map_or((0, 0), |s| (s.uidvalidity, s.uidnext));
             text.push_str(&format!("{validity} {next} {}\n", String::from_utf8_lossy(&folder.wire)));
         }
         let spool = spool.to_owned();
@@ -90,5 +94,32 @@ impl Server {
             File::open(&spool)?.sync_all()
         })
         .await
+    }
+
+    /// How the folders stand. One that breaks the connection is not told, and the others are.
+    async fn standings(
+        &self,
+        session: &mut Session<Parcel>,
+        folders: &[SourceFolder],
+    ) -> Result<Vec<Option<Standing>>, Failure> {
+        let mut standings = Vec::with_capacity(folders.len());
+        for _ in 0..BREAKS {
+            let rest = folders.get(standings.len()..).unwrap_or_default();
+            let failure = match session.standings_into(rest, &mut standings).await {
+                Ok(()) => break,
+                Err(failure) if failure.broke() => failure,
+                Err(failure) => return Err(at_home(failure)),
+            };
+            tracing::debug!("the destination does not say how a folder stands: {failure}");
+            // Servers answer in the order of asking: this one was not answered.
+            if standings.len() < folders.len() {
+                standings.push(None);
+            }
+            *session = self.connect().await?;
+            session.hurry(failure.kind == Kind::Stalled);
+        }
+        session.hurry(false);
+        standings.resize(folders.len(), None);
+        Ok(standings)
     }
 }

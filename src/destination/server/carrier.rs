@@ -76,6 +76,10 @@ pub(super) struct Open {
     pub(super) selected: Selected,
     /// The UID that the next message gets, as far as is known.
     pub(super) next: u32,
+    /// Nothing was above that when the folder was opened, whatever UIDNEXT says.
+    pub(super) highest: u32,
+    /// UIDs of what came since then.
+    pub(super) came: UidSet,
     pub(super) likes: Likenesses,
     /// Copies elsewhere of messages that may be among those that come.
     pub(super) strays: Option<Arc<Strays>>,
@@ -134,6 +138,8 @@ impl Carrier {
             late.wait(session, &name, there.floor, &there.recorded).await?;
             selected = session.select(&name).await?.ok_or_else(lost)?;
         }
+        let highest = session.highest(selected.exists).await?;
+        let next = selected.uidnext.max(highest.saturating_add(1));
         let likes = if opening.look.is_some() && selected.exists > 0 {
             let mut listed = session.sizes_from(1).await?;
             // What is our own is known by that, and what came last is asked for by its content.
@@ -146,18 +152,20 @@ impl Carrier {
                 listed.retain(|(uid, _)| !deleted.contains(*uid));
             }
             Likenesses::of(listed, &there)
-        } else if there.floor > 0 && there.floor < selected.uidnext {
+        } else if there.floor > 0 && there.floor < next {
             Likenesses::of(session.sizes_from(there.floor).await?, &there)
         } else {
             Likenesses::default()
         };
-        let place = Some((selected.uidvalidity, selected.uidnext));
+        // What is not above everything that is there cannot be ours.
+        let place = Some((selected.uidvalidity, highest.saturating_add(1)));
         let (spool, origin) = (self.spool.clone(), opening.origin);
         let strikes = on_disk(move || Strikes::read(&spool, origin)).await?;
         let Opening { shared, strays, .. } = opening;
         self.put_off = None;
+        let came = UidSet::new();
         self.open =
-            Some(Open { name, next: selected.uidnext, selected, likes, strays, intent, strikes, shared });
+            Some(Open { name, next, highest, came, selected, likes, strays, intent, strikes, shared });
         Ok(Opened { there: place, ..Opened::default() })
     }
 
@@ -186,7 +194,7 @@ impl Carrier {
         let odd: BTreeMap<MessageRef, Body> =
             odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let wanted = wanted(&batch, &open.selected.keywords);
-        let mut sending = Sending::new(open.next, batch, receipts);
+        let mut sending = Sending::new(open, batch, receipts);
         self.deliver(&mut sending).await?;
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
         if intended {
@@ -209,6 +217,7 @@ impl Carrier {
             }
         }
         session.hurry(false);
+        open.came.extend(&sending.receipts.iter().filter_map(|receipt| receipt.uid).collect());
         open.remember(&self.server.sends, shared, &sending.receipts);
         Ok(sending.receipts)
     }

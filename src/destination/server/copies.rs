@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::carrier::{Open, lost};
+use super::whose::can_be_new;
 use crate::destination::landing::{Placement, Receipt};
 use crate::destination::maildir::FileName;
 use crate::destination::spool::Sent;
@@ -67,6 +68,7 @@ impl Open {
             Some(now) if now.uidvalidity == self.selected.uidvalidity => {
                 let last = receipts.iter().filter_map(|receipt| receipt.uid).max().unwrap_or(0);
                 self.next = self.next.max(last.saturating_add(1));
+                self.came.extend(&receipts.iter().filter_map(|receipt| receipt.uid).collect());
                 Ok(receipts)
             }
             _ => Err(lost()),
@@ -86,8 +88,11 @@ impl Open {
         if uidvalidity != self.selected.uidvalidity {
             return Err(lost());
         }
+        // UIDs that do not add up are none.
+        let told = new.values().map(|uid| (uidvalidity, *uid));
+        let honest = can_be_new(told, (uidvalidity, self.next), &self.came);
         let receipt = |(placement, sent): (Placement, Sent)| Receipt {
-            uid: new.get(&sent.uid).copied(),
+            uid: new.get(&sent.uid).copied().filter(|_| honest),
             keywords_left: written_flags(&placement.flags, &self.selected.keywords).1,
             ..Receipt::landed(placement.message, sent.print.octets)
         };

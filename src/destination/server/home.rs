@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::OnceCell;
 
+use super::before::Before;
 use super::carrier::on_disk;
 use super::copies::Sends;
 use super::intent::Intent;
 use super::moved::{Gap, take_back};
 use super::prints::{forgiving, prints};
 use super::reflag::{Reflags, change};
+use super::whose::Ground;
 use crate::account::Source;
 use crate::destination::landing::There;
 use crate::destination::maildir::{Origin, Undone};
@@ -263,14 +265,27 @@ impl Server {
     pub async fn undo(&self, spool: &Path, work: &[Leave]) -> Result<Undone, Failure> {
         let mut undone = Undone::default();
         let mut session: Session<Parcel> = self.connect().await?;
+        let before = match work.first() {
+            Some(folder) => {
+                let (spool, account) = (spool.to_owned(), folder.origin.account);
+                on_disk(move || Before::read(&spool, account)).await?
+            }
+            None => None,
+        };
+        let before = before.map(|(_, before)| before).unwrap_or_default();
         let mut gaps = Vec::new();
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
-            let (gone, gap) = take_out(&mut session, spool, folder).await.map_err(at_home)?;
+            let recorded = recorded_in(work, &folder.name, folder.there.uidvalidity);
+            let ground = (spool, &before, &recorded);
+            let (gone, gap) = take_out(&mut session, ground, folder).await.map_err(at_home)?;
             undone.messages += gone;
             gaps.extend(Some(gap).filter(|gap| gap.missing > 0));
         }
         if !gaps.is_empty() {
-            undone.messages += take_back(&mut session, spool, work, gaps).await.map_err(at_home)?;
+            let (found, left) =
+                take_back(&mut session, (spool, &before), work, gaps).await.map_err(at_home)?;
+            undone.messages += found;
+            undone.left += left;
         }
         for folder in work.iter().filter(|folder| !folder.flags.is_empty()) {
             let there = folder.there.uidvalidity;
@@ -323,13 +338,24 @@ async fn take_away(session: &mut Session<Parcel>, name: &str, layout: &Layout) -
     Ok(refused.is_none())
 }
 
+/// What is recorded of a folder there, by whatever folder of the source it came from.
+pub(super) fn recorded_in(work: &[Leave], name: &str, uidvalidity: u32) -> UidSet {
+    let here = work.iter().filter(|leave| leave.name == name && leave.there.uidvalidity == uidvalidity);
+    let mut recorded = UidSet::new();
+    for leave in here {
+        recorded.extend(&leave.there.recorded);
+        recorded.extend(&leave.uids);
+    }
+    recorded
+}
+
 /// Removes what is there of a folder's messages; says how many those were, and what is missing.
 async fn take_out<'w>(
     session: &mut Session<Parcel>,
-    spool: &Path,
+    (spool, before, recorded): (&Path, &Before, &UidSet),
     folder: &'w Leave,
 ) -> Result<(u64, Gap<'w>), Failure> {
-    let mut gap = Gap { folder, missing: folder.uids.len(), renumbered: false };
+    let mut gap = Gap { folder, missing: folder.uids.len(), renumbered: false, unproven: 0 };
     let Some(selected) = session.select(folder.name.as_bytes()).await? else { return Ok((0, gap)) };
     gap.renumbered = selected.uidvalidity != folder.there.uidvalidity;
     let doubtful = folder.there.floor > 0;
@@ -342,19 +368,19 @@ async fn take_out<'w>(
         let late = on_disk(move || intent.late()).await?;
         late.wait(session, folder.name.as_bytes(), floor, &folder.there.recorded).await?;
     }
-    let first = folder.uids.iter().next().into_iter().chain(floor).min().unwrap_or(1);
+    let ground = Ground::of((spool, before), (&folder.name, selected.uidvalidity), recorded);
+    let first = folder.uids.iter().next().into_iter().chain(floor).chain(ground.first).min().unwrap_or(1);
     let listed = session.sizes_from(first).await?;
-    let mut there: UidSet =
-        listed.iter().map(|(uid, _)| *uid).filter(|uid| folder.uids.contains(*uid)).collect();
-    gap.missing -= there.len();
+    let mut there = UidSet::new();
     if let Some(floor) = floor {
         let (spool, origin) = (spool.to_owned(), folder.origin);
         let mut intended = on_disk(move || Intent::of(&spool, origin).last()).await?;
         let sizes: BTreeSet<u64> = intended.keys().map(|print| print.octets).collect();
         let doubtful: Vec<(u32, u32)> = listed
-            .into_iter()
+            .iter()
             .filter(|(uid, size)| *uid >= floor && sizes.contains(&u64::from(*size)))
             .filter(|(uid, _)| !folder.there.recorded.contains(*uid))
+            .copied()
             .collect();
         for (uid, print) in prints(session, &doubtful, forgiving(session)).await? {
             if let Some(count) = intended.get_mut(&print).filter(|count| **count > 0) {
@@ -363,6 +389,12 @@ async fn take_out<'w>(
             }
         }
     }
+    let rest: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !there.contains(*uid)).collect();
+    let claimed: UidSet = rest.iter().map(|(uid, _)| *uid).filter(|uid| folder.uids.contains(*uid)).collect();
+    let ours = ground.proven(session, folder, &claimed, &rest).await?;
+    gap.missing -= ours.len();
+    gap.unproven = claimed.len() - ours.len();
+    there.extend(&ours);
     if !there.is_empty() {
         session.remove(&there).await?;
     }

@@ -19,6 +19,7 @@ mod sending;
 mod strays;
 mod strikes;
 mod suspects;
+mod whose;
 
 pub use carrier::land;
 pub use home::{Arrivals, Leave, Server, at_home};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::before::Before;
 use super::carrier::on_disk;
-use super::home::Leave;
+use super::home::{Leave, recorded_in};
 use super::intent::Intent;
 use super::prints::{forgiving, prints};
 use crate::destination::fingerprint::Print;
@@ -22,18 +22,17 @@ pub(super) struct Gap<'w> {
     pub(super) missing: u64,
     /// The folder has been numbered anew: they may be in it all the same.
     pub(super) renumbered: bool,
+    /// Under so many of their UIDs there are messages that are not proven to be those.
+    pub(super) unproven: u64,
 }
 
-/// Looks through every folder; says how many were found and removed.
+/// Looks through every folder; says how many were found and removed, and how many are there unproven and stay.
 pub(super) async fn take_back(
     session: &mut Session<Parcel>,
-    spool: &Path,
+    (spool, before): (&Path, &Before),
     work: &[Leave],
     mut gaps: Vec<Gap<'_>>,
-) -> Result<u64, Failure> {
-    let Some(account) = work.first().map(|folder| folder.origin.account) else { return Ok(0) };
-    let place = spool.to_owned();
-    let Some((_, before)) = on_disk(move || Before::read(&place, account)).await? else { return Ok(0) };
+) -> Result<(u64, u64), Failure> {
     let mut found = 0;
     for folder in session.folders().await? {
         if folder.broken.is_some() || gaps.iter().all(|gap| gap.missing == 0) {
@@ -49,11 +48,7 @@ pub(super) async fn take_back(
         let own = gaps.iter().any(|gap| gap.renumbered && gap.folder.name == name);
         let first = if own { Some(1) } else { before.first_new(&name, selected.uidvalidity) };
         let Some(first) = first.filter(|_| selected.exists > 0) else { continue };
-        let recorded: UidSet = work
-            .iter()
-            .filter(|leave| leave.name == name && leave.there.uidvalidity == selected.uidvalidity)
-            .flat_map(|leave| leave.there.recorded.iter())
-            .collect();
+        let recorded = recorded_in(work, &name, selected.uidvalidity);
         let mut listed = session.sizes_from(first).await?;
         listed.retain(|(uid, _)| !recorded.contains(*uid));
         let gone = ours(session, spool, &mut gaps, listed).await?;
@@ -70,7 +65,7 @@ pub(super) async fn take_back(
             gap.missing
         );
     }
-    Ok(found)
+    Ok((found, gaps.iter().map(|gap| gap.unproven.min(gap.missing)).sum()))
 }
 
 /// Which of the messages listed, UIDs and sizes of the open folder, were brought and are missing.

@@ -9,6 +9,7 @@ use super::home::Server;
 use super::late::Late;
 use super::likeness::Likenesses;
 use super::prints::forgiving;
+use super::whose::{can_be_new, told};
 use crate::destination::landing::{Receipt, There};
 use crate::destination::spool::Waiting;
 use crate::failure::{Failure, Kind};
@@ -22,6 +23,10 @@ const NOT_THERE: &str = "the server says that it stored it, and it is not there"
 pub(super) struct Sending {
     /// The UID that its first message may have.
     first: u32,
+    /// Nothing of it can be there under a lower UID, also where UIDNEXT and UIDs that were told are not true.
+    lowest: u32,
+    /// What came before it.
+    before: UidSet,
     /// Without an answer, and not suspected of anything.
     pub(super) waiting: Vec<Waiting>,
     /// Of those, what was sent over the last connection, in part or whole.
@@ -59,10 +64,12 @@ pub(super) struct Suspect {
 }
 
 impl Sending {
-    /// `first`: the UID that its first message may have; `receipts`: of what need not be sent.
-    pub(super) fn new(first: u32, waiting: Vec<Waiting>, receipts: Vec<Receipt>) -> Sending {
+    /// For the `open` folder; `receipts`: of what need not be sent.
+    pub(super) fn new(open: &Open, waiting: Vec<Waiting>, receipts: Vec<Receipt>) -> Sending {
         Sending {
-            first,
+            first: open.next,
+            lowest: open.highest.saturating_add(1),
+            before: open.came.clone(),
             waiting,
             sent: BTreeSet::new(),
             late: Vec::new(),
@@ -107,10 +114,12 @@ impl Sending {
         self.groups.1 += appends.groups_refused;
         self.sent.clear();
         let sent = std::mem::take(&mut self.waiting);
+        let told = appends.results.iter().filter_map(|result| told(result.as_ref()));
+        let honest = can_be_new(told, (open.selected.uidvalidity, self.first), &self.known());
         for ((waiting, result), flags_left) in sent.into_iter().zip(appends.results).zip(left) {
             match result {
                 None => self.waiting.push(waiting),
-                Some(result) => self.heard(server, open, (waiting, result), flags_left, manner),
+                Some(result) => self.heard(server, (waiting, result), flags_left, manner, honest),
             }
         }
         appends.ended?;
@@ -127,10 +136,10 @@ impl Sending {
     fn heard(
         &mut self,
         server: &Server,
-        open: &Open,
         (waiting, result): (Waiting, Appended),
         keywords_left: Vec<String>,
         manner: Manner,
+        honest: bool,
     ) {
         let message = waiting.placement.message;
         let landed = Receipt::landed(message, waiting.body.octets);
@@ -144,10 +153,8 @@ impl Sending {
                 self.ahead += u64::from(manner.ahead);
                 server.stores(1);
                 receipt.keywords_left = keywords_left;
-                // What was there before is not what was stored now.
-                let ours =
-                    |(theirs, uid): &(u32, u32)| *theirs == open.selected.uidvalidity && *uid >= self.first;
-                receipt.uid = place.filter(ours).map(|(_, uid)| uid);
+                // UIDs that do not add up are none, and what is there tells.
+                receipt.uid = place.filter(|_| honest).map(|(_, uid)| uid);
                 if receipt.uid.is_none() {
                     self.nameless.push((self.receipts.len(), waiting));
                 }
@@ -187,7 +194,7 @@ impl Sending {
         name: &[u8],
     ) -> Result<(), Failure> {
         let late = Late::now(std::mem::take(&mut self.late));
-        let known = self.receipts.iter().filter_map(|receipt| receipt.uid).collect();
+        let known = self.known();
         late.wait(session, name, self.first, &known).await?;
         self.look_up(server, session, name).await
     }
@@ -207,16 +214,17 @@ impl Sending {
         session: &mut Session<Parcel>,
         name: &[u8],
     ) -> Result<(), Failure> {
-        self.match_up(server, session).await?;
+        self.match_up(server, session, self.first).await?;
         if self.adds_up(session, name).await? {
             self.nameless.clear();
             return Ok(());
         }
+        self.match_up(server, session, self.lowest).await?;
         // Some servers show a message some seconds later.
         let late = Late::now(self.nameless.iter().map(|(_, waiting)| waiting.body.kept).collect());
         let known = self.known();
-        late.wait(session, name, self.first, &known).await?;
-        self.match_up(server, session).await?;
+        late.wait(session, name, self.lowest, &known).await?;
+        self.match_up(server, session, self.lowest).await?;
         if self.adds_up(session, name).await? {
             self.nameless.clear();
         } else {
@@ -226,7 +234,9 @@ impl Sending {
     }
 
     fn known(&self) -> UidSet {
-        self.receipts.iter().filter_map(|receipt| receipt.uid).collect()
+        let mut known = self.before.clone();
+        known.extend(&self.receipts.iter().filter_map(|receipt| receipt.uid).collect());
+        known
     }
 
     /// Whether the server has given so many new UIDs that everything may be there that it says it stored: somebody who
@@ -254,9 +264,15 @@ impl Sending {
     }
 
     /// Without UIDPLUS those are the new messages in their order, if every size fits; else the content tells.
-    async fn match_up(&mut self, server: &Server, session: &mut Session<Parcel>) -> Result<(), Failure> {
+    /// What is there is listed from `first` on.
+    async fn match_up(
+        &mut self,
+        server: &Server,
+        session: &mut Session<Parcel>,
+        first: u32,
+    ) -> Result<(), Failure> {
         let known = self.known();
-        let listed = session.sizes_from(self.first).await?;
+        let listed = session.sizes_from(first).await?;
         let listed: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !known.contains(*uid)).collect();
         let nameless = std::mem::take(&mut self.nameless);
         let sizes = nameless.iter().map(|(_, waiting)| waiting.body.kept);

@@ -459,10 +459,13 @@ impl Manager {
         if let Some(digest) = provisioned.filter(|_| !gone) {
             means.take_back(account, digest).await?;
         }
-        Ok(format!(
-            "the destination is as it was: {} messages and {} folders removed",
-            undone.messages, undone.folders
-        ))
+        let removed = format!("{} messages and {} folders removed", undone.messages, undone.folders);
+        Ok(match undone.left {
+            0 => format!("the destination is as it was: {removed}"),
+            left => format!(
+                "{removed}; {left} messages stay, for the destination has not what was sent under their UIDs"
+            ),
+        })
     }
 
     /// Likewise.
