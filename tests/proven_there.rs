@@ -105,8 +105,8 @@ fn taken_back(what: &str, server: &str, (uids, next): (Lie, Lie), arrives: bool)
     let hangs = Arc::new(AtomicBool::new(true));
     let (post, still, has_come) = (Arc::clone(&home), Arc::clone(&hangs), AtomicBool::new(!arrives));
     let wire = Moody::before(home.imap, usize::MAX, move |heard: &Heard<'_>| {
-        if heard.is("SELECT ") && heard.words.contains("Zuletzt") && still.load(Ordering::SeqCst) {
-            return Mood::Hangs;
+        while heard.is("SELECT ") && heard.words.contains("Zuletzt") && still.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
         }
         if heard.is("APPEND ") && !has_come.swap(true, Ordering::SeqCst) {
             post.deliver(HOME.0, b"From: friend@example.org\r\nSubject: lunch\r\n\r\nToday?\r\n");

@@ -175,3 +175,49 @@ fn a_backup_names_a_folder_that_it_has_not() {
         daemon.stop();
     }
 }
+
+/// One message that the quota has no room for, among others that it takes: it is named, and the others are there.
+#[test]
+fn one_message_is_over_quota() {
+    for capabilities in SERVERS {
+        let (dovecot, _, all) = source();
+        let home = Dovecot::start_with(&[HOME], capabilities);
+        let wire = Moody::before(home.imap, usize::MAX, move |heard| match is_marked(heard) {
+            true => Mood::Says("NO [OVERQUOTA] Quota exceeded (mailbox for user is full)".to_owned()),
+            false => Mood::Good,
+        });
+        let mut daemon = homing(wire.port, &dovecot);
+        let skipped = ended(&daemon, 1, (19, 1));
+        let reason = skipped[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("[OVERQUOTA]"), "{skipped:#}");
+        assert_eq!((skipped.as_array().unwrap().len(), &skipped[0]["folder"]), (1, &"INBOX".into()));
+        let here = Tree::read(&home.maildir(HOME.0)).facts();
+        assert_eq!((here.len(), here.iter().filter(|fact| all.contains(fact)).count()), (19, 19));
+        assert!(wire.connections() <= 20, "{}", wire.connections());
+        daemon.stop();
+    }
+}
+
+/// The same by a real quota that one large message does not fit into, and by a folder that has no room at all.
+#[test]
+fn what_does_not_fit_is_named() {
+    let more = "mail_plugins = quota\nprotocol imap {\n  mail_plugins = quota imap_quota\n}\nplugin {\n  \
+                quota = count:User\n  quota_vsizes = yes\n  quota_rule = *:storage=200k\n  quota_grace = 0\n}\n";
+    let (dovecot, mut corpus, _) = source();
+    let text = [b"Subject: large\n\n".as_slice(), &b"0123456789abcdef\n".repeat(20_000)].concat();
+    corpus.put("", 901, &text, &Marks { flags: "S", ..Marks::default() });
+    corpus.directory(".Kein Platz");
+    corpus.add(".Kein Platz", 3);
+    let home = Dovecot::start_with(&[HOME], more);
+    let wire = Moody::before(home.imap, usize::MAX, move |heard| {
+        match heard.is("APPEND ") && heard.words.contains("Kein Platz") {
+            true => Mood::Says("NO [OVERQUOTA] Quota exceeded".to_owned()),
+            false => Mood::Good,
+        }
+    });
+    let mut daemon = homing(wire.port, &dovecot);
+    let skipped = ended(&daemon, 1, (20, 4));
+    assert_eq!(skipped.as_array().unwrap().len(), 4, "{skipped:#}");
+    assert_eq!(Tree::read(&home.maildir(HOME.0)).count(), 20);
+    daemon.stop();
+}

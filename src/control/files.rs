@@ -11,7 +11,7 @@ use super::service::Desk;
 use super::streams::{Feed, Replies, fed};
 use crate::audit::{Act, Who};
 use crate::engine::{self, Files, Format, Manager};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 /// Who asked for what.
 pub(super) struct Logbook {
@@ -70,11 +70,11 @@ pub(super) fn upload(
     fed(move |feed| async move {
         let cancel = to.cancel().clone();
         let (told, member) = (feed.clone(), log.member.clone());
-        let so_far = Arc::new(Mutex::new(String::new()));
+        let so_far = Arc::new(Mutex::new(engine::Uploaded::default()));
         let last = Arc::clone(&so_far);
         let work = manager.upload(to, files, move |sum| {
             if let Ok(mut last) = last.lock() {
-                *last = in_words(sum);
+                last.clone_from(sum);
             }
             // Whoever reads slowly misses numbers, never the end.
             let _ = told.try_send((uploaded(&member, sum), true));
@@ -82,26 +82,13 @@ pub(super) fn upload(
         let last = match until_gone(&feed, cancel, work).await {
             Ok(sum) => {
                 log.note(None, &in_words(&sum));
-                let left_out = sum.list.iter().map(|out| LeftOut {
-                    what: out.what.clone(),
-                    size: out.size,
-                    reason: out.reason.clone(),
-                });
-                let left_out = left_out.collect();
-                api::Uploaded {
-                    ok: Some(sum.broken == 0 && sum.skipped == 0),
-                    left_out,
-                    ..uploaded(&log.member, &sum)
-                }
+                api::Uploaded { ok: Some(sum.broken == 0 && sum.skipped == 0), ..whole(&log.member, &sum) }
             }
             Err(failure) => {
-                log.note(Some(&failure), so_far.lock().as_deref().map_or("", String::as_str));
-                api::Uploaded {
-                    member: log.member.clone(),
-                    ok: Some(false),
-                    error: Some(failure.to_string()),
-                    ..api::Uploaded::default()
-                }
+                let sum = so_far.lock().map(|sum| sum.clone()).unwrap_or_default();
+                log.note(Some(&failure), &in_words(&sum));
+                let error = Some(told_once(failure).to_string());
+                api::Uploaded { ok: Some(false), error, ..whole(&log.member, &sum) }
             }
         };
         let _ = feed.send((last, false)).await;
@@ -110,6 +97,28 @@ pub(super) fn upload(
 
 fn in_words(sum: &engine::Uploaded) -> String {
     format!("{} imported, {} already there, {} left out", sum.imported, sum.already_there, sum.skipped)
+}
+
+/// Nobody tries an upload again but whoever sends the files.
+fn told_once(failure: Failure) -> Failure {
+    let own = matches!(
+        failure.kind,
+        Kind::Full | Kind::Unsupported | Kind::InUse | Kind::Stopped | Kind::Credentials | Kind::Recipient
+    );
+    match own && !failure.mend.is_empty() {
+        true => failure,
+        false => Failure { mend: "upload again: what came is not brought twice".to_owned(), ..failure },
+    }
+}
+
+/// With what was left out, one by one.
+fn whole(member: &str, sum: &engine::Uploaded) -> api::Uploaded {
+    let left_out = |out: &engine::LeftOut| LeftOut {
+        what: out.what.clone(),
+        size: out.size,
+        reason: out.reason.clone(),
+    };
+    api::Uploaded { left_out: sum.list.iter().map(left_out).collect(), ..uploaded(member, sum) }
 }
 
 fn uploaded(member: &str, sum: &engine::Uploaded) -> api::Uploaded {

@@ -215,7 +215,7 @@ pub struct Receipt {
 impl Receipt {
     /// Of one that the destination does not take: whether it is left out, and no part of the work has failed.
     pub fn is_left_out(&self) -> bool {
-        self.for_good || self.over_limit
+        self.over_limit
     }
 
     /// It is there.

@@ -522,7 +522,9 @@ impl FolderWork<'_> {
                     true => progress.record.ledger.skipped += 1,
                     false => {
                         progress.record.ledger.failed += 1;
-                        self.tally.hindered(1, hindrance(receipt));
+                        if !receipt.for_good {
+                            self.tally.hindered(1, hindrance(receipt));
+                        }
                         if receipt.later {
                             self.tally.unproven(progress.key, hindrance(receipt));
                         }

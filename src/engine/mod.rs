@@ -219,22 +219,28 @@ impl Means {
         main: Landing,
         landings: &TaskTracker,
     ) -> Result<Landing, Failure> {
-        let mark = Origin::pop3(&account.name).account;
-        let (spam, environment, spool) = (self.settings.spam.clone(), self.environment.clone(), self.spool());
-        let (place, directory) = (spam.password.clone(), spool.clone());
-        let password = blocking(move || {
-            make_private(&directory)?;
-            place.map(|place| crate::config::read_secret(&place, &environment)).transpose()
-        });
-        let password = password.await.map_err(ours)?;
-        let folder = spam.folder.clone();
-        let judge = Judge::new(self.connector.anywhere(), spam, password, account.member.clone());
+        let (mark, spool) = (Origin::pop3(&account.name).account, self.spool());
+        let folder = self.settings.spam.folder.clone();
+        let judge = self.judge(account).await?;
         let home = match home {
             // By LMTP nothing gets into a folder: the mailbox is beside it.
             Home::Delivery(..) => self.open_home_of(&account.member, &account.destination, mark).await?,
             home => home.clone(),
         };
         Ok(screen(main, judge, Junk { home, account: mark, folder }, spool, landings))
+    }
+
+    /// Who says what is spam. The spool is there afterwards.
+    async fn judge(&self, account: &Account) -> Result<Judge, Failure> {
+        let (spam, environment, directory) =
+            (self.settings.spam.clone(), self.environment.clone(), self.spool());
+        let place = spam.password.clone();
+        let password = blocking(move || {
+            make_private(&directory)?;
+            place.map(|place| crate::config::read_secret(&place, &environment)).transpose()
+        });
+        let password = password.await.map_err(ours)?;
+        Ok(Judge::new(self.connector.anywhere(), spam, password, account.member.clone()))
     }
 
     /// Where messages wait on their way to a server.

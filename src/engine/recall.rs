@@ -30,7 +30,7 @@ pub(super) fn not_taken(account: &str, receipt: &Receipt) -> String {
     let words = receipt.refused.as_deref().unwrap_or_default();
     if receipt.for_good {
         format!(
-            "the destination does not take it: {words}; 'mailhaulctl enable {account}' has it tried once more"
+            "it did not come, and is left alone: {words}; 'mailhaulctl enable {account}' has it tried once more"
         )
     } else if receipt.later {
         format!("it did not come: {words}; the next run tries again")

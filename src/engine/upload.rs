@@ -131,6 +131,7 @@ pub(super) async fn run(
         places: BTreeMap::new(),
         open: None,
         stale: false,
+        shut: BTreeMap::new(),
         seen: BTreeSet::new(),
         holds: BTreeSet::new(),
         placed: Vec::new(),
@@ -171,6 +172,8 @@ struct Carrier {
     open: Option<String>,
     /// It has to be looked at again.
     stale: bool,
+    /// Folders that the destination does not open or make, and why.
+    shut: BTreeMap<String, String>,
     /// Folders so far.
     seen: BTreeSet<String>,
     /// What the open folder holds of earlier files and uploads.
@@ -264,8 +267,8 @@ impl Carrier {
         Ok(())
     }
 
-    /// Opens a folder; `false`: there are too many.
-    fn enter(&mut self, folder: Option<&FolderPath>) -> Result<bool, Failure> {
+    /// Opens a folder. `Some`: why not, and it costs only what is in it.
+    fn enter(&mut self, folder: Option<&FolderPath>) -> Result<Option<String>, Failure> {
         let path = match (&self.mailbox, folder) {
             (Some(levels), _) => FolderPath(levels.clone()),
             (None, Some(folder)) => folder.clone(),
@@ -273,13 +276,15 @@ impl Carrier {
         };
         let directory = self.directory(path);
         if self.open.as_ref() == Some(&directory) && !self.stale {
-            return Ok(true);
+            return Ok(None);
+        }
+        if let Some(reason) = self.shut.get(&directory) {
+            return Ok(Some(reason.clone()));
         }
         if self.seen.len() >= FOLDERS && !self.seen.contains(&directory) {
-            return Ok(false);
+            return Ok(Some(too_many()));
         }
         self.commit()?;
-        self.seen.insert(directory.clone());
         let unsettled = unsettled(&self.journal, &self.member, self.origin.account, &directory)?;
         let opening = Opening {
             unsettled,
@@ -288,12 +293,22 @@ impl Carrier {
             subscribe: true,
             ..Opening::new(&directory, self.origin)
         };
-        let opened = self.handle.block_on(self.landing.open(opening))?;
+        let opened = match self.handle.block_on(self.landing.open(opening)) {
+            Err(failure) if failure.kind == Kind::Folder => {
+                let reason =
+                    format!("the destination does not take the folder {directory}: {}", failure.words);
+                self.open = None;
+                self.shut.insert(directory, reason.clone());
+                return Ok(Some(reason));
+            }
+            opened => opened?,
+        };
+        self.seen.insert(directory.clone());
         self.holds = opened.holds;
         self.holds.extend(self.found.get(&directory).into_iter().flatten().map(|(message, _)| *message));
         self.placed.clear();
         (self.open, self.stale) = (Some(directory), false);
-        Ok(true)
+        Ok(None)
     }
 
     /// Where a folder goes: no two of one upload to the same place.
@@ -314,8 +329,8 @@ impl Carrier {
         let digest = std::mem::replace(&mut self.digest, Context::new(&SHA256)).finish();
         let digest = digest.as_ref().iter().take(16).fold(0, |sum, octet| (sum << 8) | u128::from(*octet));
         let piece = self.piece;
-        if !self.enter(letter.folder.as_ref())? {
-            self.sum.leave(shown, Some(self.octets), &too_many());
+        if let Some(reason) = self.enter(letter.folder.as_ref())? {
+            self.sum.leave(shown, Some(self.octets), &reason);
             return self.handle.block_on(self.landing.discard(piece));
         }
         let folder = self.open.clone().unwrap_or_default();
@@ -367,9 +382,9 @@ impl Take for Carrier {
             return Ok(());
         }
         match self.enter(Some(&folder)) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.sum.leave(shown, None, &too_many());
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => {
+                self.sum.leave(shown, None, &reason);
                 Ok(())
             }
             Err(failure) => Err(self.fail(failure)),

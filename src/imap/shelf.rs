@@ -22,6 +22,8 @@ pub struct Selected {
     pub exists: u32,
     /// The keywords that it keeps.
     pub keywords: Permitted,
+    /// It opened, and not for writing (RFC 3501, 6.3.1).
+    pub read_only: bool,
 }
 
 /// The keywords that a folder keeps (PERMANENTFLAGS).
@@ -116,7 +118,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             Some(uidnext) => uidnext,
             None => self.highest(exists).await?.saturating_add(1),
         };
-        Ok(Some(Selected { uidvalidity, uidnext, exists, keywords }))
+        let read_only = says(&done, "[READ-ONLY]");
+        Ok(Some(Selected { uidvalidity, uidnext, exists, keywords, read_only }))
     }
 
     /// The highest UID of the open folder, which holds so many messages; 0: it is empty. Servers that are old tell no

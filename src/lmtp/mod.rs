@@ -14,5 +14,5 @@ mod wire;
 
 pub use address::recipient;
 pub use replay::{Said, replay, stuffed};
-pub use session::{Begun, Envelope, Session};
+pub use session::{Begun, DELIVERY, Envelope, Session};
 pub use verdict::Verdict;

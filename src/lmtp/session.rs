@@ -13,9 +13,9 @@ use crate::failure::{Failure, Kind};
 use crate::net::{Connector, STALL};
 use crate::settings::Listener;
 
-/// The answer to a message may take so long: whoever gives up earlier has it twice (RFC 5321, 4.5.3.2.6; RFC
+/// The answer to a message may take so long: whoever gives up earlier may have it twice (RFC 5321, 4.5.3.2.6; RFC
 /// 1047).
-const DELIVERY: Duration = Duration::from_secs(600);
+pub const DELIVERY: Duration = Duration::from_secs(600);
 /// A goodbye on which nothing depends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -172,11 +172,11 @@ impl Session {
     }
 
     /// Ends the message and waits for what becomes of it. The envelope of the `next` one goes along, if the
-    /// server allows that: then the next one that is begun must be that one.
+    /// server allows that: then the next one that is begun must be that one. Silence is borne for so long as `patience` says.
     ///
     /// # Errors
     /// The connection's: the server may have taken the message, or not.
-    pub async fn end(&mut self, next: Option<&Envelope>) -> Result<Verdict, Failure> {
+    pub async fn end(&mut self, next: Option<&Envelope>, patience: Duration) -> Result<Verdict, Failure> {
         let mut out = Vec::new();
         std::mem::take(&mut self.stuffer).finish(&mut out);
         let next = next.filter(|next| self.offers.pipelining && self.may_go_along(next));
@@ -185,8 +185,8 @@ impl Session {
         }
         self.ahead = next.cloned();
         self.wire.send(&out).await?;
-        self.wire.set_stall(DELIVERY);
-        let reply = self.wire.reply_within(DELIVERY).await?;
+        self.wire.set_stall(patience);
+        let reply = self.wire.reply_within(patience).await?;
         self.wire.set_stall(STALL);
         let verdict = after(&reply).map_err(|failure| self.wire.give_up(failure))?;
         if leaves(&reply) {

@@ -2,7 +2,7 @@
 //! is made anew when it breaks. A message over which three connections broke is given up; a server that takes
 //! nothing now is left alone until the next run. It refuses to keep a message in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::trail::{Strikes, Trail};
@@ -20,7 +21,8 @@ use crate::destination::maildir::FileName;
 use crate::destination::received::LONGEST_HEAD;
 use crate::destination::spool::{self, Body, Errand, Waiting};
 use crate::failure::{Failure, Kind};
-use crate::lmtp::{Begun, Envelope, Session, Verdict};
+use crate::lmtp::{Begun, DELIVERY, Envelope, Session, Verdict};
+use crate::message::MessageRef;
 
 /// Connections in a row that bring nothing.
 const TRIES: u32 = 5;
@@ -38,6 +40,11 @@ const FEW: usize = 3;
 const ENDS: u32 = 2;
 /// Whoever stops waits so long for the answer to the message that is on its way.
 const GRACE: Duration = Duration::from_secs(4);
+/// The answer to a message is waited for so long where the server answered others sooner; three times as long as those took,
+/// if that is longer.
+const QUICK: Duration = Duration::from_secs(60);
+/// The same where it has answered none yet.
+const FIRST: Duration = Duration::from_secs(90);
 /// A message is read in pieces of this size.
 const PIECE: usize = 32 * 1024;
 
@@ -57,6 +64,9 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
         polled: false,
         put_aside: Vec::new(),
         leaving: Arc::default(),
+        slowest: None,
+        silent: BTreeMap::new(),
+        silences: 0,
     };
     let sent = |_: &FileName| None;
     spool::land(spool, landings, sent, |work, fate| async move {
@@ -69,6 +79,10 @@ pub fn land(to: Arc<Delivery>, spool: PathBuf, landings: &TaskTracker) -> Landin
         }
     })
 }
+
+/// Of a message whose answer did not come in time.
+const SILENT: &str =
+    "the LMTP server did not answer after its end was sent, and answers to others: it may be there";
 
 struct Carrier {
     to: Arc<Delivery>,
@@ -91,6 +105,12 @@ struct Carrier {
     put_aside: Vec<Next>,
     /// Nobody waits for the rest of the batch any more.
     leaving: Arc<AtomicBool>,
+    /// The longest that the server needed for an answer to a message.
+    slowest: Option<Duration>,
+    /// Messages over which it fell silent, and how many it had taken then.
+    silent: BTreeMap<MessageRef, u64>,
+    /// So often in a row it did.
+    silences: u32,
 }
 
 /// A message that is next, and what it is like.
@@ -250,6 +270,8 @@ impl Carrier {
             let failure = match self.deliver(queue, receipts).await {
                 Ok(()) => break,
                 Err(failure) if may_pass(&failure) && tries < most => failure,
+                // The others first, over another connection; twice in a row, and it is the server.
+                Err(failure) if failure.kind == Kind::Stalled && self.silences == 1 => failure,
                 Err(failure) => return Err(failure),
             };
             tries = if queue.len() < before { 0 } else { tries + 1 };
@@ -276,10 +298,14 @@ impl Carrier {
                 Verdict::Later(format!("it was not tried after those before it: {why}"))
             } else if self.gives_up(strikes) {
                 // What may be there so often is left alone by each further start; a poll has it on record.
-                if self.polled || strikes.doubted < STRIKES {
+                if self.polled || (strikes.doubted < STRIKES && !strikes.silent) {
                     self.trailed(move |trail| trail.answered(message, false)).await?;
                 }
                 Verdict::Refused(given_up(strikes))
+            } else if let Some(taken) = self.silent.get(&message).copied() {
+                self.prove_life(taken).await?;
+                self.trailed(move |trail| trail.fell_silent(message)).await?;
+                Verdict::Refused(SILENT.to_owned())
             } else {
                 match self.hand_over(queue).await {
                     Ok(verdict) => verdict,
@@ -320,7 +346,8 @@ impl Carrier {
     /// A message over which connections broke, while the server took others, is to blame; and one that may be
     /// there so often already is not sent again.
     fn gives_up(&self, strikes: Strikes) -> bool {
-        strikes.doubted >= STRIKES
+        strikes.silent
+            || strikes.doubted >= STRIKES
             || (strikes.sum() >= STRIKES && self.taken > 0)
             || strikes.sum() >= 3 * STRIKES
     }
@@ -345,15 +372,48 @@ impl Carrier {
             return Err(failure);
         }
         self.trailed(move |trail| trail.ending(message)).await?;
-        let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
         let behind = queue.get(1).filter(|next| {
             let strikes = self.trail.strikes(next.waiting.placement.message);
             !self.leaving.load(Relaxed) && self.later + 1 < IN_A_ROW && strikes.sum() == 0
         });
-        let verdict = session.end(behind.map(|next| &next.envelope)).await?;
+        let (began, patience) = (Instant::now(), self.patience());
+        let Some(Connection { session, .. }) = &mut self.connection else { return Err(lost()) };
+        let verdict = match session.end(behind.map(|next| &next.envelope), patience).await {
+            Err(failure) if failure.kind == Kind::Stalled => {
+                self.silences += 1;
+                self.silent.insert(message, self.taken);
+                return Err(failure);
+            }
+            verdict => verdict?,
+        };
+        self.silences = 0;
+        self.slowest = self.slowest.max(Some(began.elapsed()));
         let taken = verdict == Verdict::Taken;
         self.unwritten = self.trailed(move |trail| trail.answered(message, taken)).await.err();
         Ok(verdict)
+    }
+
+    /// How long the answer to a message is waited for.
+    fn patience(&self) -> Duration {
+        match self.slowest {
+            Some(slowest) => QUICK.max(3 * slowest).min(DELIVERY),
+            None if self.silences == 0 => FIRST,
+            None => DELIVERY,
+        }
+    }
+
+    /// It fell silent when it had `taken` so many messages: it took others since, or took some before and lets us in again.
+    async fn prove_life(&mut self, taken: u64) -> Result<(), Failure> {
+        if self.taken > taken {
+            return Ok(());
+        }
+        if taken == 0 {
+            self.silences += 1;
+            return Err(Failure::new(Kind::Stalled, "the LMTP server does not answer", "it is tried again"));
+        }
+        self.connection = None;
+        self.connection = Some(self.to.connect().await?);
+        Ok(())
     }
 
     fn receipt(&self, waiting: &Waiting, verdict: Verdict, strikes: Strikes) -> Receipt {
@@ -424,6 +484,9 @@ fn has_utf8_header(body: &Body) -> io::Result<bool> {
 }
 
 fn given_up(strikes: Strikes) -> String {
+    if strikes.silent {
+        return SILENT.to_owned();
+    }
     let count = strikes.sum();
     let words = format!("the connection to the LMTP server broke {count} times over it");
     match strikes.doubted {
@@ -435,7 +498,7 @@ fn given_up(strikes: Strikes) -> String {
     }
 }
 
-/// Whether another connection may do better. Who fell silent once is not waited for again in the same run.
+/// Whether another connection may do better.
 fn may_pass(failure: &Failure) -> bool {
     use Kind::{Disconnected, Protocol, Unavailable, Unreachable};
     matches!(failure.kind, Disconnected | Protocol | Unavailable | Unreachable)

@@ -22,6 +22,8 @@ pub(super) struct Strikes {
     pub(super) broken: u32,
     /// After that, without an answer: it may be there.
     pub(super) doubted: u32,
+    /// The server fell silent over it, and took others: it may be there.
+    pub(super) silent: bool,
 }
 
 impl Strikes {
@@ -64,6 +66,7 @@ impl Trail {
                 "!" => {
                     trail.strikes.entry(message).or_default().broken += 1;
                 }
+                "~" => trail.strikes.entry(message).or_default().silent = true,
                 "+" => {
                     trail.strikes.remove(&message);
                     taken.insert(message);
@@ -112,6 +115,12 @@ impl Trail {
         self.line("!", message).map(drop)
     }
 
+    /// The server fell silent over it, and takes others.
+    pub(super) fn fell_silent(&mut self, message: MessageRef) -> io::Result<()> {
+        self.strikes.entry(message).or_default().silent = true;
+        self.line("~", message)?.sync_data()
+    }
+
     /// The server took it, or said that it did not.
     pub(super) fn answered(&mut self, message: MessageRef, taken: bool) -> io::Result<()> {
         self.strikes.remove(&message);
@@ -143,6 +152,7 @@ impl Trail {
             for (mark, count) in [("!", strikes.broken), ("?", strikes.doubted)] {
                 text.extend((0..count).map(|_| written(mark, *message)));
             }
+            text.extend(strikes.silent.then(|| written("~", *message)));
         }
         if text.is_empty() {
             return match std::fs::remove_file(&self.path) {
@@ -212,8 +222,8 @@ mod tests {
         trail.ending(MessageRef::Pop3(u128::MAX)).unwrap();
         let again = read(false);
         assert_eq!(again.taken(), [message(1), message(3)].into());
-        assert_eq!(again.strikes(message(4)), Strikes { broken: 1, doubted: 1 });
-        assert_eq!(again.strikes(message(5)), Strikes { broken: 0, doubted: 1 });
+        assert_eq!(again.strikes(message(4)), Strikes { broken: 1, doubted: 1, silent: false });
+        assert_eq!(again.strikes(message(5)), Strikes { broken: 0, doubted: 1, silent: false });
         assert_eq!(again.strikes(MessageRef::Pop3(u128::MAX)).doubted, 1);
         assert_eq!(again.strikes(message(2)), Strikes::default());
         let mut recorded = read(true);
@@ -235,9 +245,12 @@ mod tests {
         trail.ending(message(1)).unwrap();
         trail.answered(message(1), true).unwrap();
         (0..3).for_each(|_| trail.ending(message(2)).unwrap());
+        trail.ending(message(3)).unwrap();
+        trail.fell_silent(message(3)).unwrap();
         all_recorded(spool.path(), ORIGIN.account).unwrap();
         let trail = Trail::read(spool.path(), ORIGIN, false).unwrap();
         assert_eq!((trail.taken().len(), trail.strikes(message(2)).doubted), (0, 3));
+        assert!(trail.strikes(message(3)).silent && !trail.strikes(message(2)).silent);
     }
 
     #[test]

@@ -34,8 +34,9 @@ pub struct Server {
     layout: OnceCell<Layout>,
     /// What was sent since it was opened.
     pub(super) sends: Sends,
-    /// How many messages it stored since then.
+    /// How many messages it stored since then, and their bytes.
     stored: AtomicU64,
+    volume: AtomicU64,
     resigned: AtomicBool,
 }
 
@@ -79,6 +80,7 @@ impl Server {
             layout: OnceCell::new(),
             sends: Sends::default(),
             stored: AtomicU64::new(0),
+            volume: AtomicU64::new(0),
             resigned: AtomicBool::new(false),
         }
     }
@@ -97,9 +99,15 @@ impl Server {
         self.resigned.load(Relaxed)
     }
 
-    /// It stored so many more.
-    pub(super) fn stores(&self, messages: u64) {
-        self.stored.fetch_add(messages, Relaxed);
+    /// The bytes of those.
+    pub(super) fn volume(&self) -> u64 {
+        self.volume.load(Relaxed)
+    }
+
+    /// It stored one more message, of so many bytes.
+    pub(super) fn stores(&self, octets: u64) {
+        self.stored.fetch_add(1, Relaxed);
+        self.volume.fetch_add(octets, Relaxed);
     }
 
     /// How messages go there: in the next simpler way where the server fails at what it announces.

@@ -59,8 +59,17 @@ pub(super) struct Suspect {
     pub(super) waiting: Waiting,
     /// Messages that the server had stored when it did not get through for the first time.
     pub(super) since: u64,
+    /// The bytes of those.
+    pub(super) volume: u64,
     /// Why it did not, the last time.
     pub(super) failure: Failure,
+}
+
+impl Suspect {
+    /// It did not get through just now.
+    pub(super) fn new(server: &Server, waiting: Waiting, failure: Failure) -> Suspect {
+        Suspect { waiting, since: server.stored(), volume: server.volume(), failure }
+    }
 }
 
 impl Sending {
@@ -151,7 +160,7 @@ impl Sending {
                 }
                 self.landed += 1;
                 self.ahead += u64::from(manner.ahead);
-                server.stores(1);
+                server.stores(waiting.body.octets);
                 receipt.keywords_left = keywords_left;
                 // UIDs that do not add up are none, and what is there tells.
                 receipt.uid = place.filter(|_| honest).map(|(_, uid)| uid);
@@ -171,7 +180,7 @@ impl Sending {
             }
             Appended::Doubtful(failure) | Appended::Unsure(failure) => {
                 self.doubted = true;
-                self.suspects.push(Suspect { waiting, since: server.stored(), failure });
+                self.suspects.push(Suspect::new(server, waiting, failure));
                 return;
             }
             Appended::Unanswered | Appended::CutOff => {
@@ -204,7 +213,15 @@ impl Sending {
         let is_first = |waiting: &Waiting| self.sent.contains(&waiting.placement.message);
         let Some(at) = self.waiting.iter().position(is_first) else { return };
         let waiting = self.waiting.remove(at);
-        self.suspects.push(Suspect { waiting, since: server.stored(), failure: failure.clone() });
+        self.suspects.push(Suspect::new(server, waiting, failure.clone()));
+    }
+
+    /// Suspects the first message that waits: it was sent alone, and there is no room for it.
+    pub(super) fn blame_first(&mut self, server: &Server, failure: &Failure) {
+        if !self.waiting.is_empty() {
+            let waiting = self.waiting.remove(0);
+            self.suspects.push(Suspect::new(server, waiting, failure.clone()));
+        }
     }
 
     /// What the server has of this batch without having said so, and what it says it has and has not.
@@ -258,8 +275,7 @@ impl Sending {
         self.landed = self.landed.saturating_sub(nameless.len() as u64);
         let mut at = 0..;
         self.receipts.retain(|_| at.next().is_none_or(|at| !nameless.contains_key(&at)));
-        let since = server.stored();
-        let suspect = |waiting| Suspect { waiting, since, failure: failure.clone() };
+        let suspect = |waiting| Suspect::new(server, waiting, failure.clone());
         self.suspects.extend(nameless.into_values().map(suspect));
     }
 
@@ -311,7 +327,7 @@ impl Sending {
         let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
         self.receipts.push(Receipt { uid: Some(uid), ..landed });
         self.landed += 1;
-        server.stores(1);
+        server.stores(waiting.body.octets);
     }
 
     fn found(&mut self, at: usize, uid: u32) {

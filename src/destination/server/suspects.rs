@@ -56,10 +56,10 @@ impl Carrier {
             }
         }
         let failure = Failure::new(Kind::Unavailable, NEVER_ASKED, "");
-        let since = self.server.stored();
+        let suspect = |waiting| Suspect::new(&self.server, waiting, failure.clone());
+        let struck: Vec<Suspect> = struck.into_iter().map(suspect).collect();
         self.send_all(sending).await?;
-        let struck = struck.into_iter();
-        sending.suspects.extend(struck.map(|waiting| Suspect { waiting, since, failure: failure.clone() }));
+        sending.suspects.extend(struck);
         loop {
             self.look_until_known(sending).await?;
             let landed = sending.landed;
@@ -104,7 +104,7 @@ impl Carrier {
     /// Sends what waits, as fast as the server lets.
     async fn send_all(&mut self, sending: &mut Sending) -> Result<(), Failure> {
         let mut manner = self.server.manner();
-        let mut tries = 0;
+        let (mut tries, mut in_a_row) = (0, 0);
         while !sending.waiting.is_empty() {
             let (landed, suspects) = (sending.landed, sending.suspects.len());
             let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
@@ -117,6 +117,19 @@ impl Carrier {
                         return Ok(());
                     }
                     manner = simpler(manner);
+                    continue;
+                }
+                Err(failure) if failure.kind == Kind::Full => {
+                    // One may be too large for what is left, or for its folder: then others fit.
+                    in_a_row = if sending.landed > landed { 0 } else { in_a_row };
+                    if manner.alone {
+                        in_a_row += 1;
+                        sending.blame_first(&self.server, &failure);
+                    }
+                    manner = Manner::PLAIN;
+                    if in_a_row >= IN_A_ROW {
+                        return Err(failure);
+                    }
                     continue;
                 }
                 Err(failure) if may_pass(&failure) => failure,
@@ -170,7 +183,7 @@ impl Carrier {
                 kept.push(suspect);
                 continue;
             }
-            let since = suspect.since;
+            let (since, volume) = (suspect.since, suspect.volume);
             sending.waiting = vec![suspect.waiting];
             let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
             match sending.send(&self.server, session, open, Manner::PLAIN).await {
@@ -179,15 +192,16 @@ impl Carrier {
                     self.connect_again(sending, 0, &failure).await?;
                     // It has not come late either.
                     let missing = std::mem::take(&mut sending.waiting).into_iter();
-                    let suspect = |waiting| Suspect { waiting, since, failure: failure.clone() };
+                    let suspect = |waiting| Suspect { waiting, since, volume, failure: failure.clone() };
                     sending.suspects.extend(missing.map(suspect));
                 }
+                Err(failure) if failure.kind == Kind::Full => sending.blame_first(&self.server, &failure),
                 Err(failure) => return Err(failure),
             }
             self.strike(sending, 0).await?;
             in_vain = if sending.suspects.is_empty() { 0 } else { in_vain + 1 };
             let again = std::mem::take(&mut sending.suspects).into_iter();
-            kept.extend(again.map(|suspect| Suspect { since, ..suspect }));
+            kept.extend(again.map(|suspect| Suspect { since, volume, ..suspect }));
         }
         (sending.suspects, sending.waiting) = (kept, rest);
         Ok(())
@@ -257,12 +271,20 @@ impl Carrier {
             return if unsent.is_empty() { Ok(()) } else { Err(lost()) };
         };
         let few = suspects.len() + unsent.len() <= FEW;
-        let stored = self.server.stored();
-        let is_proven = |suspect: &Suspect| stored > suspect.since || (few && sending.landed > 0);
+        let (stored, volume) = (self.server.stored(), self.server.volume());
+        let is_proven = |suspect: &Suspect| match suspect.failure.kind {
+            // What came after it would have left room for it.
+            Kind::Full => volume >= suspect.volume.saturating_add(suspect.waiting.body.octets),
+            _ => stored > suspect.since || (few && sending.landed > 0),
+        };
         let proven = suspects.iter().all(is_proven);
+        let full = suspects.iter().find(|suspect| suspect.failure.kind == Kind::Full && !is_proven(suspect));
+        if let Some(full) = full.filter(|_| stored == 0 || !few) {
+            // No message is to blame where the mailbox takes nothing more.
+            return Err(full.failure.clone());
+        }
         if !proven && !few {
-            let as_said = first.broke() || first.kind == Kind::Full;
-            let kind = if as_said { first.kind } else { Kind::Refuses };
+            let kind = if first.broke() { first.kind } else { Kind::Refuses };
             let failure = Failure { kind, ..first.clone() };
             // Whether it is this folder shows when others were stored, or come after it.
             if sending.landed == 0 && stored == 0 && !self.server.has_resigned() {

@@ -317,8 +317,10 @@ impl Carrier<'_> {
                 true => self.outcome.ledger.skipped += 1,
                 false => {
                     self.outcome.ledger.failed += 1;
-                    self.hindered.0 += 1;
-                    self.hindered.1.get_or_insert_with(|| hindrance(&receipt));
+                    if !receipt.for_good {
+                        self.hindered.0 += 1;
+                        self.hindered.1.get_or_insert_with(|| hindrance(&receipt));
+                    }
                 }
             }
             let Some((_, shown)) = names.get(&id) else { continue };

@@ -2,6 +2,7 @@
 //! refuses to change anything at the source, and makes nothing at the destination.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Arc;
 
 use super::super::counts::Counts;
@@ -17,10 +18,16 @@ use crate::account::{Account, Job, Protocol};
 use crate::destination::landing::Order;
 use crate::destination::maildir::Mailbox;
 use crate::destination::place::Naming;
+use crate::destination::{Home, nameless};
 use crate::failure::{Failure, Kind};
 use crate::imap::{self, SourceFolder};
 use crate::message::FolderPath;
+use crate::settings::WhenAway;
+use crate::spam::Letter;
 
+/// A message that a judge of spam is asked about.
+const QUESTION: &[u8] =
+    b"From: mailhaul@localhost\r\nTo: mailhaul@localhost\r\nSubject: check\r\n\r\nA check.\r\n";
 /// So many names that must change are told; the plan tells them all.
 const MOST_NOTES: usize = 20;
 
@@ -110,8 +117,13 @@ impl Manager {
             // Opening an existing mailbox also says whether it can be written.
             Place::Maildir(path) => blocking(move || Mailbox::open_existing(&path).map(drop)).await?,
             Place::Delivery(to) => to.ask().await?,
-            Place::Server(_) => {}
+            Place::Server(_) => {
+                if let Home::Server(server, _) = means.open_home(account).await? {
+                    server.try_inbox().await?;
+                }
+            }
         }
+        found.notes.extend(ask_judge(&means, account).await?);
         let naming = match (means.place(account)?, &account.job) {
             (Place::Server(_), Job::Migrate(work)) if !folders.is_empty() => {
                 let paths = folders.iter().map(|folder| below(work, &folder.path)).collect();
@@ -127,6 +139,25 @@ impl Manager {
             found.notes.extend(room.lacks(found.messages.unwrap_or(0), found.bytes.unwrap_or(0)));
         }
         Ok(found)
+    }
+}
+
+/// Asks about a message of our own, if what is spam is to be found out. A note: it cannot be, and messages come all the same.
+async fn ask_judge(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
+    if !matches!(&account.job, Job::Poll(poll) if poll.apply_spam) {
+        return Ok(None);
+    }
+    let judge = means.judge(account).await?;
+    let spool = means.spool();
+    let written = blocking(move || {
+        let file = nameless(&spool).and_then(|mut file| file.write_all(QUESTION).map(|()| file));
+        file.map_err(|e| Failure::new(Kind::Destination, format!("the spool cannot be used: {e}"), ""))
+    });
+    let letter = Letter { file: Arc::new(written.await?), offset: 0, octets: QUESTION.len() as u64 };
+    match judge.judge(letter).await {
+        Ok(_) => Ok(None),
+        Err(failure) if judge.settings().when_away == WhenAway::Pass => Ok(Some(failure.words)),
+        Err(failure) => Err(failure),
     }
 }
 
