@@ -35,6 +35,8 @@ struct Numbers {
     unproven: Option<Unproven>,
     /// What is waited for, and when that began or a message came last.
     step: Option<(String, i64)>,
+    /// The source has given a message.
+    moves: bool,
 }
 
 /// Messages that were refused although nothing says that it is their fault.
@@ -86,6 +88,8 @@ pub(crate) struct Sums {
     pub arrived: Option<Arrived>,
     /// Every folder has been listed.
     pub whole: bool,
+    /// The source has given a message.
+    pub moves: bool,
 }
 
 impl Sums {
@@ -118,6 +122,7 @@ impl Tally {
             folders_total: numbers.folders_total,
             progress_at: numbers.progress_at,
             arrived: numbers.arrived,
+            moves: numbers.moves,
             ..Sums::default()
         };
         let mut bytes = 0;
@@ -195,6 +200,11 @@ impl Tally {
     /// The destination stored so many more.
     pub(super) fn landed(&self, messages: u64) {
         self.with(|numbers| numbers.landed += messages);
+    }
+
+    /// The source gives messages: whether or not they have landed, what stopped it before is over.
+    pub(super) fn moves(&self) {
+        self.with(|numbers| numbers.moves = true);
     }
 
     /// What is waited for from now on, in words for a person.

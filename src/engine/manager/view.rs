@@ -250,7 +250,7 @@ impl State {
                     if sums.checked {
                         record.state = Stage::Running;
                     }
-                    if sums.progress_at.is_some() {
+                    if sums.moves || sums.progress_at.is_some() {
                         // Work goes on: what stopped it before is over.
                         record.error = None;
                     }
