@@ -7,6 +7,7 @@ mod corpus;
 mod daemon;
 mod dovecot;
 mod fake_lmtp;
+mod maildir;
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ fn bench(
     corpus.add("", 19 - at);
     let lmtp = FakeLmtp::start("PIPELINING", hook);
     let mut daemon = Daemon::new(&format!(
-        "[polling]\ninterval = \"24h\"\n[destination.there.lmtp]\nhost = \"127.0.0.1\"\nport = {}\n",
+        "[polling]\ninterval = \"24h\"\n[migrations]\non_failure = \"keep\"\n[destination.there.lmtp]\nhost = \"127.0.0.1\"\nport = {}\n",
         lmtp.port
     ));
     daemon.define(

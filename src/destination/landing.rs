@@ -196,6 +196,8 @@ pub struct Receipt {
     pub for_good: bool,
     /// It is above a limit of the destination.
     pub over_limit: bool,
+    /// The mailbox takes nothing more: the run ends here, and this message is not to blame.
+    pub full: bool,
     /// It was sent before, and that answer was lost: it may be there twice.
     pub twice: bool,
     /// It came without a judgement on spam: why.
@@ -218,6 +220,13 @@ impl Receipt {
         self.over_limit
     }
 
+    /// What became of messages before the mailbox was full, and what was said then.
+    pub fn until_full(receipts: Vec<Receipt>) -> (Vec<Receipt>, Option<Failure>) {
+        let (full, receipts): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|receipt| receipt.full);
+        let words = full.into_iter().next().map(|receipt| receipt.refused.unwrap_or_default());
+        (receipts, words.map(|words| Failure::new(Kind::Full, words, "make space, or raise its quota")))
+    }
+
     /// It is there.
     pub fn landed(message: MessageRef, octets: u64) -> Receipt {
         Receipt {
@@ -230,6 +239,7 @@ impl Receipt {
             later: false,
             for_good: false,
             over_limit: false,
+            full: false,
             twice: false,
             unjudged: None,
             junk: false,

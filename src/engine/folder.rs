@@ -511,8 +511,8 @@ impl FolderWork<'_> {
         progress: &mut Progress,
         receipts: Vec<Receipt>,
     ) -> Result<(), Failure> {
-        let mut octets = 0;
-        let mut announced = 0;
+        let (receipts, full) = Receipt::until_full(receipts);
+        let (mut octets, mut announced) = (0, 0);
         self.tally.landed(receipts.iter().filter(|r| !r.adopted && r.refused.is_none()).count() as u64);
         for receipt in &receipts {
             self.meter.hear(receipt);
@@ -569,7 +569,7 @@ impl FolderWork<'_> {
         progress.bytes_done += announced;
         self.tell(progress, false);
         self.meter.add(count, octets);
-        Ok(())
+        full.map_or(Ok(()), Err)
     }
 
     pub(super) fn tell(&self, progress: &Progress, done: bool) {

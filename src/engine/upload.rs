@@ -17,7 +17,7 @@ use super::unsettled::unsettled;
 use super::{Means, blocking, make_private};
 use crate::account::Member;
 use crate::archive::{Bounds, Input, Letter, NoMail, Take, unpack};
-use crate::destination::landing::{Landing, Opening, Order, Placement};
+use crate::destination::landing::{Landing, Opening, Order, Placement, Receipt};
 use crate::destination::maildir::Origin;
 use crate::destination::place::{Naming, place};
 use crate::destination::{Home, nameless};
@@ -141,6 +141,7 @@ pub(super) async fn run(
         digest: Context::new(&SHA256),
         octets: 0,
         waiting: (0, 0),
+        names: BTreeMap::new(),
         sum: Uploaded::default(),
         failure: None,
         cancel: errand.cancel,
@@ -189,6 +190,8 @@ struct Carrier {
     octets: u64,
     /// Messages and octets since the last commit.
     waiting: (u64, u64),
+    /// Their folders and names for people.
+    names: BTreeMap<MessageRef, String>,
     sum: Uploaded,
     /// Why the destination takes no more.
     failure: Option<Failure>,
@@ -249,10 +252,13 @@ impl Carrier {
         self.waiting = (0, 0);
         let landing = &self.landing;
         let receipts = self.handle.block_on(async { landing.settled(landing.commit().await?).await })?;
+        let (receipts, full) = Receipt::until_full(receipts);
+        let names = std::mem::take(&mut self.names);
         for receipt in receipts {
             if let Some(words) = &receipt.refused {
                 let reason = format!("the destination does not take it: {words}");
-                self.sum.leave("a message", Some(receipt.octets), &reason);
+                let shown = names.get(&receipt.message).map_or("a message", String::as_str);
+                self.sum.leave(shown, Some(receipt.octets), &reason);
                 self.holds.remove(&receipt.message);
             } else if receipt.adopted {
                 self.sum.already_there += 1;
@@ -264,7 +270,7 @@ impl Carrier {
             }
         }
         (self.told)(&self.sum);
-        Ok(())
+        full.map_or(Ok(()), Err)
     }
 
     /// Opens a folder. `Some`: why not, and it costs only what is in it.
@@ -347,6 +353,7 @@ impl Carrier {
             flags: letter.flags,
             received: letter.received,
         }))?;
+        self.names.insert(message, format!("{} {shown}", self.open.as_deref().unwrap_or_default()));
         if self.placed.len() <= REMEMBERED {
             self.placed.push(message);
         }

@@ -62,6 +62,8 @@ pub(super) struct Said {
     pub(super) copied: Option<(u32, Ranges, Ranges)>,
     /// TRYCREATE: there is no such folder.
     pub(super) try_create: bool,
+    /// READ-ONLY: the folder opened for reading only.
+    pub(super) read_only: bool,
     pub(super) modseq: Option<u64>,
     /// A command ended in BAD.
     pub(super) bad: bool,
@@ -119,6 +121,7 @@ fn said(outcome: &Outcome<'_>) -> Said {
         Some(ResponseCode::UidValidity(value)) => said.uidvalidity = Some(*value),
         Some(ResponseCode::UidNext(value)) => said.uidnext = Some(*value),
         Some(ResponseCode::TryCreate) => said.try_create = true,
+        Some(ResponseCode::ReadOnly) => said.read_only = true,
         Some(ResponseCode::PermanentFlags(list)) => {
             said.permanent = Some(list.iter().map(ToString::to_string).collect());
         }

@@ -118,7 +118,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             Some(uidnext) => uidnext,
             None => self.highest(exists).await?.saturating_add(1),
         };
-        let read_only = says(&done, "[READ-ONLY]");
+        let read_only = done.said.read_only;
         Ok(Some(Selected { uidvalidity, uidnext, exists, keywords, read_only }))
     }
 

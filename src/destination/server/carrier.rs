@@ -103,7 +103,7 @@ impl Carrier {
                 }
                 Errand::Batch(batch, reply) => {
                     if let Some(failure) = &self.put_off {
-                        if self.server.has_resigned() {
+                        if self.server.has_resigned() && failure.kind != Kind::Full {
                             let _ = reply.send(not_tried(&batch, failure));
                             continue;
                         }
@@ -195,7 +195,13 @@ impl Carrier {
             odd.map(|waiting| (waiting.placement.message, waiting.body.clone())).collect();
         let wanted = wanted(&batch, &open.selected.keywords);
         let mut sending = Sending::new(open, batch, receipts);
-        self.deliver(&mut sending).await?;
+        match self.deliver(&mut sending).await {
+            Err(failure) if failure.kind == Kind::Full && sending.landed > 0 => {
+                sending.ends_full(&failure);
+                self.put_off = Some(failure);
+            }
+            delivered => delivered?,
+        }
         let (Some(session), Some(open)) = (&mut self.session, &mut self.open) else { return Err(lost()) };
         if intended {
             open.answered().await?;

@@ -224,6 +224,16 @@ impl Sending {
         }
     }
 
+    /// The mailbox takes nothing more: what landed is told, and the rest has not come.
+    pub(super) fn ends_full(&mut self, failure: &Failure) {
+        let suspects = std::mem::take(&mut self.suspects).into_iter().map(|suspect| suspect.waiting);
+        for waiting in suspects.chain(std::mem::take(&mut self.waiting)) {
+            let landed = Receipt::landed(waiting.placement.message, waiting.body.octets);
+            let refused = Some(failure.words.clone());
+            self.receipts.push(Receipt { refused, later: true, full: true, ..landed });
+        }
+    }
+
     /// What the server has of this batch without having said so, and what it says it has and has not.
     async fn look_up(
         &mut self,

@@ -281,7 +281,9 @@ impl Carrier {
         let full = suspects.iter().find(|suspect| suspect.failure.kind == Kind::Full && !is_proven(suspect));
         if let Some(full) = full.filter(|_| stored == 0 || !few) {
             // No message is to blame where the mailbox takes nothing more.
-            return Err(full.failure.clone());
+            let failure = full.failure.clone();
+            (sending.suspects, sending.waiting) = (suspects, unsent);
+            return Err(failure);
         }
         if !proven && !few {
             let kind = if first.broke() { first.kind } else { Kind::Refuses };

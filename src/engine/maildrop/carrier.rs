@@ -309,6 +309,7 @@ impl Carrier<'_> {
     }
 
     async fn receive(&mut self, receipts: Vec<Receipt>, names: &Names) -> Result<(), Failure> {
+        let (receipts, full) = Receipt::until_full(receipts);
         let (refused, receipts): (Vec<_>, Vec<_>) = receipts.into_iter().partition(|r| r.refused.is_some());
         for receipt in refused {
             let MessageRef::Pop3(id) = receipt.message else { continue };
@@ -339,7 +340,7 @@ impl Carrier<'_> {
         self.landed(&ids, &receipts).await?;
         let imported = ids.iter().filter_map(|id| names.get(id).map(|(wanted, _)| (wanted.clone(), *id)));
         self.sorted.here.extend(imported);
-        Ok(())
+        full.map_or(Ok(()), Err)
     }
 
     /// They are durable: record it.
