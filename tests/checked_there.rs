@@ -88,6 +88,10 @@ fn an_upload_goes_on_past_one_folder() {
         let words = ["upload", "--member", "alice@example.com", "--destination", "there"];
         let path = corpus.root().to_str().unwrap().to_owned();
         for imported in ["4 messages imported", "0 messages imported"] {
+            if verb == "APPEND " && imported.starts_with('0') {
+                // Nothing shows any more that the mailbox has room elsewhere.
+                break;
+            }
             let said = daemon.ctl(&[words.as_slice(), &[path.as_str()]].concat()).code(1);
             assert!(said.out.contains(imported) && said.out.contains("Mitte"), "{verb}: {said:?}");
             assert!(!said.err.contains("show alice"), "{said:?}");

@@ -78,7 +78,6 @@ impl FolderWork<'_> {
     /// before, so it is here.
     pub(super) fn measure(&self, progress: &mut Progress, message: &Fetched, size: Option<u32>) -> bool {
         let uid = message.uid;
-        self.tally.moves();
         let odd = message.look.zip(size).filter(|(look, size)| look.length != u64::from(*size));
         let sum = message.look.map(|look| look.sum);
         let measure = Measure { size: size.unwrap_or(0), sum, odd: odd.is_some() };

@@ -35,8 +35,6 @@ struct Numbers {
     unproven: Option<Unproven>,
     /// What is waited for, and when that began or a message came last.
     step: Option<(String, i64)>,
-    /// The source has given a message.
-    moves: bool,
 }
 
 /// Messages that were refused although nothing says that it is their fault.
@@ -88,8 +86,6 @@ pub(crate) struct Sums {
     pub arrived: Option<Arrived>,
     /// Every folder has been listed.
     pub whole: bool,
-    /// The source has given a message.
-    pub moves: bool,
 }
 
 impl Sums {
@@ -122,7 +118,6 @@ impl Tally {
             folders_total: numbers.folders_total,
             progress_at: numbers.progress_at,
             arrived: numbers.arrived,
-            moves: numbers.moves,
             ..Sums::default()
         };
         let mut bytes = 0;
@@ -200,11 +195,6 @@ impl Tally {
     /// The destination stored so many more.
     pub(super) fn landed(&self, messages: u64) {
         self.with(|numbers| numbers.landed += messages);
-    }
-
-    /// The source gives messages: whether or not they have landed, what stopped it before is over.
-    pub(super) fn moves(&self) {
-        self.with(|numbers| numbers.moves = true);
     }
 
     /// What is waited for from now on, in words for a person.

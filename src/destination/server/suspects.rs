@@ -279,7 +279,8 @@ impl Carrier {
         };
         let proven = suspects.iter().all(is_proven);
         let full = suspects.iter().find(|suspect| suspect.failure.kind == Kind::Full && !is_proven(suspect));
-        if let Some(full) = full.filter(|_| stored == 0 || !few) {
+        let empty = stored == 0 && self.open.as_ref().is_none_or(|open| open.selected.exists == 0);
+        if let Some(full) = full.filter(|_| empty || !few) {
             // No message is to blame where the mailbox takes nothing more.
             let failure = full.failure.clone();
             (sending.suspects, sending.waiting) = (suspects, unsent);

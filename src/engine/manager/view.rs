@@ -250,8 +250,8 @@ impl State {
                     if sums.checked {
                         record.state = Stage::Running;
                     }
-                    if sums.moves || sums.progress_at.is_some() {
-                        // Work goes on: what stopped it before is over.
+                    if sums.ledger.seen > 0 || sums.progress_at.is_some() {
+                        // Work goes on, a folder was listed: what stopped it before is over.
                         record.error = None;
                     }
                     sums.keep(&mut record);
