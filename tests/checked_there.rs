@@ -19,13 +19,16 @@ const LOGIN: (&str, &str) = ("alice", "secret");
 const HOME: (&str, &str) = ("home-alice", "home secret");
 const NAME: &str = "alice-old";
 
+/// What becomes of a command.
+type Turn = fn() -> Mood;
+
 fn read_only(line: String) -> String {
     line.replace("[READ-WRITE]", "[READ-ONLY]")
 }
 
 #[test]
 fn an_inbox_that_cannot_be_written_is_told() {
-    let moods: [(fn() -> Mood, &str); 3] = [
+    let moods: [(Turn, &str); 3] = [
         (|| Mood::Says("NO [SERVERBUG] broken index".to_owned()), "[SERVERBUG] broken index"),
         (|| Mood::Tells(read_only), "reading only"),
         (|| Mood::Reset, "closed the connection"),
