@@ -97,12 +97,14 @@ pub struct Failure {
     pub mend: String,
     /// How long the other side asked us to wait.
     pub wait: Option<Duration>,
+    /// The other side ended the connection with these words.
+    pub ended: bool,
 }
 
 impl Failure {
     /// A failure of `kind` with what happened and what to do.
     pub fn new(kind: Kind, words: impl Into<String>, mend: impl Into<String>) -> Self {
-        Failure { kind, words: words.into(), mend: mend.into(), wait: None }
+        Failure { kind, words: words.into(), mend: mend.into(), wait: None, ended: false }
     }
 
     /// The same, with the pause that the other side asked for.
@@ -148,7 +150,7 @@ impl Failure {
 
     /// Whether the connection is of no use any more.
     pub fn broke(&self) -> bool {
-        matches!(self.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol)
+        self.ended || matches!(self.kind, Kind::Disconnected | Kind::Stalled | Kind::Protocol)
     }
 
     /// Whether the other side asks for fewer connections or requests.

@@ -1149,8 +1149,9 @@ fn a_size_that_never_fits_is_told_by_the_run() {
     );
     let mut all: Vec<String> = shas(&mails(10));
     all.push(sha(&[&mails(4)[3].body[..40], b"\r\n"].concat()));
-    let answer = bench.daemon.ctl(&["poll", "alice-old"]);
+    let answer = bench.daemon.ctl(&["poll", "alice-old"]).code(1);
     assert!(answer.out.contains("1 message came with another size than the server lists"), "{answer:?}");
+    assert!(answer.out.contains("9 messages imported") && answer.out.contains("1 failed"), "{answer:?}");
     assert_eq!(bench.server.mails().len(), 1);
 }
 

@@ -44,15 +44,15 @@ async fn accounts(connection: &mut Connection, screen: &mut Screen, names: &[Str
             }
         }
         if !checked.ok {
-            screen.failed(&checked.name, checked.error.as_deref());
+            screen.failed_now(&checked.name, checked.error.as_deref());
         }
         good &= checked.not_opened.is_empty();
         for words in &checked.not_opened {
-            screen.failed(&checked.name, Some(words));
+            screen.failed_now(&checked.name, Some(words));
         }
     }
     for name in &unanswered {
-        screen.failed(name, Some("was not checked; try again"));
+        screen.failed_now(name, Some("was not checked; try again"));
     }
     Ok(good && unanswered.is_empty())
 }

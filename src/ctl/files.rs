@@ -66,10 +66,8 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
         }
     }
     if !good {
-        let lacking = format!(
-            "the server does not give {}; everything else is in the file",
-            count(done.unread, "message")
-        );
+        let lacking =
+            format!("the server does not give {}; everything else is in the file", not_given(&done));
         let words = match (&done.error, done.unread) {
             (Some(error), _) => error,
             (None, 1..) => &lacking,
@@ -78,6 +76,18 @@ pub(super) async fn backup(connection: &mut Connection, screen: &mut Screen, arg
         screen.failed(&args.member, Some(words));
     }
     Ok(good)
+}
+
+/// What is not in the file: messages, and folders of which nobody knows how many are missing.
+fn not_given(done: &BackedUp) -> String {
+    let folders = done.left_out.iter().filter(|out| out.what.ends_with(" (folder)")).count() as u64;
+    match (done.unread.saturating_sub(folders), folders) {
+        (messages, 0) => count(messages, "message"),
+        (0, folders) => format!("all of {}", count(folders, "folder")),
+        (messages, folders) => {
+            format!("{}, and all of {}", count(messages, "message"), count(folders, "folder"))
+        }
+    }
 }
 
 /// What is being written: half a backup is none, and is removed however this ends.

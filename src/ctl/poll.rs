@@ -52,10 +52,14 @@ pub(super) async fn run(
                     let words = format!("{}: {}", polled.name, brought(run));
                     live.apart(|| {
                         screen.painted(Meaning::Good, &words);
-                        if let Some(note) = &run.note {
+                        if let Some(note) = run.note.as_ref().filter(|_| !run.early) {
                             screen.line(&format!("{}: {note}", polled.name));
                         }
                     });
+                }
+                if run.early {
+                    good = false;
+                    live.apart(|| screen.failed(&polled.name, run.note.as_deref()));
                 }
                 if run.ledger.failed > 0 {
                     good = false;

@@ -106,6 +106,13 @@ impl Screen {
         self.trouble(&Trouble::failed(words, mend).about(name));
     }
 
+    /// The same of what nobody keeps.
+    pub(super) fn failed_now(&mut self, name: &str, words: Option<&str>) {
+        let words = words.filter(|words| !words.is_empty()).unwrap_or("failed");
+        let mend = if words.contains("; ") { "" } else { "try again later" };
+        self.trouble(&Trouble::failed(words, mend).about(name));
+    }
+
     /// Says on standard error that so many messages of a run did not come; `again`: what tries them again.
     pub(super) fn part_failed(&mut self, name: &str, messages: u64, again: &str) {
         let mend = format!("'mailhaulctl show {name}' lists them, {again}");

@@ -79,8 +79,8 @@ struct Inner {
     /// Copies are put off until every body has been fetched.
     gathering: bool,
     survey: Arc<Survey>,
-    /// The UIDVALIDITY of every folder that was listed.
-    numbering: BTreeMap<u64, u32>,
+    /// The UIDVALIDITY of every folder that was listed; and whether what is here is of another one anyway.
+    numbering: BTreeMap<u64, (u32, bool)>,
     found: Found,
 }
 
@@ -169,17 +169,18 @@ impl Board {
         self.lock().found.clone()
     }
 
-    /// What a folder holds at the source; the sizes of those messages that an earlier try found here; and of those
+    /// What a folder holds at the source, and whether what is here is known by that UIDVALIDITY; the sizes of those messages that an earlier try found here; and of those
     /// that are known to be here, or may be.
     pub(super) fn listed(
         &self,
         folder: u64,
-        (uidvalidity, uids): (u32, UidSet),
+        (uidvalidity, known, uids): (u32, bool, UidSet),
         adopted: impl Iterator<Item = u64>,
         here: impl Iterator<Item = u64>,
     ) {
         let mut inner = self.lock();
-        inner.numbering.insert(folder, uidvalidity);
+        let anew = inner.surveying && !known;
+        inner.numbering.insert(folder, (uidvalidity, anew));
         if inner.surveying {
             Arc::make_mut(&mut inner.survey).add(folder, (uidvalidity, uids), adopted, here);
         }
@@ -189,10 +190,11 @@ impl Board {
     /// was not listed may have it.
     ///
     /// # Errors
-    /// Numbered anew: nobody knows which of the copies here are of its messages before it is listed again.
+    /// Numbered anew: nobody knows which of the copies here are of its messages before it is listed again. Where all of
+    /// them are of another UIDVALIDITY anyway, their contents decide, and it may have changed once more.
     pub(super) fn is_as_listed(&self, folder: u64, uidvalidity: u32, otherwise: bool) -> Result<(), Failure> {
         let inner = self.lock();
-        let same = inner.numbering.get(&folder).map_or(otherwise, |was| *was == uidvalidity);
+        let same = inner.numbering.get(&folder).map_or(otherwise, |(was, anew)| *was == uidvalidity || *anew);
         if same || inner.surveying || !self.search.can() {
             return Ok(());
         }

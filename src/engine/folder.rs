@@ -226,7 +226,7 @@ impl FolderWork<'_> {
             let here = listed.messages.iter().filter(|(uid, _)| renumbered || progress.done.contains(*uid));
             self.board.listed(
                 key,
-                (examined.uidvalidity, uids),
+                (examined.uidvalidity, known, uids),
                 adopted.iter().map(|(_, size)| *size),
                 here.map(|(_, size)| u64::from(*size)),
             );

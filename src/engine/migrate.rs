@@ -2,7 +2,7 @@
 //! breaks off leaves everything resumable. It refuses to end well while a folder is missing from the sum.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -431,8 +431,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
         }
         match brought {
             Ok(Brought::Done) => {
-                let deleted = work.settle(&mut session, part).await?;
-                shared.deleted.fetch_add(deleted, Relaxed);
+                session = shared.settle(&work, session, part).await?;
                 claim.finish();
             }
             Ok(Brought::Later) => claim.put_off(),
@@ -445,7 +444,7 @@ async fn worker(shared: Arc<Shared>, mut session: Session<Order>) -> Result<(), 
                     claim.finish();
                 }
             }
-            Ok(Brought::Broke(_, true)) => session = shared.again(&part.folder).await?,
+            Ok(Brought::Broke(failure, true)) => session = shared.again(&part.folder, &failure).await?,
             Ok(Brought::Broke(failure, false)) => {
                 let reason = not_read(&failure.words);
                 // A silence was waited for.

@@ -96,7 +96,12 @@ pub(super) async fn run(
     let result = result.and(kept);
     let unread =
         tally.unread_folders().map(|words| Failure::new(Kind::Unavailable, words, "it is tried again"));
-    let result = result.and(unread.map_or(Ok(()), Err));
+    let result = match (result, unread) {
+        (Ok(()), Some(unread)) => Err(unread),
+        // What the connection broke over is known.
+        (Err(failure), Some(unread)) if failure.broke() => Err(unread),
+        (result, _) => result,
+    };
     outcome.ledger = tally.sums().ledger;
     outcome.bytes = meter.bytes.load(Relaxed);
     outcome.deleted = shared.deleted.load(Relaxed);

@@ -15,6 +15,11 @@ use crate::imap::{Care, Session, SourceFolder};
 use crate::message::Parcel;
 use crate::migration::Ledger;
 
+/// Connections that may break over what nobody needs of a list of folders.
+const EXTRAS: usize = 3;
+/// Whoever ends a connection because it is asked too much is left alone for so long.
+const BREATH: Duration = Duration::from_secs(5);
+
 impl Shared {
     pub(super) fn opens(&self, wire: &[u8]) {
         if let Ok(mut opened) = self.opened.lock() {
@@ -23,14 +28,18 @@ impl Shared {
     }
 
     /// Another connection, after one that broke over a message of this folder. The longer nothing came, the later.
-    pub(super) async fn again(&self, folder: &SourceFolder) -> Result<Session<Order>, Failure> {
+    pub(super) async fn again(
+        &self,
+        folder: &SourceFolder,
+        failure: &Failure,
+    ) -> Result<Session<Order>, Failure> {
         let key = Origin::imap(&self.account.name, &folder.wire, self.account.era).folder;
         // Who waited for a silent server has waited.
         let vain = |cares: &BTreeMap<u64, Care>| {
             cares.get(&key).filter(|care| !care.was_silent()).map_or(0, Care::in_vain)
         };
         let vain = self.cares.lock().map_or(0, |cares| vain(&cares));
-        tokio::time::sleep(Duration::from_secs(1 << vain.min(3))).await;
+        tokio::time::sleep(Duration::from_secs(1 << vain.min(3)).max(breath(failure))).await;
         self.means.imap(&self.account).await
     }
 
@@ -42,6 +51,7 @@ impl Shared {
         else {
             return Err(failure);
         };
+        tokio::time::sleep(breath(&failure)).await;
         let mut session = self.means.imap(&self.account).await?;
         match session.examine(&proof).await {
             Err(other) if other.broke() => Err(failure),
@@ -62,7 +72,17 @@ impl Shared {
     ) -> bool {
         let doubtful =
             matches!(failure.kind, Kind::Credentials | Kind::Throttled | Kind::InUse | Kind::Unsupported);
-        if !doubtful || failure.wait.is_some() || session.has_open(wire) {
+        doubtful && !session.has_open(wire) && self.opens_another(session, wire, failure).await
+    }
+
+    /// Whether the server opens another folder just now, and asks for no pause.
+    pub(super) async fn opens_another(
+        &self,
+        session: &mut Session<Order>,
+        wire: &[u8],
+        failure: &Failure,
+    ) -> bool {
+        if failure.wait.is_some() {
             return false;
         }
         let opened = self.opened.lock().ok().and_then(|opened| opened.clone());
@@ -75,8 +95,8 @@ impl Shared {
 }
 
 impl Means {
-    /// A session at the account's source, and its folders. Over a list of subscriptions that ends connections it is asked
-    /// for them without.
+    /// A session at the account's source, and its folders. Over what nobody needs of a list and that ends connections it is
+    /// asked for them without.
     ///
     /// # Errors
     /// As with [`Means::imap`], and [`Session::folders`].
@@ -84,10 +104,10 @@ impl Means {
         &self,
         account: &Account,
     ) -> Result<(Session<T>, Vec<SourceFolder>), Failure> {
-        for _ in 0..2 {
+        for _ in 0..EXTRAS {
             let mut session: Session<T> = self.imap(account).await?;
             match session.folders().await {
-                Err(_) if session.broke_over_subscriptions() => {}
+                Err(_) if session.broke_over_extras() => {}
                 folders => return Ok((session, folders?)),
             }
         }
@@ -95,6 +115,11 @@ impl Means {
         let folders = session.folders().await?;
         Ok((session, folders))
     }
+}
+
+/// How long the other side is left alone after that.
+fn breath(failure: &Failure) -> Duration {
+    if failure.asks_for_less() { BREATH } else { Duration::ZERO }
 }
 
 /// That the server is unwell over one folder says nothing of the others.

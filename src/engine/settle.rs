@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::board::Part;
 use super::cares::flags_key;
 use super::folder::FolderWork;
 use super::measured::short_key;
+use super::migrate::Shared;
+use super::reconnect::its_own;
 use crate::destination::landing::Order;
 use crate::destination::maildir::Origin;
-use crate::failure::Failure;
+use crate::failure::{Failure, Reach};
 use crate::imap::{Deleted, Look, Session};
 use crate::journal::{Changes, Side, SkippedRecord};
 use crate::message::UidSet;
@@ -23,7 +26,7 @@ const SAMPLES: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Arrivals(Mutex<BTreeMap<u64, Arrival>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Arrival {
     sizes: BTreeMap<u32, u32>,
     samples: BTreeMap<u32, Look>,
@@ -44,8 +47,56 @@ impl Arrivals {
         }
     }
 
-    fn take(&self, folder: u64) -> Arrival {
-        self.0.lock().ok().and_then(|mut arrivals| arrivals.remove(&folder)).unwrap_or_default()
+    fn of(&self, folder: u64) -> Arrival {
+        self.0.lock().ok().and_then(|arrivals| arrivals.get(&folder).cloned()).unwrap_or_default()
+    }
+
+    fn forget(&self, folder: u64) {
+        if let Ok(mut arrivals) = self.0.lock() {
+            arrivals.remove(&folder);
+        }
+    }
+}
+
+impl Shared {
+    /// The same for a folder of a run: what the server fails at over one folder costs no other one. Two looks, and then it
+    /// is told; the next poll goes on with it. Returns the session, or another one.
+    ///
+    /// # Errors
+    /// The account has no use of going on, or the journal cannot be written.
+    pub(super) async fn settle(
+        &self,
+        work: &FolderWork<'_>,
+        mut session: Session<Order>,
+        part: &Part,
+    ) -> Result<Session<Order>, Failure> {
+        let wire = part.folder.wire.as_slice();
+        for last in [false, true] {
+            let failure = match work.settle(&mut session, part).await.map_err(its_own) {
+                Ok(deleted) => {
+                    self.deleted.fetch_add(deleted, Relaxed);
+                    return Ok(session);
+                }
+                Err(failure) => failure,
+            };
+            let another = match failure.broke() {
+                true => Some(self.another(wire, failure.clone()).await),
+                false => None,
+            };
+            if last || matches!(another, Some(Err(_))) {
+                let words =
+                    format!("{}: nothing is deleted at the source: {}", part.folder.path, failure.words);
+                tracing::warn!(ACCOUNT = self.account.name, "{words}");
+                self.tally.unread(&words);
+            }
+            match another {
+                Some(another) => session = another?,
+                None if failure.reach() == Reach::Folder => {}
+                None if self.opens_another(&mut session, wire, &failure).await => {}
+                None => return Err(failure),
+            }
+        }
+        Ok(session)
     }
 }
 
@@ -63,7 +114,7 @@ impl FolderWork<'_> {
         let Some(mut record) = self.journal.folders(self.account)?.remove(&key) else { return Ok(0) };
         let mut changes = Changes::default();
         let mut deleted = 0;
-        let Arrival { sizes: came, samples } = self.came.take(key);
+        let Arrival { sizes: came, samples } = self.came.of(key);
         // Whatever run brought them.
         let known = self.journal.measures(self.account, key, record.uidvalidity)?;
         let mut sizes: BTreeMap<u32, u32> = known.iter().map(|(uid, measure)| (*uid, measure.size)).collect();
@@ -107,6 +158,7 @@ impl FolderWork<'_> {
                 }
             }
         }
+        self.came.forget(key);
         record.settled = true;
         changes.folder(self.account, key, &record);
         self.journal.commit(changes).await?;

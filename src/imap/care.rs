@@ -45,6 +45,8 @@ pub struct Care {
     pub(super) alone: BTreeMap<u32, Strikes>,
     /// Connections in a row that broke and brought nothing.
     vain: u8,
+    /// Messages came, in spite of connections that broke.
+    gives: bool,
     /// Connections that were given up because their answers could not be read.
     unreadable: u8,
     /// Messages whose size is not asked for: a connection broke, or a command failed over it.
@@ -78,6 +80,12 @@ impl Care {
         }
     }
 
+    /// Whether messages came in spite of connections that broke: then words that may be about the account are about the
+    /// one that was asked for.
+    pub(super) fn gives(&self) -> bool {
+        self.gives
+    }
+
     /// What is said of a message; nothing new is held against it.
     pub(super) fn says(&mut self, uid: u32, words: String) {
         self.alone.entry(uid).or_default().words = words;
@@ -106,6 +114,7 @@ impl Care {
     /// The failure, if it is of another kind, or came too often.
     pub fn again(&mut self, brought: usize, failure: Failure) -> Result<(), Failure> {
         self.silent |= failure.kind == Kind::Stalled;
+        self.gives |= brought > 0;
         self.vain = if brought > 0 { 0 } else { self.vain.saturating_add(1) };
         if failure.broke() && self.vain < IN_VAIN { Ok(()) } else { Err(failure) }
     }

@@ -555,7 +555,11 @@ impl<'s, T: From<Parcel> + Send + 'static> Fetch<'s, T> {
             match oldest.filter(|asked| failure.kind == Kind::Stalled && asked.is_unheard()) {
                 // Silence over many does not tell which one it is: each is asked for alone.
                 Some(many) if many.want.len() > 1 => many.want.iter().for_each(|uid| self.care.suspects(uid)),
-                _ => self.care.broke(first, oldest.is_some_and(|a| a.want.len() == 1), &failure.words),
+                _ => {
+                    let counts = failure.kind != Kind::Throttled || self.care.gives();
+                    let alone = counts && oldest.is_some_and(|asked| asked.want.len() == 1);
+                    self.care.broke(first, alone, &failure.words);
+                }
             }
         }
         if let Some(mut oldest) = flying.pop_front() {

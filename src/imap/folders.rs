@@ -72,13 +72,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// # Errors
     /// A list that is refused, ends early or is empty is an error and never an empty mailbox.
     pub async fn folders(&mut self) -> Result<Vec<SourceFolder>, Failure> {
-        let extended = self.can("LIST-EXTENDED") && self.can("SPECIAL-USE");
-        let mut done = None;
-        if extended {
-            let answer = self.run("LIST \"\" \"*\" RETURN (SPECIAL-USE)").await?;
-            done = answer.ok.then_some(answer);
-        }
-        let done = match done {
+        let done = match self.list_with_uses().await? {
             Some(done) => done,
             None => {
                 while self.side_line().is_some() {}

@@ -165,6 +165,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let tag = self.send(format!("UID FETCH {set} (UID)").as_bytes()).await?;
         let done = self.finish(&tag, |response| told.hear(response)).await?;
         if !done.ok {
+            // Whether its words are about this folder or the account shows when another one is opened.
+            self.opened = None;
             return Err(refusal("the server does not list its messages", &done.text, Kind::Folder, ""));
         }
         if !care.asks_no_sizes() {
@@ -376,7 +378,11 @@ fn detail(details: &mut BTreeMap<u32, Detail>, item: Item) {
 /// A refusal that has nothing to do with single messages.
 fn passes(done: &Done) -> Result<(), Failure> {
     let failure = refusal("the server does not list its messages", &done.text, Kind::Folder, "");
-    if matches!(failure.kind, Kind::Folder | Kind::Unavailable) { Ok(()) } else { Err(failure) }
+    // A simpler question shows whether words about the account are meant.
+    let doubtful = Kind::Throttled == failure.kind
+        || matches!(failure.kind, Kind::InUse | Kind::Credentials | Kind::Unsupported)
+        || matches!(failure.kind, Kind::Folder | Kind::Unavailable);
+    if doubtful && failure.wait.is_none() { Ok(()) } else { Err(failure) }
 }
 
 /// The messages with their sizes; 0 stands for one that is not known, which `care` knows.

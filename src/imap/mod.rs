@@ -17,6 +17,7 @@ mod delete;
 mod fetch;
 mod folders;
 mod framer;
+mod greeting;
 mod holding;
 mod items;
 mod layout;

@@ -8,6 +8,7 @@ use super::response::Response;
 use super::session::{Examined, Session};
 use crate::failure::{Failure, Kind};
 use crate::message::Parcel;
+use crate::net::Quirk;
 
 /// So many EXAMINE may wait for their answers.
 const WINDOW: usize = 16;
@@ -115,14 +116,14 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
         let Some(exists) = exists else {
             return Err(folder_failure("the server does not say how many messages it holds"));
         };
-        match uidvalidity {
-            Some(uidvalidity) if uidvalidity > 0 => {
-                self.opened = Some((name.to_vec(), writing, uidvalidity));
-                Ok(Examined { uidvalidity, exists, uidnext, modseq })
+        let uidvalidity = match uidvalidity.filter(|uidvalidity| *uidvalidity > 0) {
+            Some(uidvalidity) => uidvalidity,
+            None => {
+                self.quirks.learn(&self.host, self.port, Quirk::NoUidValidity);
+                self.unnumbered
             }
-            _ => Err(folder_failure(
-                "the server gives it no UIDVALIDITY, so its messages cannot be told apart",
-            )),
-        }
+        };
+        self.opened = Some((name.to_vec(), writing, uidvalidity));
+        Ok(Examined { uidvalidity, exists, uidnext, modseq })
     }
 }

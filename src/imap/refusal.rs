@@ -65,6 +65,12 @@ const ROWS: &[Row] = &[
         source: "NetEase (node-imap#908), GMX (newsroom.gmx.net 2019-09-30), Gmail",
     },
     Row {
+        words: &["[contactadmin]"],
+        kind: Kind::Unsupported,
+        mend: "the server's administrator has to put the account right",
+        source: "RFC 5530 section 3: the user should contact the system administrator or support desk",
+    },
+    Row {
         words: &["[privacyrequired]", "cleartext logins disabled", "login only available under a layer"],
         kind: Kind::Unsupported,
         mend: "use security = \"tls\" or \"starttls\"",
@@ -199,6 +205,7 @@ mod tests {
             ("[UNAVAILABLE] UID FETCH temporarily not available", Kind::Unavailable),
             ("[SERVERBUG] FETCH Server error - Please try again later", Kind::Unavailable),
             ("[UNAVAILABLE] UID SEARCH Backend error. sc=abc", Kind::Unavailable),
+            ("[CONTACTADMIN] account locked", Kind::Unsupported),
             // NetEase, QQ
             ("EXAMINE Unsafe Login. Please contact kefu@188.com for help", Kind::Unsupported),
             ("LOGIN fail. Please using authorization code to login", Kind::Credentials),

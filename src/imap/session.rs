@@ -19,7 +19,7 @@ use super::without::Ways;
 use crate::account::{Security, Source};
 use crate::failure::{Failure, Kind};
 use crate::message::{Flags, FolderPath, Parcel, UidSet};
-use crate::net::{Connector, Quirk, Quirks, Stream, io_failure, no_word};
+use crate::net::{Connector, Quirk, Quirks, Stream, io_failure};
 use crate::secret::Secret;
 
 /// What to do about a server that does not keep to the protocol.
@@ -31,6 +31,9 @@ pub(super) const MOST_RESPONSES: u64 = 20_000_000;
 /// So often is asked whether a session is in step, and so long is waited for the answer.
 const STEPS: u8 = 3;
 const STEP: Duration = if cfg!(test) { Duration::from_millis(15) } else { Duration::from_secs(10) };
+
+/// Clocks that servers take UIDVALIDITY from stay below this until 2038.
+const UNNUMBERED: u32 = 1 << 31;
 
 /// So long is waited for the answer to a command that nobody needs.
 const OPTIONAL: Duration = Duration::from_secs(20);
@@ -57,8 +60,10 @@ pub struct Session<T: From<Parcel> + Send + 'static> {
     /// It is logged in, and at work.
     works: bool,
     pub(super) quirks: Arc<Quirks>,
-    /// The connection broke over LSUB.
-    pub(super) lsub_broke: bool,
+    /// The connection broke over LSUB, or over LIST with RETURN.
+    pub(super) optional_broke: bool,
+    /// What stands for the UIDVALIDITY of a folder that has none: UIDs count in one session then.
+    pub(super) unnumbered: u32,
 }
 
 /// How a command ended.
@@ -78,7 +83,7 @@ impl Done {
 /// A folder that is open for reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Examined {
-    /// RFC 3501, 2.3.1.1; never 0.
+    /// RFC 3501, 2.3.1.1; never 0. Where the server gives none, one that no other session has.
     pub uidvalidity: u32,
     /// Messages that the server counts.
     pub exists: u32,
@@ -192,7 +197,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             hurried: false,
             works: false,
             quirks: Arc::default(),
-            lsub_broke: false,
+            optional_broke: false,
+            unnumbered: rand::random::<u32>() | UNNUMBERED,
         }
     }
 
@@ -217,43 +223,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
     /// What the server calls itself.
     pub fn software(&self) -> Software {
         self.software
-    }
-
-    /// `true`: logged in already (PREAUTH).
-    async fn greeting(&mut self, security: Security) -> Result<bool, Failure> {
-        self.transport().expect_greeting();
-        let first = self.response().await.map_err(|failure| self.turned_away(failure, security))?;
-        let Response::Status { status, said } = first else { return Err(self.no_greeting()) };
-        self.capabilities = said.capabilities.unwrap_or_default();
-        if says(said.text.as_bytes(), "courier-imap") {
-            self.software = Software::Courier;
-        }
-        match status {
-            Status::Ok => Ok(false),
-            Status::PreAuth => Ok(true),
-            _ => {
-                let step = format!("{}:{} turns us away", self.host, self.port);
-                Err(refusal(&step, &said.text, Kind::Unavailable, ""))
-            }
-        }
-    }
-
-    /// A connection that ends before the greeting: servers that count connections do so without a word.
-    fn turned_away(&self, failure: Failure, security: Security) -> Failure {
-        match failure.kind {
-            Kind::Disconnected => Failure::new(
-                Kind::Throttled,
-                format!("{}:{} closed the connection before it greeted", self.host, self.port),
-                "it is tried again; if it stays, there may be too many connections from here",
-            ),
-            Kind::Stalled => no_word(&self.host, self.port, security == Security::Tls),
-            _ => failure,
-        }
-    }
-
-    fn no_greeting(&self) -> Failure {
-        let words = format!("{}:{} {NoGreeting}", self.host, self.port);
-        Failure::new(Kind::Protocol, words, "check host, port and protocol")
     }
 
     async fn starttls(mut self) -> Result<Stream, Failure> {
@@ -366,7 +335,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             hurried: false,
             works: false,
             quirks: Arc::default(),
-            lsub_broke: false,
+            optional_broke: false,
+            unnumbered: rand::random::<u32>() | UNNUMBERED,
         }
     }
 
@@ -539,12 +509,13 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             Some(text) => {
                 let step = format!("{place} ended the connection");
                 let failure = refusal(&step, &text, Kind::Disconnected, &self.hint);
+                // It took the login: it has trouble with what it was asked for, by all that is known.
+                let doubtful = matches!(failure.kind, Kind::Throttled | Kind::InUse | Kind::Credentials);
                 match failure.kind {
-                    // It took the login: it is unwell over what it was asked for, by all that is known.
                     Kind::Unavailable if self.works => {
                         Failure { kind: Kind::Disconnected, mend: "it is tried again".to_owned(), ..failure }
                     }
-                    _ => failure,
+                    _ => Failure { ended: self.works && doubtful && failure.wait.is_none(), ..failure },
                 }
             }
             None => Failure::new(
@@ -560,8 +531,8 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             if inner.is::<SinkGone>() {
                 return Failure::new(Kind::Destination, "the delivery stopped", "");
             }
-            if inner.is::<NoGreeting>() {
-                return self.no_greeting();
+            if let Some(NoGreeting(line)) = inner.downcast_ref() {
+                return self.no_greeting(line);
             }
             if error.kind() == io::ErrorKind::Other {
                 return self.broken(&inner.to_string());
@@ -582,6 +553,6 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
 }
 
 /// Whether a line has these words, in any case.
-fn says(line: &[u8], words: &str) -> bool {
+pub(super) fn says(line: &[u8], words: &str) -> bool {
     line.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
 }

@@ -155,6 +155,13 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
         self.sink = sink.map(PollSender::new);
     }
 
+    /// Whether a line waits aside that begins so, in any case.
+    pub(super) fn waits_aside(&self, start: &[u8]) -> bool {
+        let begins =
+            |line: &Vec<u8>| line.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+        self.side.iter().any(begins)
+    }
+
     /// A line that the parser was not given, if one waits.
     pub(super) fn side_line(&mut self) -> Option<Vec<u8>> {
         let line = self.side.pop_front()?;
@@ -193,7 +200,9 @@ impl<T: From<Parcel> + Send + 'static> Transport<T> {
     fn sort(&mut self, response: Vec<u8>) -> io::Result<()> {
         let greets = std::mem::replace(&mut self.greeted, true);
         let response = match sort(response) {
-            Sorted::Side(_) | Sorted::Unread(_) if !greets => return Err(io::Error::other(NoGreeting)),
+            Sorted::Side(line) | Sorted::Unread(line) if !greets => {
+                return Err(io::Error::other(NoGreeting(String::from_utf8_lossy(&line).into_owned())));
+            }
             Sorted::Parser(response, marks) => {
                 self.out = response;
                 self.given = 0;
@@ -262,10 +271,10 @@ fn is_readable(response: &[u8]) -> bool {
 #[error("the delivery stopped")]
 pub(super) struct SinkGone;
 
-/// Whatever that is.
+/// Whatever that is: what it says.
 #[derive(Debug, thiserror::Error)]
 #[error("does not greet as an IMAP server")]
-pub(super) struct NoGreeting;
+pub(super) struct NoGreeting(pub(super) String);
 
 /// The server sent more lines than anybody asked for.
 #[derive(Debug, thiserror::Error)]

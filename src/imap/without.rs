@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::session::Session;
+use super::session::{Done, Session};
 use crate::account::Source;
 use crate::failure::{Failure, Kind};
 use crate::message::Parcel;
@@ -77,14 +77,33 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             // Once may be chance.
             let again = self.quirks.has(&self.host, self.port, Quirk::LsubBroke);
             self.quirks.learn(&self.host, self.port, if again { Quirk::NoLsub } else { Quirk::LsubBroke });
-            self.lsub_broke = true;
+            self.optional_broke = true;
         }
         Ok(listed?.ok)
     }
 
-    /// Whether the connection broke over the list of subscriptions: another one may do without.
-    pub fn broke_over_subscriptions(&self) -> bool {
-        self.lsub_broke
+    /// LIST with special uses (RFC 6154, 3), where that is announced and does not fail; `None`: the plain way.
+    pub(super) async fn list_with_uses(&mut self) -> Result<Option<Done>, Failure> {
+        let announced = self.can("LIST-EXTENDED") && self.can("SPECIAL-USE");
+        if !announced || self.quirks.has(&self.host, self.port, Quirk::NoListReturn) {
+            return Ok(None);
+        }
+        let usual = self.soon();
+        let listed = self.run("LIST \"\" \"*\" RETURN (SPECIAL-USE)").await;
+        self.transport().stream().set_stall(usual);
+        if listed.as_ref().map_or_else(|failure| failure.broke(), |done| done.said.bad) {
+            self.quirks.learn(&self.host, self.port, Quirk::NoListReturn);
+            self.optional_broke = listed.is_err();
+        }
+        let done = listed?;
+        // Or the list that comes is none.
+        let lists = self.transport().waits_aside(b"* LIST ");
+        Ok(Some(done).filter(|done| done.ok && lists))
+    }
+
+    /// Whether the connection broke over something about the folders that nobody needs: another one may do without.
+    pub fn broke_over_extras(&self) -> bool {
+        self.optional_broke
     }
 }
 

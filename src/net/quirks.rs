@@ -34,6 +34,10 @@ pub enum Quirk {
     NoNamespace,
     /// IMAP: the connection ends or falls silent over LSUB (RFC 3501, 6.3.9).
     NoLsub,
+    /// IMAP: the connection ends or falls silent over LIST with RETURN (RFC 5258), which is announced.
+    NoListReturn,
+    /// IMAP: folders have no UIDVALIDITY, or 0 (RFC 3501, 2.3.1.1).
+    NoUidValidity,
     /// IMAP: a connection ended over LSUB, once.
     LsubBroke,
     /// IMAP: MULTIAPPEND (RFC 3502) is announced and fails.
@@ -67,6 +71,10 @@ impl Quirk {
             Quirk::NoId => "it fails at ID; it is not told any more who asks",
             Quirk::NoNamespace => "it fails at NAMESPACE; its folders are taken as they are listed",
             Quirk::NoLsub => "it fails at LSUB; nobody knows which folders are subscribed there",
+            Quirk::NoListReturn => "it fails at LIST with RETURN; its folders are listed the plain way",
+            Quirk::NoUidValidity => {
+                "it gives no UIDVALIDITY; its messages are told apart by their contents from run to run"
+            }
             Quirk::NoMultiAppend => "it announces MULTIAPPEND and fails at it; each message goes alone",
             Quirk::NoLiteralPlus => {
                 "it announces LITERAL+ and fails at it; each message waits for its answer"

@@ -83,7 +83,12 @@ async fn attempt(
     }
     let mut wire = Wire::new(stream, &source.host, source.port);
     wire.expect(Expect::Line);
-    let greeting = wire.status().await.map_err(|failure| turned_away(failure, source))?;
+    let greeting = match wire.status().await {
+        Err(failure) if failure.kind == Kind::Protocol => {
+            return Err(refusal::no_greeting(failure, wire.unread_line(), &source.host));
+        }
+        greeting => greeting.map_err(|failure| turned_away(failure, source))?,
+    };
     if !is_ok(&greeting) {
         let quote = Scrub::default().quote(&greeting);
         return Err(refusal::failure(Step::Greeting, &greeting, &quote, &source.host, "", None));

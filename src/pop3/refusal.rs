@@ -275,6 +275,24 @@ pub(super) fn failure(
     Failure::new(kind, words, mend).waiting(delay.filter(|_| kind == Kind::Throttled))
 }
 
+/// What stands in place of a greeting and is no reply: nothing was sent yet, so that it can be quoted. Some that want fewer
+/// connections answer as a mail server of another kind does (RFC 5321, 4.2.1).
+pub(super) fn no_greeting(failure: Failure, line: Vec<u8>, host: &str) -> Failure {
+    let reply = Reply { status: super::Status::Err, code: None, text: line };
+    let quote = Scrub::default().quote(&reply);
+    let passes = |kind: Kind| matches!(kind, Kind::Throttled | Kind::InUse | Kind::Unavailable);
+    let kind = match kind(Step::Work(""), &reply) {
+        kind if passes(kind) => kind,
+        _ if reply.text.starts_with(b"421") => Kind::Unavailable,
+        _ => Kind::Protocol,
+    };
+    match kind {
+        Kind::Protocol if quote.is_empty() => failure,
+        Kind::Protocol => Failure { words: format!("{}: {quote}", failure.words), ..failure },
+        kind => Failure::new(kind, format!("{host} turned us away: {quote}"), "it is tried again later"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +300,21 @@ mod tests {
 
     fn reply(code: Option<&str>, text: &str) -> Reply {
         Reply { status: Status::Err, code: code.map(str::to_owned), text: text.into() }
+    }
+
+    #[test]
+    fn what_is_no_greeting() {
+        let failure = |line: &str| {
+            no_greeting(Failure::new(Kind::Protocol, "it is no reply", ""), line.into(), "pop.example")
+        };
+        assert_eq!(failure("421 too many connections from your address").kind, Kind::Throttled);
+        assert_eq!(failure("421 not now").kind, Kind::Unavailable);
+        let other = failure("220 mail.example ESMTP");
+        assert_eq!(
+            (other.kind, other.words.as_str()),
+            (Kind::Protocol, "it is no reply: 220 mail.example ESMTP")
+        );
+        assert_eq!(failure("").words, "it is no reply");
     }
 
     #[test]

@@ -186,6 +186,12 @@ impl Wire {
         }
     }
 
+    /// The first line that has come and was not read.
+    pub(super) fn unread_line(&self) -> Vec<u8> {
+        let unread = self.buffer.get(self.start..).unwrap_or_default();
+        unread.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii().to_vec()
+    }
+
     /// The next status line.
     pub(super) async fn status(&mut self) -> Result<Reply, Failure> {
         let event = match self.burst.has_one() {

@@ -105,6 +105,10 @@ pub(super) async fn run(
     let ended =
         sessions(&session::At { means, account, work, meter, landings }, outcome, moving, &mut this).await;
     if this.odd > 0 {
+        // Part of each is missing, by all that is known.
+        let short = this.odd.min(outcome.ledger.imported);
+        outcome.ledger.imported -= short;
+        outcome.ledger.failed += short;
         outcome.notes.push(format!(
             "{} with another size than the server lists, each time: mailhaulctl report {} names them; they stay at the source",
             if this.odd == 1 { "1 message came".to_owned() } else { format!("{} messages came", this.odd) },

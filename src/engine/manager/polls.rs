@@ -293,6 +293,11 @@ fn passes(failure: &Failure) -> bool {
     failure.broke() || failure.asks_for_less() || failure.kind == Kind::Expired
 }
 
+/// Whether that is a part of the work that was not done; else the server gave what it gives in one session, or for now.
+fn lacks(failure: &Failure) -> bool {
+    !matches!(failure.kind, Kind::Disconnected | Kind::Throttled | Kind::InUse | Kind::Expired)
+}
+
 /// What the end of a run means for the account.
 fn judge(
     record: &mut crate::journal::PollRecord,
@@ -314,6 +319,7 @@ fn judge(
         deleted: outcome.deleted,
         bytes: outcome.bytes,
         note: (!note.is_empty()).then(|| cut(&note)),
+        early: cut_short.is_some_and(lacks),
     });
     match failure {
         None => {
