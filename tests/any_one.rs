@@ -71,7 +71,7 @@ enum Way {
     More,
 }
 
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 26] = [
     "NO",
     "NO not this one",
     "NO [LIMIT] enough of it",
@@ -82,16 +82,33 @@ const WORDS: [&str; 12] = [
     "NO [SERVERBUG] oops",
     "NO [AUTHENTICATIONFAILED] wrong password",
     "NO [CONTACTADMIN] ask somebody",
+    "NO [ALERT] look at this",
+    "NO [NOPERM] not yours",
+    "NO [CORRUPTION] broken",
+    "NO [PARSE] what a date",
+    "NO [CANNOT] never",
+    "NO [EXPIRED] your password is old",
+    "NO [PRIVACYREQUIRED] not in the open",
+    "NO [EXPUNGEISSUED] some are gone",
+    "NO [NONEXISTENT] where",
+    "NO Session expired, please login again.",
+    "NO Web login required",
+    "NO Lockdown in sector 4",
+    "NO [X-UNKNOWN 5 \"a] b",
+    "BAD",
     "BAD what",
     "BAD internal error",
 ];
-const BYES: [&str; 6] = [
+const BYES: [&str; 9] = [
     "no more",
     "[UNAVAILABLE] gone for now",
     "[SERVERBUG] oops",
     "internal error",
     "[INUSE] busy",
     "too many of them",
+    "[AUTHENTICATIONFAILED] who are you",
+    "Session expired, please login again.",
+    "[ALERT] Autologout; idle for too long",
 ];
 
 #[derive(Debug, Clone)]
@@ -147,6 +164,8 @@ impl Plan {
             }
         };
         let times = [None, None, Some(1), Some(2)][random.random_range(0..4)];
+        // Without its capabilities nobody knows that it expunges single messages.
+        let deletes = deletes && step != Step::Optional("CAPABILITY");
         Plan { step, way, folder, uid, times, polls, deletes }
     }
 

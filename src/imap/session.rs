@@ -270,12 +270,7 @@ impl<T: From<Parcel> + Send + 'static> Session<T> {
             .await?;
         self.transport().stream().set_stall(usual);
         if !done.ok {
-            let step = format!("{}:{} refuses CAPABILITY", self.host, self.port);
-            let refused = refusal(&step, &done.text, Kind::Protocol, "");
-            if refused.kind != Kind::Protocol {
-                return Err(refused);
-            }
-            // What it does not list is not used.
+            // What it does not list is not used. Whether its words are about the account shows at the login.
             ways.fails();
         }
         ways.end();

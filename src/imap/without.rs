@@ -19,6 +19,8 @@ pub(super) struct Ways {
     /// Found out by this login.
     new: BTreeSet<Quirk>,
     asked: Option<Quirk>,
+    /// The connection ended over CAPABILITY, once.
+    once: bool,
 }
 
 impl Ways {
@@ -53,7 +55,16 @@ impl Ways {
     /// After a failure: whether another connection may do without what was asked for.
     pub(super) fn another(&mut self, failure: &Failure) -> bool {
         let Some(quirk) = self.asked.take() else { return false };
-        let broke = failure.broke() || failure.kind == Kind::Unavailable;
+        // Words of limits over something that nobody needs may be about that; a login is another matter.
+        let words = quirk != Quirk::NoPlain
+            && failure.wait.is_none()
+            && matches!(failure.kind, Kind::Throttled | Kind::InUse | Kind::Unsupported | Kind::Credentials);
+        let broke = failure.broke() || failure.kind == Kind::Unavailable || words;
+        if broke && quirk == Quirk::NoCapability && failure.kind != Kind::Stalled && !self.once {
+            // Once may be chance, and much would be done without.
+            self.once = true;
+            return true;
+        }
         self.new.extend(broke.then_some(quirk));
         broke && self.without.insert(quirk)
     }
@@ -121,6 +132,9 @@ mod tests {
         assert!(!ways.another(&broke), "it was answered");
         assert!(ways.begin(Quirk::NoNamespace) && ways.another(&broke));
         assert!(!ways.begin(Quirk::NoNamespace) && !ways.another(&broke));
+        assert!(ways.begin(Quirk::NoCapability) && ways.another(&broke), "it may have been chance");
+        assert!(ways.begin(Quirk::NoCapability) && ways.another(&broke));
+        assert!(!ways.begin(Quirk::NoCapability));
         assert!(ways.begin(Quirk::NoPlain));
         assert!(!ways.another(&Failure::new(Kind::Credentials, "no", "")));
     }
