@@ -122,6 +122,9 @@ struct Plan {
     times: Option<usize>,
     polls: bool,
     deletes: bool,
+    /// A further run while it fails.
+    again: bool,
+    restarts: bool,
 }
 
 impl Plan {
@@ -166,7 +169,8 @@ impl Plan {
         let times = [None, None, Some(1), Some(2)][random.random_range(0..4)];
         // Without its capabilities nobody knows that it expunges single messages.
         let deletes = deletes && step != Step::Optional("CAPABILITY");
-        Plan { step, way, folder, uid, times, polls, deletes }
+        let (again, restarts) = (random.random_range(0..4) == 0, random.random_range(0..8) == 0);
+        Plan { step, way, folder, uid, times, polls, deletes, again, restarts }
     }
 
     fn hits(&self, command: &Command) -> bool {
@@ -388,6 +392,14 @@ fn holds(plan: &Plan) -> Result<(), String> {
         let once =
             plan.times.is_none() || answer.code == 0 || !shown["skipped"].as_array().unwrap().is_empty();
         demand(once || plan.deletes, || format!("exit 1, and nothing is named: {answer:?}"))?;
+        if plan.again {
+            bench.run(plan)?;
+            bench.here()?;
+        }
+        if plan.restarts {
+            bench.daemon.stop();
+            bench.daemon.start();
+        }
         bench.well.store(true, Ordering::SeqCst);
         let answer = bench.run(plan)?;
         let here = bench.here()?;

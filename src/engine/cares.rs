@@ -9,7 +9,7 @@ use super::folder::{Brought, FolderWork, Progress};
 use crate::destination::landing::Order;
 use crate::failure::Failure;
 use crate::imap::{Care, Examined, Session, Strikes};
-use crate::journal::{Changes, StrikeRecord};
+use crate::journal::{Changes, Side, StrikeRecord};
 
 /// What connections broke over, by folder.
 pub(super) type Cares = Mutex<BTreeMap<u64, Care>>;
@@ -24,9 +24,13 @@ impl FolderWork<'_> {
             return Ok(care);
         }
         let kept = self.journal.strikes(self.account, folder)?.into_iter();
-        Ok(Care::of(
+        let mut care = Care::of(
             kept.map(|(uid, StrikeRecord { count, words })| (uid, Strikes { count, words })).collect(),
-        ))
+        );
+        if !self.journal.uids(self.account, folder, Side::Done)?.is_empty() {
+            care.has_given();
+        }
+        Ok(care)
     }
 
     /// Keeps it; `done`: everything that can be had has come.

@@ -316,7 +316,7 @@ impl FolderWork<'_> {
         }
         if self.poll.is_some() {
             self.meter.expect(todo.len() as u64);
-            let all_read = listed.unread.is_none();
+            let all_read = listed.unread.is_none() && listed.unlisted == 0;
             progress.record.uidnext = examined.uidnext.filter(|_| all_read).unwrap_or(0);
             progress.record.exists = u64::from(examined.exists);
             progress.record.settled = false;

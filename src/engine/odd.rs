@@ -57,6 +57,11 @@ pub(super) fn put_off(odd: &mut Odd, id: u128) {
     }
 }
 
+/// A new run: what was given up is asked for once more, after all others.
+pub(super) fn once_more(odd: &mut Odd) {
+    odd.values_mut().for_each(|strikes| *strikes = (*strikes).min(STRIKES - 1));
+}
+
 /// It came, or is gone.
 pub(super) fn forget(record: &mut SourceRecord, id: u128) {
     record.odd.remove(&key(id));
@@ -99,6 +104,8 @@ mod tests {
         remember(&mut record.odd_words, 7, "each session broke off: it said why".to_owned());
         assert!(broke_first(&mut record.odd, 7, false));
         assert!(given_up(&record, 7).is_some_and(|words| words.contains("it said why")));
+        once_more(&mut record.odd);
+        assert!(given_up(&record, 7).is_none() && is_last(&record.odd, 7));
         forget(&mut record, 7);
         assert_eq!(record, SourceRecord::default());
         for strikes in 0..=3 {

@@ -16,6 +16,8 @@ const IN_VAIN: u8 = 12;
 const UNREADABLE: u8 = 2;
 /// Connections of a folder that may break over sizes, or over flags, before nobody asks for them any more.
 const BREAKS: u8 = 4;
+/// Where more messages than these are suspected, it is the account.
+const FEW: usize = 3;
 /// Words of a server are kept as far as a record has room; characters.
 const WORDS: usize = 200;
 
@@ -80,10 +82,15 @@ impl Care {
         }
     }
 
-    /// Whether messages came in spite of connections that broke: then words that may be about the account are about the
-    /// one that was asked for.
+    /// Whether messages came in spite of connections that broke, and few are suspected: then words that may be about the
+    /// account are about the one that was asked for.
     pub(super) fn gives(&self) -> bool {
-        self.gives
+        self.gives && self.alone.len() <= FEW
+    }
+
+    /// Messages of the folder are here.
+    pub fn has_given(&mut self) {
+        self.gives = true;
     }
 
     /// What is said of a message; nothing new is held against it.
@@ -189,7 +196,7 @@ impl Care {
 
     /// Whether anything is held against a message or the folder.
     pub fn is_needed(&self) -> bool {
-        let own = Care { unsized_: self.unsized_.clone(), ..Care::default() };
+        let own = Care { unsized_: self.unsized_.clone(), gives: self.gives, ..Care::default() };
         *self != own
     }
 
@@ -200,6 +207,7 @@ impl Care {
             vain: 0,
             silent: false,
             silent_at_first: false,
+            gives: false,
             ..care.clone()
         };
         own(self) != own(before)

@@ -200,9 +200,7 @@ impl Session {
             self.wire.lines(LISTING_OCTETS, LISTING_LINE, |line| listing.size_line(line)).await?;
             return Ok(None);
         }
-        if refusal::kind(Step::Work("LIST"), &reply) != Kind::Protocol {
-            return Err(self.refused("LIST", &reply));
-        }
+        // Whatever it says: where it is about the maildrop, it says so to UIDL, too.
         self.seen.lists.sizes = By::Each;
         Ok(Some(self.refusal("LIST", &reply)))
     }

@@ -149,9 +149,10 @@ async fn attempt(
     Ok(Attempt::In(Box::new(wire), Box::new(capabilities)))
 }
 
-/// Some servers refuse CAPA, as a command that they do not know, and end the connection for it.
+/// Some servers refuse CAPA, as a command that they do not know, and end the connection for it, or say more than was asked.
 fn ends_over_capa(failure: &Failure, how: How, capabilities: &Capabilities) -> bool {
-    how.capa && !capabilities.known && failure.kind == Kind::Disconnected
+    how.capa
+        && ((!capabilities.known && failure.kind == Kind::Disconnected) || failure.kind == Kind::Protocol)
 }
 
 /// A connection that ends before the greeting: servers that count connections do so without a word.

@@ -81,6 +81,8 @@ struct Run {
     given: usize,
     /// A message has a strike although the server gave no other one: once in a run.
     struck: bool,
+    /// What earlier runs gave up is asked for once more.
+    forgave: bool,
     /// A session broke over headers: they are done without.
     no_headers: bool,
     /// Messages that came with another size than the server lists, though its other sizes are right.

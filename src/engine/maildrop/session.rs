@@ -19,6 +19,7 @@ use crate::engine::budget::Budget;
 use crate::engine::drain::{FOLDER, Moving};
 use crate::engine::identity::Copies;
 use crate::engine::meter::Meter;
+use crate::engine::odd;
 use crate::engine::poll::Outcome;
 use crate::engine::proof::Proofs;
 use crate::engine::recall::{list_skipped, remember};
@@ -54,6 +55,9 @@ pub(super) async fn run(
     let unsure = first.as_ref().is_none_or(|record| record.open);
     let mut stored = first.clone();
     outcome.record = first.unwrap_or_default();
+    if !std::mem::replace(&mut this.forgave, true) {
+        odd::once_more(&mut outcome.record.odd);
+    }
 
     let mut session = at.means.pop3(at.account).await?;
     if this.one_by_one {

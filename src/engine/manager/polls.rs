@@ -293,9 +293,9 @@ fn passes(failure: &Failure) -> bool {
     failure.broke() || failure.asks_for_less() || failure.kind == Kind::Expired
 }
 
-/// Whether that is a part of the work that was not done; else the server gave what it gives in one session, or for now.
+/// Whether that is a part of the work that was not done; else the server gave what it gives in one session.
 fn lacks(failure: &Failure) -> bool {
-    !matches!(failure.kind, Kind::Disconnected | Kind::Throttled | Kind::InUse | Kind::Expired)
+    !matches!(failure.kind, Kind::Disconnected | Kind::Expired)
 }
 
 /// What the end of a run means for the account.
