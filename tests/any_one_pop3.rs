@@ -173,10 +173,8 @@ impl Step {
             // To login commands no answer may be cut behind its end; and one too many is proven behind a body only.
             (Step::All("CAPA" | "STAT"), Way::Half(bytes)) => bytes < 20,
             (step, Way::More) => matches!(step, Step::One("RETR") | Step::All("CAPA")),
-            // Without names nobody knows what is here already: words that may pass are waited for.
-            (Step::All("UIDL"), Way::Says(words) | Way::Ends(words)) => {
-                !words.contains('[') && !words.contains("too many") && !words.contains("internal")
-            }
+            // Without names nobody knows what is here already: a server that has them and does not give them is waited for.
+            (Step::All("UIDL"), Way::Says(_) | Way::Ends(_) | Way::Garbage) => false,
             _ => true,
         }
     }
@@ -263,7 +261,10 @@ fn holds(plan: &Plan) -> Result<(), String> {
             let its = number == plan.number && matches!(plan.step, Step::One(_));
             demand(its, || format!("{number} is not here: {answer:?}"))?;
             demand(answer.code == 1, || format!("exit {} without {number}: {answer:?}", answer.code))?;
-            demand(is_named(number, &shown), || format!("nobody is named: {:#}", shown["skipped"]))?;
+            // Words of limits are quoted, and the run ends early.
+            let limits = answer.err.contains("too many of them") || answer.err.contains("[LOGIN-DELAY]");
+            let named = is_named(number, &shown) || limits;
+            demand(named, || format!("nobody is named: {answer:?} {:#}", shown["skipped"]))?;
         }
         if plan.again {
             bench.run(plan)?;

@@ -16,7 +16,7 @@ const IN_VAIN: u8 = 12;
 const UNREADABLE: u8 = 2;
 /// Connections of a folder that may break over sizes, or over flags, before nobody asks for them any more.
 const BREAKS: u8 = 4;
-/// Where more messages than these are suspected, it is the account.
+/// Where more messages than these have strikes, it is the account.
 const FEW: usize = 3;
 /// Words of a server are kept as far as a record has room; characters.
 const WORDS: usize = 200;
@@ -82,10 +82,10 @@ impl Care {
         }
     }
 
-    /// Whether messages came in spite of connections that broke, and few are suspected: then words that may be about the
+    /// Whether messages came in spite of connections that broke, and few have strikes: then words that may be about the
     /// account are about the one that was asked for.
     pub(super) fn gives(&self) -> bool {
-        self.gives && self.alone.len() <= FEW
+        self.gives && self.alone.values().filter(|strikes| strikes.count > 0).count() <= FEW
     }
 
     /// Messages of the folder are here.
