@@ -11,7 +11,7 @@ mod maildir;
 use std::collections::BTreeMap;
 use std::fs;
 
-use daemon::{Daemon, pop3_poll, tells_what_failed};
+use daemon::{Daemon, pop3_poll, tells_how_it_ended};
 use fake_pop3::{Command, FakePop3, Mail, Reply, Then, mails};
 use maildir::{Tree, same, sha};
 use serde_json::Value;
@@ -92,7 +92,7 @@ impl Bench {
             assert!(skipped["id"].as_str().is_some_and(|id| !id.is_empty()), "{ran:#?}");
         }
         if ran.is_ok() {
-            tells_what_failed(&answer, "alice-old", &ran.run["ledger"]["failed"]);
+            tells_how_it_ended(&answer, "alice-old", &ran.run);
             let missing = there.len().saturating_sub(ran.here.len());
             assert!(
                 missing <= ran.skipped.len() || ran.ended_early(),
@@ -775,6 +775,8 @@ fn deleting_counts_when_the_server_says_so() {
     let bench = Bench::with(delete, ALL, mails(6), at("DELE 3", |reply| reply.only("-ERR not that one")));
     let there = bench.poll_of(&shas(&mails(6)));
     assert_eq!((there.number("imported"), there.number("deleted")), (6, 5), "{there:#?}");
+    let note = "not everything was deleted at the source: not that one";
+    assert_eq!(there.run["note"], note, "{there:#?}");
     // A farewell that fails: nothing was deleted for certain, and nothing comes twice.
     let bench = Bench::with(delete, ALL, mails(6), |command, reply| {
         if command.name == "QUIT" && command.connection == 0 {
@@ -1071,6 +1073,7 @@ fn a_server_that_deletes_nothing_is_no_failed_run() {
             assert!(ran.is_ok() && !ran.ended_early(), "{ran:#?}");
             let note = ran.run["note"].as_str().unwrap_or_default();
             assert!(note.contains("not everything was deleted at the source"), "{ran:#?}");
+            assert!(ran.run["unfinished"].as_bool().unwrap(), "{ran:#?}");
             assert_eq!(ran.shown["account"]["consecutive_failures"], 0);
             bench.server.change(|now| *now = mails(6));
         }

@@ -77,8 +77,8 @@ pub struct Run {
     pub error: Option<String>,
     /// What else is to be known: what waits for the destination, what may be there twice.
     pub note: Option<String>,
-    /// Part of the work was not done, though messages came: the note says why.
-    pub early: bool,
+    /// Part of the work was not done, and the run is no failed one: the note says why.
+    pub unfinished: bool,
     /// What became of the messages, one by one.
     pub ledger: Ledger,
 }

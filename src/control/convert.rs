@@ -42,7 +42,7 @@ pub(super) fn account(view: &View) -> api::Account {
                         bytes: view.record.bytes_done,
                         error: view.record.error.clone(),
                         note: None,
-                        early: false,
+                        unfinished: false,
                         ledger: self::ledger(ledger),
                     }
                 });
@@ -126,7 +126,7 @@ pub(super) fn run(record: &RunRecord) -> api::Run {
         bytes: record.bytes,
         error: record.error.clone(),
         note: record.note.clone(),
-        early: record.early,
+        unfinished: record.unfinished,
         ledger: ledger(&record.ledger),
     }
 }

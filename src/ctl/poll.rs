@@ -52,12 +52,12 @@ pub(super) async fn run(
                     let words = format!("{}: {}", polled.name, brought(run));
                     live.apart(|| {
                         screen.painted(Meaning::Good, &words);
-                        if let Some(note) = run.note.as_ref().filter(|_| !run.early) {
+                        if let Some(note) = run.note.as_ref().filter(|_| !run.unfinished) {
                             screen.line(&format!("{}: {note}", polled.name));
                         }
                     });
                 }
-                if run.early {
+                if run.unfinished {
                     good = false;
                     live.apart(|| screen.failed(&polled.name, run.note.as_deref()));
                 }

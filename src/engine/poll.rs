@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     pub(super) deleted: u64,
     pub(super) bytes: u64,
     pub(super) failure: Option<Failure>,
+    /// Part of the work was not done: the notes say why.
+    pub(super) unfinished: bool,
     /// The server wants so much time between two logins.
     pub(super) login_delay: Option<std::time::Duration>,
     pub(super) record: SourceRecord,

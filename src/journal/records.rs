@@ -165,8 +165,8 @@ pub struct RunRecord {
     pub bytes: u64,
     /// What else is to be known.
     pub note: Option<String>,
-    /// Part of the work was not done, though messages came: the note says why.
-    pub early: bool,
+    /// Part of the work was not done, and the run is no failed one: the note says why.
+    pub unfinished: bool,
 }
 
 /// What is known of a migration.

@@ -46,20 +46,31 @@ pub(super) async fn settle(
     let answers = match delete(session, &messages).await {
         Ok(answers) => answers,
         Err(failure) => {
-            // What came is here, and stays known: a wish that was not granted is no failed run.
-            outcome.notes.push(format!("not everything was deleted at the source: {}", failure.words));
+            undeleted(outcome, &failure.words);
             return Ok(complete);
         }
     };
+    let mut refused = None;
     for (number, answer) in answers {
-        if answer.is_ok()
-            && let Some(id) = ids.get(&number)
-        {
-            outcome.deleted += 1;
-            known.marks.delete(*id, sorted.digests.get(id).copied());
+        match (answer, ids.get(&number)) {
+            (Ok(()), Some(id)) => {
+                outcome.deleted += 1;
+                known.marks.delete(*id, sorted.digests.get(id).copied());
+            }
+            (Err(words), _) => drop(refused.get_or_insert(words)),
+            (Ok(()), None) => {}
         }
     }
+    if let Some(words) = refused {
+        undeleted(outcome, &words);
+    }
     Ok(complete)
+}
+
+/// What came is here, and stays known: a wish that was not granted is no failed run, and is tried again.
+fn undeleted(outcome: &mut Outcome, words: &str) {
+    outcome.unfinished = true;
+    outcome.notes.push(format!("not everything was deleted at the source: {words}"));
 }
 
 /// Marks messages as deleted, and says goodbye.

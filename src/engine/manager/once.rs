@@ -127,7 +127,7 @@ impl Manager {
                 summary.polled += 1;
                 let Some(run) = view.record.last_run else { continue };
                 summary.count(&run.ledger);
-                match run.error.or(run.note.filter(|_| run.early)) {
+                match run.error.or(run.note.filter(|_| run.unfinished)) {
                     Some(error) => summary.failed.push((asked.name.clone(), error)),
                     None => summary.went_well(&asked.name, &run.ledger),
                 }

@@ -319,7 +319,7 @@ fn judge(
         deleted: outcome.deleted,
         bytes: outcome.bytes,
         note: (!note.is_empty()).then(|| cut(&note)),
-        early: cut_short.is_some_and(lacks),
+        unfinished: outcome.unfinished || cut_short.is_some_and(lacks),
     });
     match failure {
         None => {
