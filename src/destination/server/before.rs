@@ -22,7 +22,7 @@ const BREAKS: u32 = 4;
 pub(super) struct Before(BTreeMap<String, (u32, u32)>);
 
 impl Before {
-    fn path(spool: &Path, account: u64) -> PathBuf {
+    pub(super) fn path(spool: &Path, account: u64) -> PathBuf {
         spool.join(format!("{account:016x}-before"))
     }
 

@@ -280,16 +280,17 @@ impl Server {
             }
             None => None,
         };
-        let before = before.map(|(_, before)| before).unwrap_or_default();
+        // Without it the run had ended but for a word, and everything that it brought was recorded and looked for.
+        let before = before.map(|(_, before)| before);
         let mut gaps = Vec::new();
         for folder in work.iter().filter(|folder| !folder.uids.is_empty() || folder.there.floor > 0) {
             let recorded = recorded_in(work, &folder.name, folder.there.uidvalidity);
-            let ground = (spool, &before, &recorded);
+            let ground = (spool, before.as_ref(), &recorded);
             let (gone, gap) = take_out(&mut session, ground, folder).await.map_err(at_home)?;
             undone.messages += gone;
             gaps.extend(Some(gap).filter(|gap| gap.missing > 0));
         }
-        if !gaps.is_empty() {
+        if let Some(before) = before.filter(|_| !gaps.is_empty()) {
             let (found, left) =
                 take_back(&mut session, (spool, &before), work, gaps).await.map_err(at_home)?;
             undone.messages += found;
@@ -360,7 +361,7 @@ pub(super) fn recorded_in(work: &[Leave], name: &str, uidvalidity: u32) -> UidSe
 /// Removes what is there of a folder's messages; says how many those were, and what is missing.
 async fn take_out<'w>(
     session: &mut Session<Parcel>,
-    (spool, before, recorded): (&Path, &Before, &UidSet),
+    (spool, before, recorded): (&Path, Option<&Before>, &UidSet),
     folder: &'w Leave,
 ) -> Result<(u64, Gap<'w>), Failure> {
     let mut gap = Gap { folder, missing: folder.uids.len(), renumbered: false, unproven: 0 };
@@ -376,8 +377,10 @@ async fn take_out<'w>(
         let late = on_disk(move || intent.late()).await?;
         late.wait(session, folder.name.as_bytes(), floor, &folder.there.recorded).await?;
     }
-    let ground = Ground::of((spool, before), (&folder.name, selected.uidvalidity), recorded);
-    let first = folder.uids.iter().next().into_iter().chain(floor).chain(ground.first).min().unwrap_or(1);
+    let ground =
+        before.map(|before| Ground::of((spool, before), (&folder.name, selected.uidvalidity), recorded));
+    let new = ground.as_ref().and_then(|ground| ground.first);
+    let first = folder.uids.iter().next().into_iter().chain(floor).chain(new).min().unwrap_or(1);
     let listed = session.sizes_from(first).await?;
     let mut there = UidSet::new();
     if let Some(floor) = floor {
@@ -399,7 +402,10 @@ async fn take_out<'w>(
     }
     let rest: Vec<(u32, u32)> = listed.into_iter().filter(|(uid, _)| !there.contains(*uid)).collect();
     let claimed: UidSet = rest.iter().map(|(uid, _)| *uid).filter(|uid| folder.uids.contains(*uid)).collect();
-    let ours = ground.proven(session, folder, &claimed, &rest).await?;
+    let ours = match ground {
+        Some(ground) => ground.proven(session, folder, &claimed, &rest).await?,
+        None => claimed.clone(),
+    };
     gap.missing -= ours.len();
     gap.unproven = claimed.len() - ours.len();
     there.extend(&ours);

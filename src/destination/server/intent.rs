@@ -168,13 +168,18 @@ pub fn forget(spool: &Path, account: u64) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
+    let before = Before::path(spool, account);
     for entry in entries {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&mark) {
+        if entry.file_name().to_string_lossy().starts_with(&mark) && entry.path() != before {
             std::fs::remove_file(entry.path())?;
         }
     }
-    Ok(())
+    // The last one: what it says of the mailbox is believed with the others only.
+    match std::fs::remove_file(before) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
