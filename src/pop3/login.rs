@@ -128,6 +128,7 @@ async fn attempt(
         digest: how.digest,
         digest_refused: false,
         digest_unknown: false,
+        exchanged: false,
     };
     if let Err(failure) = login.run(&greeting, secret).await {
         let again = login.digest_refused
@@ -135,7 +136,10 @@ async fn attempt(
             && (login.digest_unknown || matches!(failure.kind, Kind::Credentials | Kind::Refused));
         return match again {
             true => Ok(Attempt::DigestRefused(failure)),
-            false if ends_over_capa(&failure, how, &capabilities) => Ok(Attempt::CapaFailed(failure)),
+            // Whoever does not prove that it knows the password does not get it in another way.
+            false if !login.exchanged && ends_over_capa(&failure, how, &capabilities) => {
+                Ok(Attempt::CapaFailed(failure))
+            }
             false => Err(failure),
         };
     }
@@ -214,6 +218,8 @@ pub(super) struct Login<'a> {
     digest_refused: bool,
     /// In words that have no code.
     digest_unknown: bool,
+    /// The server took up an exchange of SASL.
+    pub(super) exchanged: bool,
 }
 
 impl Login<'_> {

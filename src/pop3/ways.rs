@@ -78,7 +78,7 @@ impl Login<'_> {
         }
         for _ in 0..QUESTIONS {
             match reply.status {
-                Status::More => {}
+                Status::More => self.exchanged = true,
                 Status::Err => return self.refused(reply),
                 Status::Ok if exchange.is_proved() => return Ok(Way::Done),
                 Status::Ok => return Err(self.wire.protocol("it does not prove that it knows the password")),
