@@ -139,3 +139,27 @@ fn a_poll_gets_past_it() {
         daemon.stop();
     }
 }
+
+/// What a list does not show once is no mail that was there before: it comes when it is shown.
+#[test]
+fn what_was_hidden_comes_when_it_is_shown() {
+    for keep in [true, false] {
+        let all = Folder::new("INBOX", 12);
+        let mut some = all.clone();
+        some.mails.retain(|mail| ![3, 5].contains(&mail.uid));
+        let source = FakeImap::start(vec![some], |_, _| {});
+        let mut daemon = Daemon::new("[polling]\ninterval = \"24h\"\n");
+        let more = format!("folders = [\"*\"]\nkeep_original = {keep}");
+        let definition = imap_migrate(NAME, "alice", source.port, ALICE, &more);
+        daemon.define("alice", &definition.replace("[account.migrate]", "[account.poll]"));
+        daemon.start();
+        assert_eq!(daemon.poll(NAME)["imported"], 10);
+        source.change(|boxes| {
+            boxes[0].mails.extend(all.mails.iter().filter(|mail| [3, 5].contains(&mail.uid)).cloned());
+            boxes[0].mails.sort_by_key(|mail| mail.uid);
+        });
+        assert_eq!(daemon.poll(NAME)["imported"], 2, "{keep}");
+        assert_eq!(daemon.poll(NAME)["imported"], 0, "{keep}");
+        daemon.stop();
+    }
+}

@@ -197,6 +197,11 @@ fn need(
     if !same {
         return whole;
     }
+    let came = u64::from(standing.uidnext - old.uidnext);
+    if standing.messages > old.exists.saturating_add(came) {
+        // One that the last list did not show is back.
+        return whole;
+    }
     let limit = means.settings.polling.max_message_size;
     // What was too large stays out until the limit is another one.
     let again: UidSet = left
@@ -215,7 +220,6 @@ fn need(
         return whole;
     }
     // Fewer than there were and came: some went, perhaps to another folder.
-    let came = u64::from(standing.uidnext - old.uidnext);
     let gone = standing.messages < old.exists || (standing.messages - old.exists) < came;
     if gone && standing.uidnext > old.uidnext {
         return whole;
