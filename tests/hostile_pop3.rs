@@ -1290,3 +1290,34 @@ fn a_name_that_comes_back_for_another() {
     let ran = bench.poll_of(&shas(&[all, vec![now[4].clone()]].concat()));
     assert_eq!((ran.here.len(), ran.number("imported")), (13, 1), "{ran:#?}");
 }
+
+/// A list that shows nothing, or a part, does not end the comparison with what is here: with other names, or at another host, all of
+/// it comes to light later.
+#[test]
+fn a_list_of_a_part_ends_no_comparison() {
+    for (part, host, state) in
+        [(0, false, false), (3, false, false), (0, true, false), (3, true, false), (3, false, true)]
+    {
+        let all = mails(12);
+        let mut bench = Bench::new(ALL, all.clone(), |_, _| {});
+        bench.poll().has(12, 0);
+        let named = |mail: &Mail| Mail { uidl: [b"anew-", &mail.uidl[..]].concat(), ..mail.clone() };
+        let anew: Vec<Mail> = all.iter().map(named).collect();
+        if host {
+            let definition = pop3_poll("alice-old", "alice", bench.server.port, LOGIN, "");
+            bench.daemon.define("alice", &definition.replace("127.0.0.1", "localhost"));
+            bench.daemon.ctl(&["reload"]).code(0);
+        }
+        if state {
+            bench.daemon.stop();
+            fs::remove_dir_all(bench.daemon.path().join("state")).unwrap();
+            bench.daemon.start();
+        }
+        for shown in [&anew[..part], &anew, &anew] {
+            bench.server.change(|mails| *mails = shown.to_vec());
+            let ran = bench.poll_of(&shas(&all));
+            assert_eq!((ran.here.len(), ran.number("imported")), (12, 0), "{part} {host} {state}: {ran:#?}");
+        }
+        bench.daemon.stop();
+    }
+}

@@ -105,7 +105,7 @@ fn differences(verified: &Verified) -> String {
 
 fn mend(verified: &Verified) -> String {
     if verified.not_brought > 0 {
-        format!("'mailhaulctl start {}' brings what is new", verified.name)
+        format!("the next run brings what is new; 'mailhaulctl show {}' tells when", verified.name)
     } else if verified.findings.is_empty() {
         format!("'mailhaulctl show {}' says why", verified.name)
     } else {

@@ -3,7 +3,7 @@
 //! source: then numbers and names of messages prove nothing any more. It refuses to count either, and to take anything
 //! back anywhere but where it came.
 
-use super::{Means, Place, blocking, proof};
+use super::{Means, Place, blocking, now, proof};
 use crate::account::{Account, Job};
 use crate::destination::maildir::Origin;
 use crate::destination::server;
@@ -128,18 +128,19 @@ async fn clear(means: &Means, account: &Account) -> Result<(), Failure> {
 /// # Errors
 /// The journal or the spool cannot be read or written.
 pub(super) async fn settle(means: &Means, account: &Account) -> Result<Option<String>, Failure> {
-    let (known, now) = (means.journal.belonging(&account.name)?, of(account));
-    if known.as_ref() == Some(&now) {
+    let (known, wanted) = (means.journal.belonging(&account.name)?, of(account));
+    if known.as_ref() == Some(&wanted) {
         return Ok(None);
     }
     clear(means, account).await?;
     let mut changes = Changes::default();
-    let words = match known.filter(|known| !is_same_place(known, &now)) {
+    let words = match known.filter(|known| !is_same_place(known, &wanted)) {
         Some(old) => {
             changes.merge(means.journal.forget_progress(&account.name)?);
             changes.no_run_for(&old.member, mark(account));
-            let words =
-                format!("what came before went to {old} and is left there; everything is brought to {now}");
+            let words = format!(
+                "what came before went to {old} and is left there; everything is brought to {wanted}"
+            );
             tracing::warn!(ACCOUNT = account.name, MEMBER = account.member.to_string(), "{words}");
             Some(words)
         }
@@ -147,10 +148,10 @@ pub(super) async fn settle(means: &Means, account: &Account) -> Result<Option<St
     };
     // At another source there may be what was here long ago, and is not known any more.
     if let Some(mut record) = means.journal.source(&account.name)?.filter(|_| words.is_none()) {
-        record.open = true;
+        record.anew_at = Some(now());
         changes.source(&account.name, &record);
     }
-    changes.belongs(&account.name, &now);
+    changes.belongs(&account.name, &wanted);
     means.journal.commit(changes).await?;
     Ok(words)
 }

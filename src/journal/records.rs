@@ -129,6 +129,8 @@ pub struct PollRecord {
 pub struct SourceRecord {
     /// Something may have landed that was not recorded: ask the destination.
     pub open: bool,
+    /// When the source was another one, or nothing was known of it: what is here may not be known for some time.
+    pub anew_at: Option<i64>,
     /// Since when identities have been missing in the listing, or since when those that were then are overdue.
     pub missing_since: Option<i64>,
     /// Messages over which sessions broke, and how many.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::triage::Known;
 
 /// What is missing is overdue after so many milliseconds, and forgotten after as many again.
-const DAY: i64 = 24 * 3600 * 1000;
+pub(super) const DAY: i64 = 24 * 3600 * 1000;
 
 impl Known {
     /// A listing was whole. `since` is when the last day began.
@@ -27,9 +27,10 @@ impl Known {
         }
     }
 
-    /// Whether what comes may be here under another name: what is not listed any more may have got one since the last listing.
+    /// Whether what comes may be here under another name: what is not listed any more may have got one, in this listing or in
+    /// one that comes.
     pub(super) fn may_be_renamed(&self, listed: &BTreeSet<u128>) -> bool {
-        self.ids.iter().any(|id| !listed.contains(id) && !self.marks.missing.contains(id))
+        self.ids.iter().any(|id| !listed.contains(id))
     }
 }
 
@@ -47,8 +48,7 @@ mod tests {
         let mut since = None;
         known.forget(&set(0..8), &mut since, 5);
         assert_eq!((&known.ids, since), (&set(0..10), Some(5)));
-        assert!(!known.may_be_renamed(&set(0..8)), "that was looked at when it happened");
-        assert!(known.may_be_renamed(&set(1..8)));
+        assert!(known.may_be_renamed(&set(0..8)) && !known.may_be_renamed(&set(0..10)));
         known.forget(&set(0..7), &mut since, 5 + DAY - 1);
         assert_eq!(known.marks.overdue, set([]));
         known.forget(&set((0..7).chain([8])), &mut since, 5 + DAY);

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::carrier::Carrier;
 use super::doubt;
+use super::missing::DAY;
 use super::settle::settle;
 use super::triage::{Known, Sorted, count_gone, identified, sort};
 use super::{Errand, Run};
@@ -52,9 +53,12 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let (journal, name) = (&at.means.journal, at.account.name.as_str());
     let first = journal.source(name)?;
-    let unsure = first.as_ref().is_none_or(|record| record.open);
+    // A server that is unwell lists a part at first: a poll looks at what is here for a day.
+    let is_anew = |record: &SourceRecord| record.anew_at.is_some_and(|at| now() - at < DAY);
+    let unsure = first.as_ref().is_none_or(|first| first.open || (moving.is_none() && is_anew(first)));
     let mut stored = first.clone();
-    outcome.record = first.unwrap_or_default();
+    outcome.record =
+        first.unwrap_or_else(|| SourceRecord { anew_at: Some(now()), ..SourceRecord::default() });
     if !std::mem::replace(&mut this.forgave, true) {
         odd::once_more(&mut outcome.record.odd);
     }

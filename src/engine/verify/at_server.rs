@@ -147,13 +147,20 @@ impl AtServer {
         let dated = left.iter().any(|there| there.received.is_some());
         let brought = |folder: &Folder, uid: u32| folder.known.contains(uid);
         let elsewhere: Vec<String> = self.folders.keys().filter(|name| *name != directory).cloned().collect();
-        let passes: [(bool, bool, bool); 3] = [(true, true, false), (true, false, true), (false, true, true)];
-        for (size, date, ours) in passes {
-            // A maildrop tells no dates.
-            if !dated && !size {
+        let like = How { size: true, date: true, flags: true };
+        // Of several with one size and date, first those whose flags are the same.
+        let passes = [
+            (like, false),
+            (How { flags: false, ..like }, false),
+            (How { flags: false, date: false, ..like }, true),
+            (How { flags: false, size: false, ..like }, true),
+        ];
+        for (how, ours) in passes {
+            // A maildrop tells no dates and no flags.
+            if !dated && (!how.size || how.flags) {
                 continue;
             }
-            let how = How { size, date: date && dated };
+            let how = How { date: how.date && dated, ..how };
             if let Some(folder) = self.folders.get_mut(directory) {
                 left = folder.claim(here, (key, directory), left, how, |f, uid| !ours || brought(f, uid));
             }
@@ -163,7 +170,7 @@ impl AtServer {
                 break;
             }
             if let Some(folder) = self.folders.get_mut(name) {
-                let how = How { size: true, date: true };
+                let how = How { flags: false, ..like };
                 left = folder.claim(here, (key, name), left, how, |f, uid| !brought(f, uid));
             }
         }
@@ -283,6 +290,7 @@ async fn listed(session: &mut Session<Parcel>, wire: &[u8]) -> Result<(u32, Vec<
 struct How {
     size: bool,
     date: bool,
+    flags: bool,
 }
 
 impl Folder {
@@ -295,18 +303,23 @@ impl Folder {
         how: How,
         may: impl Fn(&Folder, u32) -> bool,
     ) -> Vec<&'m There> {
-        let kind = |size: Option<u64>, date: Option<i64>| {
-            (size.filter(|_| how.size), date.map(|date| date.max(0)).filter(|_| how.date))
+        let kind = |size: Option<u64>, date: Option<i64>, flags: Option<&Flags>| {
+            let flags = flags.filter(|_| how.flags);
+            (
+                size.filter(|_| how.size),
+                date.map(|date| date.max(0)).filter(|_| how.date),
+                flags.map(|flags| (flags.seen, flags.answered, flags.flagged, flags.draft)),
+            )
         };
-        let mut offered: BTreeMap<(Option<u64>, Option<i64>), VecDeque<u32>> = BTreeMap::new();
+        let mut offered: BTreeMap<_, VecDeque<u32>> = BTreeMap::new();
         for detail in self.rest.values().filter(|detail| may(self, detail.uid)) {
-            let kind = kind(detail.size.map(u64::from), detail.received);
+            let kind = kind(detail.size.map(u64::from), detail.received, detail.flags.as_ref());
             offered.entry(kind).or_default().push_back(detail.uid);
         }
         let shared: Arc<str> = directory.into();
         let mut left = Vec::new();
         for message in messages {
-            let fits = offered.get_mut(&kind(message.size, message.received));
+            let fits = offered.get_mut(&kind(message.size, message.received, message.flags.as_ref()));
             let found = fits.and_then(VecDeque::pop_front).and_then(|uid| self.rest.remove(&uid));
             match found {
                 Some(detail) => {

@@ -62,6 +62,8 @@ pub(super) struct Doubt {
     pub(super) copy: Copy,
     /// It counts as alike until its octets say otherwise.
     pub(super) counted: bool,
+    /// Its name, or its UID at a server, says that it is this message; else its size does, and its octets decide.
+    pub(super) named: bool,
 }
 
 /// Compares; returns every pair for `all`, else those that names and sizes leave in doubt, and what is here
@@ -102,7 +104,7 @@ pub(super) fn compare(
                 let copy = pair(side, message, copies, sum);
                 let announced = message.size.is_none_or(|size| copy.held.wire.is_none_or(|w| w == size));
                 if all || !announced {
-                    doubts.push(Doubt { at, copy, counted: sum.alike > before });
+                    doubts.push(Doubt { at, copy, counted: sum.alike > before, named: true });
                 }
             }
             None => match message.known {
@@ -112,38 +114,26 @@ pub(super) fn compare(
                     let same_time =
                         |copy: &Copy| message.received.is_none_or(|at| at.max(0) == copy.held.modified);
                     // What was here under another name, or under another UIDVALIDITY, is told by its size
-                    // and date; by its octets if they are read.
-                    let found = take(&mut gone, size, same_time).or_else(|| match message.known {
+                    // and date; by its octets if they are read. What came under its own name has none of ours.
+                    let own =
+                        message.known == Known::Done && matches!(message.message, MessageRef::Imap { .. });
+                    let found = if own { None } else { take(&mut gone, size, same_time) };
+                    let found = found.or_else(|| match message.known {
                         Known::New => None,
                         _ => take(&mut strangers, size, |_| true),
                     });
                     match found {
                         Some(copy) => {
                             sum.alike += 1;
-                            if all {
-                                doubts.push(Doubt { at, copy, counted: true });
+                            if all || message.known == Known::Done {
+                                doubts.push(Doubt { at, copy, counted: true, named: false });
                             }
                         }
                         // The source may have moved it here from another folder.
                         None if message.known == Known::Adopted => {
                             here.elsewhere.push((side.name.to_owned(), message.clone()));
                         }
-                        None if message.known == Known::New => {
-                            tell(
-                                sum,
-                                side,
-                                message,
-                                What::NotBrought,
-                                "it came to the source after the last run".to_owned(),
-                            );
-                        }
-                        None => tell(
-                            sum,
-                            side,
-                            message,
-                            What::Lost,
-                            "it was brought and is not here any more".to_owned(),
-                        ),
+                        None => tell_missing(sum, side, message),
                     }
                 }
             },
@@ -176,6 +166,15 @@ pub(super) fn finish(mut here: Here, sum: &mut Verified) {
         });
     }
     sum.gone = here.orphans.into_values().map(|copies| copies.len() as u64).sum();
+}
+
+/// A message of the source is not here.
+pub(super) fn tell_missing(sum: &mut Verified, side: &Side<'_>, message: &There) {
+    let (what, words) = match message.known {
+        Known::New => (What::NotBrought, "no run has brought it yet"),
+        _ => (What::Lost, "it was brought and is not here any more"),
+    };
+    tell(sum, side, message, what, words.to_owned());
 }
 
 fn take(pool: &mut BTreeMap<u64, Vec<Copy>>, size: u64, fits: impl Fn(&Copy) -> bool) -> Option<Copy> {

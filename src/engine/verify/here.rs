@@ -74,6 +74,13 @@ impl Here {
         }
         Ok(here)
     }
+
+    /// Copies of ours that are of no message in their folder at the source, if all of that was listed.
+    pub(super) fn belong_to_none(&mut self, copies: Vec<Copy>, complete: bool) {
+        for copy in copies.into_iter().filter(|copy| complete && copy.held.name.is_some()) {
+            self.orphans.entry(copy.held.wire.unwrap_or(copy.held.size)).or_default().push(copy);
+        }
+    }
 }
 
 /// Reads copies and says what they are made of; `None`: it is gone or cannot be read.

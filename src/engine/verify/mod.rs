@@ -9,7 +9,7 @@ mod mail;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell};
+use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell, tell_missing};
 use self::here::Copy;
 use self::mail::Mail;
 use super::reconnect::{its_own, leaves_others};
@@ -232,7 +232,8 @@ async fn imap(
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
             };
-            settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+            let others = settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+            here.belong_to_none(others, complete);
         }
         tell_strangers(&mut mail, &side, strangers, &mut sum).await?;
         sum.folders += 1;
@@ -325,7 +326,7 @@ async fn details(
     Ok((examined.uidvalidity, messages, missing))
 }
 
-/// Compares octets.
+/// Compares octets. Returns the copies that were taken for others by their sizes.
 async fn settle(
     mail: &mut Mail,
     side: &Side<'_>,
@@ -333,7 +334,8 @@ async fn settle(
     theirs: &BTreeMap<u64, Print>,
     id: impl Fn(MessageRef) -> u64,
     sum: &mut Verified,
-) -> Result<(), Failure> {
+) -> Result<Vec<Copy>, Failure> {
+    let mut others = Vec::new();
     let copies: Vec<Copy> = doubts.iter().map(|doubt| doubt.copy.clone()).collect();
     let ours = mail.prints(copies).await?;
     for (doubt, ours) in doubts.iter().zip(ours) {
@@ -342,7 +344,11 @@ async fn settle(
         match (theirs.get(&id(message.message)), ours) {
             (Some(theirs), Some(ours)) => {
                 sum.read += 1;
-                if *theirs != ours && !altered_already {
+                if *theirs != ours && !doubt.named {
+                    sum.alike -= u64::from(doubt.counted);
+                    tell_missing(sum, side, message);
+                    others.push(doubt.copy.clone());
+                } else if *theirs != ours && !altered_already {
                     sum.alike -= u64::from(doubt.counted);
                     let words = format!(
                         "its octets are not those of the source ({} here, {} there)",
@@ -373,7 +379,7 @@ async fn settle(
             }
         }
     }
-    Ok(())
+    Ok(others)
 }
 
 /// What is in the folder and belongs to no message of the source: a second copy, or foreign.
@@ -456,7 +462,8 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         let asked: Vec<_> = asked.map(identity::wanted).collect();
         let theirs = bodies::pop3(&mut session, &asked).await?;
         let id = |message: MessageRef| numbers.get(&message).map_or(0, |listed| listed.number).into();
-        settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+        let others = settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+        here.belong_to_none(others, true);
     }
     let _ = session.quit().await;
     mail.rest(&mut here);
