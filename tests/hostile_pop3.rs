@@ -1321,3 +1321,20 @@ fn a_list_of_a_part_ends_no_comparison() {
         bench.daemon.stop();
     }
 }
+
+/// The member's program gave some of them names of its own, and the server gives all of them other UIDLs.
+#[test]
+fn names_that_change_on_both_sides() {
+    let all = mails(12);
+    let bench = Bench::new(ALL, all.clone(), |_, _| {});
+    bench.poll().has(12, 0);
+    let inbox = bench.daemon.maildir("alice");
+    for (n, (_, message)) in Tree::read(&inbox).messages().into_iter().take(5).enumerate() {
+        let name = message.path.file_name().unwrap().to_str().unwrap();
+        let sizes = &name[name.find(",S=").unwrap()..];
+        fs::rename(&message.path, inbox.join(format!("cur/1795935031.M{n}P31231.host{sizes}:2,S"))).unwrap();
+    }
+    bench.server.change(|mails| mails.iter_mut().for_each(|mail| mail.uidl.extend_from_slice(b"-anew")));
+    let ran = bench.poll_of(&shas(&all));
+    assert_eq!((ran.here.len(), ran.number("imported")), (12, 0), "{ran:#?}");
+}

@@ -169,8 +169,8 @@ impl Board {
         self.lock().found.clone()
     }
 
-    /// What a folder holds at the source, and whether what is here is known by that UIDVALIDITY; the sizes of those messages that an earlier try found here; and of those
-    /// that are known to be here, or may be.
+    /// What a folder holds at the source, and whether what is here is known by that UIDVALIDITY; the sizes of those messages
+    /// that an earlier try found here; and of those that are known to be here, or may be.
     pub(super) fn listed(
         &self,
         folder: u64,

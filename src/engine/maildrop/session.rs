@@ -281,13 +281,13 @@ impl Fetching<'_> {
         let listed: BTreeSet<u128> = here.chain(sorted.fresh.iter().filter_map(|m| m.id)).collect();
         // New messages where known ones are gone may be the same ones with other UIDLs.
         let renamed = self.known.may_be_renamed(&listed);
-        let orphans = match home.maildir().filter(|_| unsure || renamed) {
+        let compares = unsure || renamed;
+        let orphans = match home.maildir().filter(|_| compares) {
             Some(mailbox) => Some(orphans(mailbox, origin, listed).await?),
             None => None,
         };
         let mut there = at_server.known(&outcome.record.standing());
-        let renamed_there = renamed && matches!(home, Home::Server(..));
-        if renamed_there {
+        if renamed && matches!(home, Home::Server(..)) {
             let mut kept: BTreeMap<u64, usize> = BTreeMap::new();
             sorted.recorded.iter().for_each(|(_, size)| *kept.entry(*size).or_default() += 1);
             there.kept = Some(kept);
@@ -297,7 +297,7 @@ impl Fetching<'_> {
         unsettled.deleted = !at.work.keep_original;
         let opening = Opening {
             unsettled,
-            look: (unsure || renamed_there).then(|| sorted.recorded.clone()),
+            look: compares.then(|| sorted.recorded.clone()),
             orphans: orphans.clone(),
             there,
             sorting: at.work.sorting.clone(),
