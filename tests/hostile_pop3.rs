@@ -1329,7 +1329,7 @@ fn names_that_change_on_both_sides() {
     let bench = Bench::new(ALL, all.clone(), |_, _| {});
     bench.poll().has(12, 0);
     let inbox = bench.daemon.maildir("alice");
-    for (n, (_, message)) in Tree::read(&inbox).messages().into_iter().take(5).enumerate() {
+    for (n, (_, message)) in Tree::read(&inbox).messages().take(5).enumerate() {
         let name = message.path.file_name().unwrap().to_str().unwrap();
         let sizes = &name[name.find(",S=").unwrap()..];
         fs::rename(&message.path, inbox.join(format!("cur/1795935031.M{n}P31231.host{sizes}:2,S"))).unwrap();
