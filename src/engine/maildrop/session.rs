@@ -53,9 +53,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let (journal, name) = (&at.means.journal, at.account.name.as_str());
     let first = journal.source(name)?;
-    // A server that is unwell lists a part at first: a poll looks at what is here for a day.
-    let is_anew = |record: &SourceRecord| record.anew_at.is_some_and(|at| now() - at < DAY);
-    let unsure = first.as_ref().is_none_or(|first| first.open || (moving.is_none() && is_anew(first)));
+    let unsure = first.as_ref().is_none_or(|record| record.open);
     let mut stored = first.clone();
     outcome.record =
         first.unwrap_or_else(|| SourceRecord { anew_at: Some(now()), ..SourceRecord::default() });
@@ -219,10 +217,10 @@ impl Fetching<'_> {
             at_server.opened(&mut standing, now);
             outcome.record.stand(standing);
         }
-        // A run that was killed may have imported some of them without recording it.
+        // A run that was killed may have imported some of them without recording it. Else a name alone says nothing.
         let (adopted, wanted): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.sorted.fresh).into_iter().partition(|m| {
-                let held = |id: &u128| opened.holds.contains(&MessageRef::Pop3(*id));
+                let held = |id: &u128| unsure && opened.holds.contains(&MessageRef::Pop3(*id));
                 m.id.filter(|id| !self.sorted.doubted.contains(id)).is_some_and(|id| held(&id))
             });
         match moving {
@@ -277,11 +275,17 @@ impl Fetching<'_> {
     ) -> Result<(Opened, Option<Arc<Orphans>>), Failure> {
         let (at, sorted) = (self.at, &self.sorted);
         let origin = Origin::pop3(&at.account.name);
-        let here = sorted.here.iter().map(|(_, id)| *id);
-        let listed: BTreeSet<u128> = here.chain(sorted.fresh.iter().filter_map(|m| m.id)).collect();
+        let here: BTreeSet<u128> = sorted.here.iter().map(|(_, id)| *id).collect();
+        let fresh = sorted.fresh.iter().filter_map(|m| m.id);
+        let mut listed: BTreeSet<u128> = here.iter().copied().chain(fresh).collect();
         // New messages where known ones are gone may be the same ones with other UIDLs.
         let renamed = self.known.may_be_renamed(&listed);
-        let compares = unsure || renamed;
+        let anew = polled && !unsure && is_anew(&outcome.record);
+        if anew {
+            // What is here under the name of a new one may be that, or another: its octets tell.
+            listed = here;
+        }
+        let compares = unsure || anew || renamed;
         let orphans = match home.maildir().filter(|_| compares) {
             Some(mailbox) => Some(orphans(mailbox, origin, listed).await?),
             None => None,
@@ -306,6 +310,12 @@ impl Fetching<'_> {
         };
         Ok((landing.open(opening).await.map_err(no_place)?, orphans))
     }
+}
+
+/// Whether what comes is compared with what is here as if nothing were known: a server that is unwell lists a part of a
+/// mailbox at first.
+fn is_anew(record: &SourceRecord) -> bool {
+    record.anew_at.is_some_and(|at| now() - at < DAY)
 }
 
 /// The account's messages here that the source does not list any more.
