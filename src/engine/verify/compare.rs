@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::here::{Copy, Here};
+use super::unnamed::Unnamed;
 use super::{Finding, Verified, What};
 use crate::message::{Flags, Keyword, MessageRef};
 use crate::mutf7;
@@ -62,18 +63,20 @@ pub(super) struct Doubt {
     pub(super) copy: Copy,
     /// It counts as alike until its octets say otherwise.
     pub(super) counted: bool,
-    /// Its name, or its UID at a server, says that it is this message; else its size does, and its octets decide.
-    pub(super) named: bool,
 }
 
-/// Compares; returns every pair for `all`, else those that names and sizes leave in doubt, and what is here
-/// and belongs to nothing.
-pub(super) fn compare(
-    side: &Side<'_>,
-    here: &mut Here,
-    all: bool,
-    sum: &mut Verified,
-) -> (Vec<Doubt>, Vec<Copy>) {
+/// What names and sizes tell, and what they leave open.
+#[derive(Debug)]
+pub(super) struct Compared {
+    /// Pairs: all of them, or those whose sizes differ.
+    pub(super) doubts: Vec<Doubt>,
+    pub(super) unnamed: Unnamed,
+    /// What is here and belongs to nothing.
+    pub(super) strangers: Vec<Copy>,
+}
+
+/// Compares; `all`: octets are to be read of every message.
+pub(super) fn compare(side: &Side<'_>, here: &mut Here, all: bool, sum: &mut Verified) -> Compared {
     let mut doubts = Vec::new();
     let mut others = side.directory.and_then(|d| here.others.remove(d)).unwrap_or_default();
     let mut strangers: BTreeMap<u64, Vec<Copy>> = BTreeMap::new();
@@ -96,6 +99,7 @@ pub(super) fn compare(
             gone.entry(copy.held.wire.unwrap_or(copy.held.size)).or_default().push(copy);
         }
     }
+    let mut unnamed = Vec::new();
     for (at, message) in side.messages.iter().enumerate() {
         sum.source += 1;
         match here.ours.remove(&(side.key, message.message)) {
@@ -104,46 +108,48 @@ pub(super) fn compare(
                 let copy = pair(side, message, copies, sum);
                 let announced = message.size.is_none_or(|size| copy.held.wire.is_none_or(|w| w == size));
                 if all || !announced {
-                    doubts.push(Doubt { at, copy, counted: sum.alike > before, named: true });
+                    doubts.push(Doubt { at, copy, counted: sum.alike > before });
                 }
             }
             None => match message.known {
                 Known::LeftOut => sum.left_out += 1,
-                Known::Done | Known::Adopted | Known::New => {
+                // Another one of its size is not it: octets decide.
+                Known::Done => unnamed.push(at),
+                _ if all => unnamed.push(at),
+                Known::Adopted | Known::New => {
                     let size = message.size.unwrap_or(0);
                     let same_time =
                         |copy: &Copy| message.received.is_none_or(|at| at.max(0) == copy.held.modified);
-                    // What was here under another name, or under another UIDVALIDITY, is told by its size
-                    // and date; by its octets if they are read. What came under its own name has none of ours.
-                    let own =
-                        message.known == Known::Done && matches!(message.message, MessageRef::Imap { .. });
-                    let found = if own { None } else { take(&mut gone, size, same_time) };
-                    let found = found.or_else(|| match message.known {
+                    // What was here under another name, or under another UIDVALIDITY, is told by its size and date.
+                    let found = take(&mut gone, size, same_time).or_else(|| match message.known {
                         Known::New => None,
                         _ => take(&mut strangers, size, |_| true),
                     });
                     match found {
-                        Some(copy) => {
-                            sum.alike += 1;
-                            if all || message.known == Known::Done {
-                                doubts.push(Doubt { at, copy, counted: true, named: false });
-                            }
-                        }
-                        // The source may have moved it here from another folder.
-                        None if message.known == Known::Adopted => {
-                            here.elsewhere.push((side.name.to_owned(), message.clone()));
-                        }
-                        None => tell_missing(sum, side, message),
+                        Some(_) => sum.alike += 1,
+                        None => missing(here, sum, side, message),
                     }
                 }
             },
         }
     }
-    for (size, copies) in gone.into_iter().filter(|_| side.complete) {
-        here.orphans.entry(size).or_default().extend(copies);
+    let size = |at: &usize| side.messages.get(*at).and_then(|message| message.size).unwrap_or(0);
+    let (unnamed, alone): (Vec<usize>, Vec<usize>) =
+        unnamed.into_iter().partition(|at| gone.contains_key(&size(at)) || strangers.contains_key(&size(at)));
+    for message in alone.iter().filter_map(|at| side.messages.get(*at)) {
+        missing(here, sum, side, message);
     }
-    let left = if side.mirror { strangers.into_values().flatten().collect() } else { Vec::new() };
-    (doubts, left)
+    let sizes: BTreeSet<u64> = unnamed.iter().map(size).collect();
+    let take_out = |pool: &mut BTreeMap<u64, Vec<Copy>>| -> Vec<Copy> {
+        sizes.iter().filter_map(|size| pool.remove(size)).flatten().collect()
+    };
+    let unnamed =
+        Unnamed { messages: unnamed, gone: take_out(&mut gone), strangers: take_out(&mut strangers) };
+    for copies in gone.into_values() {
+        here.belong_to_none(copies, side.complete);
+    }
+    let strangers = if side.mirror { strangers.into_values().flatten().collect() } else { Vec::new() };
+    Compared { doubts, unnamed, strangers }
 }
 
 /// When every folder has been compared: what was recognised in another folder than its own is there, or lost.
@@ -168,13 +174,21 @@ pub(super) fn finish(mut here: Here, sum: &mut Verified) {
     sum.gone = here.orphans.into_values().map(|copies| copies.len() as u64).sum();
 }
 
-/// A message of the source is not here.
-pub(super) fn tell_missing(sum: &mut Verified, side: &Side<'_>, message: &There) {
+/// A message of the source is not in its folder here.
+pub(super) fn missing(here: &mut Here, sum: &mut Verified, side: &Side<'_>, message: &There) {
     let (what, words) = match message.known {
+        // The source may have moved it here from another folder.
+        Known::Adopted => return here.elsewhere.push((side.name.to_owned(), message.clone())),
         Known::New => (What::NotBrought, "no run has brought it yet"),
         _ => (What::Lost, "it was brought and is not here any more"),
     };
     tell(sum, side, message, what, words.to_owned());
+}
+
+/// A message of the source whose octets are not to be had.
+pub(super) fn not_given(sum: &mut Verified, side: &Side<'_>, message: &There) {
+    let words = "the source does not give it, so its octets were not compared";
+    tell(sum, side, message, What::Unread, words.to_owned());
 }
 
 fn take(pool: &mut BTreeMap<u64, Vec<Copy>>, size: u64, fits: impl Fn(&Copy) -> bool) -> Option<Copy> {

@@ -77,7 +77,7 @@ impl Here {
 
     /// Copies of ours that are of no message in their folder at the source, if all of that was listed.
     pub(super) fn belong_to_none(&mut self, copies: Vec<Copy>, complete: bool) {
-        for copy in copies.into_iter().filter(|copy| complete && copy.held.name.is_some()) {
+        for copy in copies.into_iter().filter(|_| complete) {
             self.orphans.entry(copy.held.wire.unwrap_or(copy.held.size)).or_default().push(copy);
         }
     }

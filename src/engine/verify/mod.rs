@@ -6,12 +6,14 @@ mod bodies;
 mod compare;
 mod here;
 mod mail;
+mod unnamed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::compare::{Doubt, Known, Side, There, compare, finish, shown, tell, tell_missing};
+use self::compare::{Compared, Doubt, Known, Side, There, compare, finish, not_given, shown, tell};
 use self::here::Copy;
 use self::mail::Mail;
+use self::unnamed::Unnamed;
 use super::reconnect::{its_own, leaves_others};
 use super::{Means, belonging, gmail, identity, listed, maildrop, migrate};
 use crate::account::{Account, Job, Protocol};
@@ -173,27 +175,14 @@ async fn imap(
         let record = records.get(&key).filter(|r| r.uidvalidity != 0);
         let skipped = left_out.remove(&key).unwrap_or_default();
         let name = folder.path.to_string();
-        let found = match details(means, account, &mut session, folder, key, record, &skipped).await {
-            // Whether it is the folder's fault shows when it is asked for once more.
-            Err(failure) if failure.broke() => {
-                session = means.imap(account).await?;
-                session.hurry(failure.kind == Kind::Stalled);
-                details(means, account, &mut session, folder, key, record, &skipped).await
-            }
-            found => found,
-        };
-        session.hurry(false);
+        let found = look(means, account, &mut session, folder, key, record, &skipped).await?;
         let (validity, messages, missing) = match found {
             Ok(found) => found,
-            Err(failure) if leaves_others(&failure) => {
-                if failure.broke() {
-                    session = means.imap(account).await?;
-                }
-                sum.find(unread(name, failure.words));
+            Err(words) => {
+                sum.find(unread(name, words));
                 mail.leaves_out(&mut here, key);
                 continue;
             }
-            Err(failure) => return Err(failure),
         };
         let shown = |there: &There| match (&map, there.message) {
             (Some(map), MessageRef::Imap { uid, .. }) => map.shows(key, uid),
@@ -211,14 +200,15 @@ async fn imap(
         let keeps = mail.keeps(directory).await?;
         let complete = missing.is_none();
         let side = Side { name: &name, key, directory, messages: &messages, mirror, keeps, marks, complete };
-        let (doubts, mut strangers) = compare(&side, &mut here, bodies, &mut sum);
+        let Compared { doubts, unnamed, mut strangers } = compare(&side, &mut here, bodies, &mut sum);
+        let asked = asked(&doubts, &unnamed);
         if let Some(words) = missing {
             sum.find(unread(name.clone(), words));
             strangers.clear();
         }
-        if !doubts.is_empty() {
+        if !asked.is_empty() {
             let mut wanted: Vec<(u32, u32)> =
-                doubts.iter().filter_map(|d| wanted(messages.get(d.at)?)).collect();
+                asked.iter().filter_map(|at| wanted(messages.get(*at)?)).collect();
             wanted.sort_unstable();
             let again = async || reopened(means.imap(account).await?, &folder.wire, validity).await;
             let theirs = match bodies::imap(&mut session, &wanted, Fingerprint::default, again).await {
@@ -232,8 +222,9 @@ async fn imap(
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
             };
-            let others = settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
-            here.belong_to_none(others, complete);
+            settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+            let others = unnamed.settle(&mut mail, &mut here, &side, (&theirs, id), &mut sum).await?;
+            strangers.extend(others.into_iter().filter(|_| mirror && complete));
         }
         tell_strangers(&mut mail, &side, strangers, &mut sum).await?;
         sum.folders += 1;
@@ -273,6 +264,40 @@ fn wanted(message: &There) -> Option<(u32, u32)> {
     }
 }
 
+/// UIDVALIDITY of a folder, its messages, and why they are not all of them, if they are not.
+type Details = (u32, Vec<There>, Option<String>);
+
+/// See [`details`]. `Err` inside: why this folder cannot be compared, and others can; the session is of use again.
+async fn look(
+    means: &Means,
+    account: &Account,
+    session: &mut Session<Parcel>,
+    folder: &SourceFolder,
+    key: u64,
+    record: Option<&crate::journal::FolderRecord>,
+    skipped: &BTreeSet<String>,
+) -> Result<Result<Details, String>, Failure> {
+    let found = match details(means, account, session, folder, key, record, skipped).await {
+        // Whether it is the folder's fault shows when it is asked for once more.
+        Err(failure) if failure.broke() => {
+            *session = means.imap(account).await?;
+            session.hurry(failure.kind == Kind::Stalled);
+            details(means, account, session, folder, key, record, skipped).await
+        }
+        found => found,
+    };
+    session.hurry(false);
+    match found {
+        Err(failure) if leaves_others(&failure) => {
+            if failure.broke() {
+                *session = means.imap(account).await?;
+            }
+            Ok(Err(failure.words))
+        }
+        found => found.map(Ok),
+    }
+}
+
 /// The messages of a folder, with what the journal says of each; and why they are not all of them, if they are not.
 async fn details(
     means: &Means,
@@ -282,7 +307,7 @@ async fn details(
     key: u64,
     record: Option<&crate::journal::FolderRecord>,
     skipped: &BTreeSet<String>,
-) -> Result<(u32, Vec<There>, Option<String>), Failure> {
+) -> Result<Details, Failure> {
     if let Some(why) = &folder.broken {
         return Err(Failure::new(Kind::Folder, why.clone(), ""));
     }
@@ -326,7 +351,12 @@ async fn details(
     Ok((examined.uidvalidity, messages, missing))
 }
 
-/// Compares octets. Returns the copies that were taken for others by their sizes.
+/// The places of messages whose octets are asked for.
+fn asked(doubts: &[Doubt], unnamed: &Unnamed) -> Vec<usize> {
+    doubts.iter().map(|doubt| doubt.at).chain(unnamed.messages.iter().copied()).collect()
+}
+
+/// Compares octets.
 async fn settle(
     mail: &mut Mail,
     side: &Side<'_>,
@@ -334,8 +364,7 @@ async fn settle(
     theirs: &BTreeMap<u64, Print>,
     id: impl Fn(MessageRef) -> u64,
     sum: &mut Verified,
-) -> Result<Vec<Copy>, Failure> {
-    let mut others = Vec::new();
+) -> Result<(), Failure> {
     let copies: Vec<Copy> = doubts.iter().map(|doubt| doubt.copy.clone()).collect();
     let ours = mail.prints(copies).await?;
     for (doubt, ours) in doubts.iter().zip(ours) {
@@ -344,11 +373,7 @@ async fn settle(
         match (theirs.get(&id(message.message)), ours) {
             (Some(theirs), Some(ours)) => {
                 sum.read += 1;
-                if *theirs != ours && !doubt.named {
-                    sum.alike -= u64::from(doubt.counted);
-                    tell_missing(sum, side, message);
-                    others.push(doubt.copy.clone());
-                } else if *theirs != ours && !altered_already {
+                if *theirs != ours && !altered_already {
                     sum.alike -= u64::from(doubt.counted);
                     let words = format!(
                         "its octets are not those of the source ({} here, {} there)",
@@ -359,13 +384,7 @@ async fn settle(
             }
             (None, _) => {
                 sum.alike -= u64::from(doubt.counted);
-                tell(
-                    sum,
-                    side,
-                    message,
-                    What::Unread,
-                    "the source does not give it, so its octets were not compared".to_owned(),
-                );
+                not_given(sum, side, message);
             }
             (_, None) => {
                 sum.alike -= u64::from(doubt.counted);
@@ -379,7 +398,7 @@ async fn settle(
             }
         }
     }
-    Ok(others)
+    Ok(())
 }
 
 /// What is in the folder and belongs to no message of the source: a second copy, or foreign.
@@ -456,14 +475,15 @@ async fn pop3(means: &Means, account: &Account, bodies: bool) -> Result<Verified
         marks: false,
         complete: true,
     };
-    let (doubts, _) = compare(&side, &mut here, bodies, &mut sum);
-    if !doubts.is_empty() {
-        let asked = doubts.iter().filter_map(|d| numbers.get(&messages.get(d.at)?.message));
+    let Compared { doubts, unnamed, .. } = compare(&side, &mut here, bodies, &mut sum);
+    let asked = asked(&doubts, &unnamed);
+    if !asked.is_empty() {
+        let asked = asked.iter().filter_map(|at| numbers.get(&messages.get(*at)?.message));
         let asked: Vec<_> = asked.map(identity::wanted).collect();
         let theirs = bodies::pop3(&mut session, &asked).await?;
         let id = |message: MessageRef| numbers.get(&message).map_or(0, |listed| listed.number).into();
-        let others = settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
-        here.belong_to_none(others, true);
+        settle(&mut mail, &side, doubts, &theirs, id, &mut sum).await?;
+        unnamed.settle(&mut mail, &mut here, &side, (&theirs, id), &mut sum).await?;
     }
     let _ = session.quit().await;
     mail.rest(&mut here);
