@@ -8,6 +8,7 @@ mod copies;
 mod enter;
 mod flags;
 mod home;
+mod inbox;
 mod intent;
 mod late;
 mod likeness;
