@@ -190,7 +190,7 @@ struct Carrier {
     octets: u64,
     /// Messages and octets since the last commit.
     waiting: (u64, u64),
-    /// Their folders and names for people.
+    /// Their names for people.
     names: BTreeMap<MessageRef, String>,
     sum: Uploaded,
     /// Why the destination takes no more.
@@ -280,6 +280,7 @@ impl Carrier {
             (None, Some(folder)) => folder.clone(),
             (None, None) => FolderPath::inbox(),
         };
+        let told = path.to_string();
         let directory = self.directory(path);
         if self.open.as_ref() == Some(&directory) && !self.stale {
             return Ok(None);
@@ -301,8 +302,7 @@ impl Carrier {
         };
         let opened = match self.handle.block_on(self.landing.open(opening)) {
             Err(failure) if failure.kind == Kind::Folder => {
-                let reason =
-                    format!("the destination does not take the folder {directory}: {}", failure.words);
+                let reason = format!("the destination does not take the folder {told}: {}", failure.words);
                 self.open = None;
                 self.shut.insert(directory, reason.clone());
                 return Ok(Some(reason));
@@ -353,7 +353,7 @@ impl Carrier {
             flags: letter.flags,
             received: letter.received,
         }))?;
-        self.names.insert(message, format!("{} {shown}", self.open.as_deref().unwrap_or_default()));
+        self.names.insert(message, shown.to_owned());
         if self.placed.len() <= REMEMBERED {
             self.placed.push(message);
         }
