@@ -135,6 +135,36 @@ fn so_it_is_whatever_becomes_of_another_folder_here() {
     daemon.stop();
 }
 
+/// A source that was restored from a backup numbers everything anew, and its owner moved mail meanwhile: into a folder that was
+/// empty, and into one that was not.
+#[test]
+fn what_moved_is_recognised_though_everything_has_other_numbers() {
+    let mut boxes = folders();
+    boxes.push(Folder::new("Empty", 0));
+    let source = FakeImap::start(boxes, honest);
+    let home = Dovecot::start(&[HOME]);
+    let mut daemon = homing(&home, &imap_migrate("old", "alice", source.port, LOGIN, ""));
+    let root = home.maildir(HOME.0);
+    daemon.migrate("old");
+    let before = Tree::files(&root);
+    source.change(|boxes| {
+        for n in 0..4 {
+            shift(boxes, "INBOX", 2 * n, "Empty", 900 + u32::try_from(n).unwrap());
+        }
+        shift(boxes, "Work", 3, "Trash", 950);
+        for folder in boxes.iter_mut() {
+            folder.uidvalidity += 9;
+            folder.mails.iter_mut().for_each(|mail| mail.uid += 100);
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(numbers(&daemon.migrate("old")), (0, 75));
+    }
+    same("the files after that", &before, &Tree::files(&root));
+    daemon.ctl(&["verify", "old", "--bodies"]).code(0);
+    daemon.stop();
+}
+
 /// A source that keeps the bodies of one folder to itself for as long as it is `stuck`.
 fn stuck_in(folder: &'static str, boxes: Vec<Folder>) -> (FakeImap, Arc<AtomicBool>) {
     let stuck = Arc::new(AtomicBool::new(false));

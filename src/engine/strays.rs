@@ -59,6 +59,10 @@ impl Survey {
         }
     }
 
+    fn is_renumbered(&self, folder: u64, uidvalidity: u32) -> bool {
+        self.listed.get(&folder).is_some_and(|(validity, _)| *validity != uidvalidity)
+    }
+
     /// Whether any of these messages of a folder is there no more. `None`: nobody knows.
     fn misses(&self, folder: u64, uidvalidity: u32, done: &UidSet) -> Option<bool> {
         match self.listed.get(&folder) {
@@ -157,8 +161,11 @@ impl Search {
             folder.known &= folder.uidvalidity == record.there || there == AtServer::default();
             folder.uids.extend(&there.placed);
             folder.uids.extend(&there.taken);
+            let renumbered = survey.is_renumbered(key, record.uidvalidity);
+            folder.elsewhere += usize::try_from(adopted.len()).unwrap_or(usize::MAX);
             for (size, count) in survey.here.get(&key).into_iter().flatten() {
-                *folder.at_source.entry(*size).or_default() += count;
+                let sizes = if renumbered { &mut folder.renumbered } else { &mut folder.at_source };
+                *sizes.entry(*size).or_default() += count;
             }
         }
         // Without a gap at the source nothing can have moved.

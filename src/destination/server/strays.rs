@@ -31,8 +31,12 @@ pub struct Recorded {
     pub uidvalidity: u32,
     /// The copies in it.
     pub uids: UidSet,
-    /// Messages that the source has of it, or may have, by size: as many of the copies are in their place.
+    /// Messages that the source has of it, by size: as many of the copies are in their place.
     pub at_source: BTreeMap<u64, usize>,
+    /// Messages that the source numbered anew, by size: they may be those that were brought, or others.
+    pub renumbered: BTreeMap<u64, usize>,
+    /// So many of those that were brought have their copies in other folders.
+    pub elsewhere: usize,
     /// Nothing is known to be in it that is not among `uids`.
     pub known: bool,
 }
@@ -40,7 +44,26 @@ pub struct Recorded {
 impl Recorded {
     /// Nothing yet.
     pub fn new(uidvalidity: u32) -> Recorded {
-        Recorded { uidvalidity, uids: UidSet::new(), at_source: BTreeMap::new(), known: true }
+        let sizes = BTreeMap::new;
+        Recorded {
+            uidvalidity,
+            uids: UidSet::new(),
+            at_source: sizes(),
+            renumbered: sizes(),
+            elsewhere: 0,
+            known: true,
+        }
+    }
+
+    /// How many copies are in their place, or may be, by size; `copies`: those that are in it. Of messages that were numbered anew
+    /// no more can be here than there are copies.
+    fn in_place(&self, copies: &BTreeMap<u64, usize>) -> BTreeMap<u64, usize> {
+        let mut sizes = self.at_source.clone();
+        for (size, count) in &self.renumbered {
+            let most = copies.get(size).copied().unwrap_or(0) + self.elsewhere;
+            *sizes.entry(*size).or_default() += count.min(&most);
+        }
+        sizes
     }
 }
 
@@ -85,12 +108,14 @@ impl Server {
                 Err(failure) if failure.kind == Kind::Folder => continue,
                 Err(failure) => return Err(at_home(failure)),
             };
+            let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
             for (uid, size) in listed.into_iter().filter(|(uid, _)| folder.uids.contains(*uid)) {
+                *copies.entry(size.into()).or_default() += 1;
                 let copy = Copy { folder: (name.clone(), folder.uidvalidity), uid, print: None };
                 found.entry(size.into()).or_default().push(copy);
             }
-            for (size, count) in &folder.at_source {
-                *at_source.entry(*size).or_default() += count;
+            for (size, count) in folder.in_place(&copies) {
+                *at_source.entry(size).or_default() += count;
             }
         }
         session.close().await;
