@@ -6,6 +6,9 @@
 mod encoded;
 mod names;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use crate::message::FolderPath;
 use names::{CATEGORIES, ENGLISH_CATEGORIES, NAMES, Role};
 
@@ -92,8 +95,17 @@ fn folder(name: &str) -> FolderPath {
 
 /// What a label means in one of the languages.
 fn role(label: &str) -> Option<Role> {
-    let small = plain(label);
-    NAMES.iter().find(|(_, names)| names.iter().any(|name| plain(name) == small)).map(|(role, _)| *role)
+    // Every label of every message is looked up: the names are made plain once. The first role that has a name keeps it.
+    static ROLES: LazyLock<HashMap<String, Role>> = LazyLock::new(|| {
+        let mut roles = HashMap::new();
+        for (role, names) in NAMES {
+            for name in names {
+                roles.entry(plain(name)).or_insert(role);
+            }
+        }
+        roles
+    });
+    ROLES.get(&plain(label)).copied()
 }
 
 /// Without the difference of letters' sizes, of spaces, and of dots over an i.
