@@ -22,10 +22,14 @@ pub fn run(data: &[u8]) {
     };
     let mut came = Vec::new();
     let done = decoder(how, BufReader::with_capacity(64, rest)).take(MOST).read_to_end(&mut came);
+    let failed = done.is_err();
     if let Err(e) = done {
         assert!(!e.to_string().is_empty());
     }
     let mut again = Vec::new();
-    let _ = decoder(how, rest).take(MOST).read_to_end(&mut again);
-    assert_eq!(came, again, "how it is cut into reads makes no difference");
+    let whole = decoder(how, rest).take(MOST).read_to_end(&mut again);
+    assert_eq!(failed, whole.is_err(), "how it is cut into reads makes no difference");
+    // Of what is damaged, more or less comes before that is noticed.
+    let common = if failed { came.len().min(again.len()) } else { came.len().max(again.len()) };
+    assert_eq!(came.get(..common), again.get(..common), "how it is cut into reads makes no difference");
 }
