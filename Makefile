@@ -42,9 +42,11 @@ demo: rust
 	$(CARGO) build --release --locked
 	@tests/tools/demo.sh '$(BUILT)'
 
+# Tests wait for servers most of the time: more of them at once than there are processors.
+THREADS = $(shell echo $$(($$(nproc) * 2 + 1)))
 test: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked
 
 # Not part of `make test`: it needs root, and a kernel that lets a container be made.
 test-systemd: rust

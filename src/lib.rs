@@ -8,7 +8,7 @@
 //! values    account  filter  settings  message  migration  failure  secret  bearer  sasl
 //! ```
 //!
-//! A room may use the rooms on its own floor's list in `tests/rooms.rs` and those below it, never those
+//! A room may use the rooms on its own floor's list in `tests/architecture.rs` and those below it, never those
 //! above. `pop3`, `imap` and `lmtp` are languages, `destination` is a role. A large dependency has one
 //! door: `sled` in `journal`, `async_imap` in `imap`, `tokio_cron_scheduler` in `schedule`, `zlink` in
 //! `control`, the password hashes in `provision`, `tracing_journald` in `telemetry`, `clap` and the terminal crates in `ctl`.

@@ -4,21 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
 
-mod certificate;
-mod corpus;
-mod daemon;
-mod dovecot;
-mod maildir;
+#[path = "it/helpers/mod.rs"]
+mod helpers;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed};
-use dovecot::Dovecot;
-use maildir::picture::Picture;
-use maildir::{Tree, count, same};
+use crate::helpers::corpus::{Corpus, FOLDERS};
+use crate::helpers::daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed};
+use crate::helpers::dovecot::Dovecot;
+use crate::helpers::maildir::picture::Picture;
+use crate::helpers::maildir::{Tree, count, same};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

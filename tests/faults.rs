@@ -14,12 +14,10 @@
     reason = "this is a test"
 )]
 
-mod certificate;
-mod corpus;
-mod daemon;
-mod dovecot;
-mod fake_lmtp;
-mod maildir;
+#[path = "it/helpers/mod.rs"]
+mod helpers;
+
+#[path = "faults/shim.rs"]
 mod shim;
 
 #[path = "faults/bench.rs"]

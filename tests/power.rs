@@ -5,12 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "this is a test")]
 
-mod certificate;
-mod corpus;
-mod daemon;
+#[path = "power/disk.rs"]
 mod disk;
-mod dovecot;
-mod maildir;
+#[path = "it/helpers/mod.rs"]
+mod helpers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use corpus::{Corpus, FOLDERS};
-use daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed, there};
+use crate::helpers::corpus::{Corpus, FOLDERS};
+use crate::helpers::daemon::{Daemon, eventually, imap_migrate, pop3_poll, seed, there};
+use crate::helpers::dovecot::Dovecot;
+use crate::helpers::maildir::picture::Picture;
+use crate::helpers::maildir::{Tree, count, same};
 use disk::Disk;
-use dovecot::Dovecot;
-use maildir::picture::Picture;
-use maildir::{Tree, count, same};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::corpus::{Corpus, EMPTY};
-use crate::daemon::{Daemon, eventually, imap_migrate, pop3_poll, there};
-use crate::dovecot::Dovecot;
-use crate::fake_lmtp::{ALL, FakeLmtp};
-use crate::maildir::{Tree, difference, sha};
+use crate::helpers::corpus::{Corpus, EMPTY};
+use crate::helpers::daemon::{Daemon, eventually, imap_migrate, pop3_poll, there};
+use crate::helpers::dovecot::Dovecot;
+use crate::helpers::fake_lmtp::{ALL, FakeLmtp};
+use crate::helpers::maildir::{Tree, difference, sha};
 use crate::shim::{How, Shim, Watched};
 
 pub const LOGIN: (&str, &str) = ("alice", "secret");

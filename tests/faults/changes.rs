@@ -6,8 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::bench::{Bench, LIMIT, LOGIN, NAME, To, Work};
-use crate::daemon::{Answer, eventually};
-use crate::maildir::Tree;
+use crate::helpers::daemon::{Answer, eventually};
+use crate::helpers::maildir::Tree;
 use crate::play::{ALL, Scenario, play};
 use crate::putting_back::{NOWHERE, cancel_again};
 use crate::shim::How;

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::bench::{Bench, To, Work};
-use crate::daemon::seed;
-use crate::maildir::difference;
+use crate::helpers::daemon::seed;
+use crate::helpers::maildir::difference;
 use crate::shim::{How, Turn};
 
 /// Points of each scenario that `make test` takes.

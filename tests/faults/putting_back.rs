@@ -1,8 +1,8 @@
 //! Putting back: a migration that is cancelled on the way, or after a kill anywhere.
 
 use crate::bench::{Bench, LIMIT, NAME, To, Work};
-use crate::daemon::eventually;
-use crate::maildir::Tree;
+use crate::helpers::daemon::eventually;
+use crate::helpers::maildir::Tree;
 use crate::play::{ALL, Scenario, play};
 use crate::shim::How;
 

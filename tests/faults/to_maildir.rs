@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::bench::{Bench, To, Work};
-use crate::corpus::{Marks, message};
-use crate::maildir::wire;
+use crate::helpers::corpus::{Marks, message};
+use crate::helpers::maildir::wire;
 use crate::play::{ALL, Scenario, play, run_again};
 
 #[test]

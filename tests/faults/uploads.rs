@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::bench::{Bench, LIMIT, To, Work};
-use crate::corpus::Corpus;
-use crate::daemon::Answer;
+use crate::helpers::corpus::Corpus;
+use crate::helpers::daemon::Answer;
 use crate::play::{ALL, Scenario, play};
 
 const MEMBER: &str = "alice@example.com";

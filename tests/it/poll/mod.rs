@@ -1,0 +1,4 @@
+//! New mail that is collected every few minutes.
+
+mod imap_poll;
+mod pop3_poll;
