@@ -79,6 +79,7 @@ check: rust
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check licenses bans sources; fi
 
 # Does not build, so that root needs no Rust: run `make build` first.
 install:
