@@ -296,8 +296,9 @@ fn killed(what: &str, more: &str) {
     let mut daemon = Daemon::homing(leaky.port, "login = \"home-{local}\"", HOME.1);
     daemon.define("alice", &migration(&dovecot));
     let mut random = StdRng::seed_from_u64(seed(what));
-    let (mut moved, mut last) = (0, 0);
-    for round in 0..kills() {
+    let (mut moved, mut last, mut round) = (0, 0, 0);
+    // More of them until one came in time: when that is, the machine decides.
+    while round < kills() || ((moved == 0 || leaky.lost() == 0) && round < 20 * kills()) {
         if source.put.len() < last + 500 {
             FOLDERS.iter().for_each(|folder| source.add(folder, 1000 / FOLDERS.len()));
         }
@@ -314,17 +315,13 @@ fn killed(what: &str, more: &str) {
         let here = count(&root);
         moved += usize::from(here > last && here < source.put.len());
         last = here;
+        round += 1;
     }
     daemon.start();
     daemon.ctl(&["start", NAME]);
     daemon.migration_in(NAME, &["completed"], Duration::from_secs(300));
     daemon.migrate(NAME);
-    eprintln!(
-        "{what}: {} kills, {moved} on the way, {} answers lost, {} messages",
-        kills(),
-        leaky.lost(),
-        last
-    );
+    eprintln!("{what}: {round} kills, {moved} on the way, {} answers lost, {} messages", leaky.lost(), last);
     assert!(moved > 0, "no kill came in time");
     assert!(leaky.lost() > 0, "no answer was lost");
     same(
