@@ -162,7 +162,6 @@ impl Search {
             folder.uids.extend(&there.placed);
             folder.uids.extend(&there.taken);
             let renumbered = survey.is_renumbered(key, record.uidvalidity);
-            folder.elsewhere += usize::try_from(adopted.len()).unwrap_or(usize::MAX);
             for (size, count) in survey.here.get(&key).into_iter().flatten() {
                 let sizes = if renumbered { &mut folder.renumbered } else { &mut folder.at_source };
                 *sizes.entry(*size).or_default() += count;

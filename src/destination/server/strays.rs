@@ -33,10 +33,8 @@ pub struct Recorded {
     pub uids: UidSet,
     /// Messages that the source has of it, by size: as many of the copies are in their place.
     pub at_source: BTreeMap<u64, usize>,
-    /// Messages that the source numbered anew, by size: they may be those that were brought, or others.
+    /// Messages that the source numbered anew, by size: they may be those that were imported, or others.
     pub renumbered: BTreeMap<u64, usize>,
-    /// So many of those that were brought have their copies in other folders.
-    pub elsewhere: usize,
     /// Nothing is known to be in it that is not among `uids`.
     pub known: bool,
 }
@@ -44,24 +42,16 @@ pub struct Recorded {
 impl Recorded {
     /// Nothing yet.
     pub fn new(uidvalidity: u32) -> Recorded {
-        let sizes = BTreeMap::new;
-        Recorded {
-            uidvalidity,
-            uids: UidSet::new(),
-            at_source: sizes(),
-            renumbered: sizes(),
-            elsewhere: 0,
-            known: true,
-        }
+        let (at_source, renumbered) = (BTreeMap::new(), BTreeMap::new());
+        Recorded { uidvalidity, uids: UidSet::new(), at_source, renumbered, known: true }
     }
 
-    /// How many copies are in their place, or may be, by size; `copies`: those that are in it. Of messages that were numbered anew
-    /// no more can be here than there are copies.
+    /// How many copies are in their place, or may be, by size; `copies`: those that are in the folder. Messages with new numbers
+    /// are compared with these first: no more of them can be in their place.
     fn in_place(&self, copies: &BTreeMap<u64, usize>) -> BTreeMap<u64, usize> {
         let mut sizes = self.at_source.clone();
         for (size, count) in &self.renumbered {
-            let most = copies.get(size).copied().unwrap_or(0) + self.elsewhere;
-            *sizes.entry(*size).or_default() += count.min(&most);
+            *sizes.entry(*size).or_default() += (*count).min(copies.get(size).copied().unwrap_or(0));
         }
         sizes
     }
