@@ -42,8 +42,8 @@ demo: rust
 	$(CARGO) build --release --locked
 	@tests/tools/demo.sh '$(BUILT)'
 
-# Tests wait for servers most of the time: more of them at once than there are processors.
-THREADS = $(shell echo $$(($$(nproc) * 2 + 1)))
+# Tests wait for servers most of the time: more of them at once than there are processors, and never too many servers.
+THREADS = $(shell n=$$(($$(nproc) * 2 + 1)); echo $$((n < 16 ? n : 16)))
 test: rust
 	@tests/tools/need-packages.sh $(PACKAGES)
 	RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked
