@@ -152,14 +152,7 @@ async fn imap(
     told: &mut (impl FnMut(&Verified) + Send),
 ) -> Result<Verified, Failure> {
     let (mut session, folders) = means.imap_folders::<Parcel>(account).await?;
-    let map = match account.job {
-        Job::Migrate(_) if session.can(gmail::CAPABILITY) => {
-            let folders = migrate::arranged(folders.clone(), true, account);
-            let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire, account.era).folder, f));
-            Some(gmail::Map::of(&mut session, keys).await?)
-        }
-        _ => None,
-    };
+    let map = gmail_map(&mut session, account, &folders).await?;
     let folders = migrate::arranged(folders, map.is_some(), account);
     let marks = matches!(&account.job, Job::Poll(work) if !work.keep_original) && !session.expunges_alone();
     let records = means.journal.folders(&account.name)?;
@@ -210,14 +203,7 @@ async fn imap(
             let mut wanted: Vec<(u32, u32)> =
                 asked.iter().filter_map(|at| wanted(messages.get(*at)?)).collect();
             wanted.sort_unstable();
-            let again = async || reopened(means.imap(account).await?, &folder.wire, validity).await;
-            let theirs = match bodies::imap(&mut session, &wanted, Fingerprint::default, again).await {
-                Err(failure) if leaves_others(&failure) => {
-                    session = means.imap(account).await?;
-                    BTreeMap::new()
-                }
-                theirs => theirs?,
-            };
+            let theirs = prints(means, account, &mut session, (folder, validity), &wanted).await?;
             let id = |message: MessageRef| match message {
                 MessageRef::Imap { uidvalidity, uid } if uidvalidity == validity => u64::from(uid),
                 _ => 0,
@@ -235,6 +221,38 @@ async fn imap(
     mail.close().await;
     finish(here, &mut sum);
     Ok(sum)
+}
+
+/// Which messages are the same ones, at Gmail; `None`: it is another server, or new mail alone is collected.
+async fn gmail_map(
+    session: &mut Session<Parcel>,
+    account: &Account,
+    folders: &[SourceFolder],
+) -> Result<Option<gmail::Map>, Failure> {
+    if !matches!(account.job, Job::Migrate(_)) || !session.can(gmail::CAPABILITY) {
+        return Ok(None);
+    }
+    let folders = migrate::arranged(folders.to_vec(), true, account);
+    let keys = folders.iter().map(|f| (Origin::imap(&account.name, &f.wire, account.era).folder, f));
+    Ok(Some(gmail::Map::of(session, keys).await?))
+}
+
+/// What messages of the open folder are made of, by UID; nothing, if reading them costs the connection: then they are not compared.
+async fn prints(
+    means: &Means,
+    account: &Account,
+    session: &mut Session<Parcel>,
+    (folder, uidvalidity): (&SourceFolder, u32),
+    wanted: &[(u32, u32)],
+) -> Result<BTreeMap<u64, Print>, Failure> {
+    let again = async || reopened(means.imap(account).await?, &folder.wire, uidvalidity).await;
+    match bodies::imap(session, wanted, Fingerprint::default, again).await {
+        Err(failure) if leaves_others(&failure) => {
+            *session = means.imap(account).await?;
+            Ok(BTreeMap::new())
+        }
+        theirs => theirs,
+    }
 }
 
 /// A folder that could not be compared.
