@@ -41,6 +41,11 @@ impl AtServer {
         self.loose.len() != before
     }
 
+    /// Whether any of them has not been found again: a source that has numbered its messages anew may list a part of them at first.
+    pub(super) fn is_loose(&self) -> bool {
+        !self.loose.is_empty()
+    }
+
     /// What a landing has to know.
     pub(super) fn known(&self, record: &Standing) -> There {
         let mut recorded = self.placed.clone();

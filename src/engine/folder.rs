@@ -174,7 +174,7 @@ impl FolderWork<'_> {
         let measured = self.measured((key, examined), &listed, &mut done)?;
         let mut there = self.there(key)?;
         let there_new = !known && there.loosen();
-        let unsure = record.open || !known;
+        let unsure = record.open || !known || there.is_loose();
         let mut progress = Progress {
             key,
             origin,

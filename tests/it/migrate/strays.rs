@@ -173,6 +173,30 @@ fn what_moved_is_recognised_though_everything_has_other_numbers() {
     daemon.stop();
 }
 
+/// A source that numbers everything anew and lists a part of it at first: what it lists later is not new.
+#[test]
+fn what_is_listed_later_under_other_numbers_is_recognised() {
+    let source = FakeImap::start(folders(), honest);
+    let home = Dovecot::start(&[HOME]);
+    let mut daemon = homing(&home, &imap_migrate("old", "alice", source.port, LOGIN, ""));
+    let root = home.maildir(HOME.0);
+    daemon.migrate("old");
+    let before = Tree::files(&root);
+    let mut hidden = Vec::new();
+    source.change(|boxes| {
+        renumber(boxes);
+        hidden = find(boxes, "Work").mails.split_off(12);
+    });
+    assert_eq!(numbers(&daemon.migrate("old")), (0, 47));
+    source.change(|boxes| find(boxes, "Work").mails.append(&mut hidden));
+    for _ in 0..2 {
+        assert_eq!(numbers(&daemon.migrate("old")), (0, 75));
+    }
+    same("the files after that", &before, &Tree::files(&root));
+    daemon.ctl(&["verify", "old", "--bodies"]).code(0);
+    daemon.stop();
+}
+
 /// A source that keeps the bodies of one folder to itself for as long as it is `stuck`.
 fn stuck_in(folder: &'static str, boxes: Vec<Folder>) -> (FakeImap, Arc<AtomicBool>) {
     let stuck = Arc::new(AtomicBool::new(false));
