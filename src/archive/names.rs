@@ -107,9 +107,9 @@ pub(super) fn in_maildir(path: &str) -> Option<InMaildir<'_>> {
     Some(InMaildir { directory, is_new, info, time })
 }
 
-/// The levels of a directory of a Maildir++: `.Sent.2024`; `None`: it is none.
+/// The levels of a directory of a Maildir++: `.Sent.2024`; `None`: it is none. No level is empty: `.a..b` is a name like any other.
 pub(super) fn dotted(name: &str) -> Option<Vec<String>> {
-    let rest = name.strip_prefix('.').filter(|rest| !rest.is_empty() && !rest.starts_with('.'))?;
+    let rest = name.strip_prefix('.').filter(|rest| !rest.split('.').any(str::is_empty))?;
     Some(rest.split('.').take(DEEPEST).map(decoded).collect())
 }
 
@@ -194,7 +194,9 @@ mod tests {
         assert_eq!(in_maildir("cur/5.x:2,FSb").unwrap().directory, "");
         assert_eq!(in_maildir("a.eml"), None);
         assert_eq!(dotted(".a\\b.c").unwrap(), ["a\\b", "c"]);
-        assert_eq!((dotted("a"), dotted("."), dotted("..a")), (None, None, None));
+        for other in ["a", ".", "..a", ".a..b", ".a."] {
+            assert_eq!(dotted(other), None, "{other}");
+        }
         assert_eq!(
             (foreign("50%25"), foreign("a%41"), foreign("50%")),
             ("50%".into(), "a%41".into(), "50%".into())
